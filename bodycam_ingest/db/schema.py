@@ -1,0 +1,254 @@
+"""Every table. The ledger's own tables come first; the rest can be checked against them.
+
+Times are RFC 3339 text in UTC with milliseconds, except `due_ms` (ms since 1970, so that due work
+is one indexed comparison). Digests are raw bytes. Camera paths are raw bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# -- the ledger: docs/ledger-format.md is normative ----------------------------------------------
+
+ledger_log: Final = Table(
+    "ledger_log",
+    metadata,
+    Column("log_id", Integer, primary_key=True),
+    Column("origin", String(255), nullable=False, unique=True),
+    Column("vkey", Text, nullable=False),
+)
+ledger_head: Final = Table(
+    "ledger_head",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("peaks", LargeBinary, nullable=False),
+    Column("last", LargeBinary(32), nullable=False),
+    Column("checkpoint", Text, nullable=False),
+)
+ledger_entry: Final = Table(
+    "ledger_entry",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary(32), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("t", String(24), nullable=False),
+    Index("ix_ledger_entry_subject", "log_id", "subject", "seq"),
+    Index("ix_ledger_entry_type", "log_id", "type", "seq"),
+)
+ledger_node: Final = Table(
+    "ledger_node",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("level", Integer, primary_key=True),
+    Column("idx", BigInteger, primary_key=True),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+ledger_checkpoint: Final = Table(
+    "ledger_checkpoint",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("note", Text, nullable=False),
+)
+ledger_timestamp: Final = Table(
+    "ledger_timestamp",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("token", LargeBinary, nullable=False),
+)
+ledger_private: Final = Table(
+    "ledger_private",
+    metadata,
+    Column("log_id", ForeignKey("ledger_log.log_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("field", String(64), primary_key=True),
+    Column("salt", LargeBinary(32), nullable=False),
+    Column("value", Text, nullable=False),
+)
+
+# -- states: each is a fold of the ledger's events, kept for speed -------------------------------
+
+camera: Final = Table(
+    "camera",
+    metadata,
+    Column("camera", String(128), primary_key=True),
+    Column("assigned", Boolean, nullable=False),
+    Column("profile", String(64), nullable=False),
+    Column("officer", Text, nullable=False, default=""),
+    Column("first_docked_at", String(24), nullable=False),
+    Column("last_docked_at", String(24), nullable=False),
+)
+docking: Final = Table(
+    "docking",
+    metadata,
+    Column("docking_id", String(26), primary_key=True),
+    Column("camera", ForeignKey("camera.camera"), nullable=False, index=True),
+    Column("bay", String(255), nullable=False),
+    Column("volume", String(255), nullable=False),
+    Column("mount_path", LargeBinary, nullable=False),
+    Column("started_at", String(24), nullable=False),
+    Column("ended_at", String(24)),
+    # The inventory was listed to its end, without a fault, with the device still there.
+    Column("inventoried", Boolean, nullable=False, default=False),
+    Column("complete", Boolean, nullable=False, default=False),
+    Column("released_at", String(24)),
+)
+inventory: Final = Table(
+    "inventory",
+    metadata,
+    Column("docking_id", ForeignKey("docking.docking_id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("mtime_ns", BigInteger),
+    Column("verdict", String(16), nullable=False),
+    Column("item_id", ForeignKey("item.item_id")),
+    Column("detail", Text, nullable=False, default=""),
+)
+item: Final = Table(
+    "item",
+    metadata,
+    Column("item_id", String(26), primary_key=True),
+    Column("camera", ForeignKey("camera.camera"), nullable=False),
+    Column("docking_id", ForeignKey("docking.docking_id"), nullable=False, index=True),
+    Column("volume", String(255), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("discovered_at", String(24), nullable=False),
+    Column("recorded_at", String(32), nullable=False, default=""),
+    Column("sha256", LargeBinary(32)),
+    Column("sample_sha256", LargeBinary(32)),
+    Column("part_size_bytes", Integer),
+    # Digests of the upload parts, joined, 32 bytes each.
+    Column("part_sha256s", LargeBinary),
+    # Relative to staging.dir; empty before it is acquired and after it is purged.
+    Column("staged_path", String(255), nullable=False, default=""),
+    Column("confirmed_seq", BigInteger),
+    Column("released_at", String(24)),
+    Column("quarantine_reason", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False, default=0),
+    Column("last_error", String(64), nullable=False, default=""),
+    Index("ix_item_camera_path", "camera", "path"),
+    Index("ix_item_sha256", "sha256"),
+)
+upload: Final = Table(
+    "upload",
+    metadata,
+    Column("item_id", ForeignKey("item.item_id"), primary_key=True),
+    Column("store", String(64), primary_key=True),
+    Column("required", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("key", Text, nullable=False),
+    # JSON; fixed when the upload is queued, because it tells our object from another's.
+    Column("metadata", Text, nullable=False),
+    Column("upload_id", Text, nullable=False, default=""),
+    Column("completing", Boolean, nullable=False, default=False),
+    Column("version_id", Text, nullable=False, default=""),
+    Column("etag", Text, nullable=False, default=""),
+    Column("proof", String(32), nullable=False, default=""),
+    Column("checksum", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("integrity_faults", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False, default=0),
+    Column("first_failed_at", String(24), nullable=False, default=""),
+    Column("last_error", String(64), nullable=False, default=""),
+    Column("last_message", Text, nullable=False, default=""),
+    Column("confirmed_at", String(24), nullable=False, default=""),
+    Index("ix_upload_due", "store", "state", "due_ms"),
+)
+upload_part: Final = Table(
+    "upload_part",
+    metadata,
+    Column("item_id", String(26), primary_key=True),
+    Column("store", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("upload_id", Text, nullable=False),
+    Column("etag", Text, nullable=False),
+)
+# Small objects that the daemon itself makes: docking manifests and checkpoints.
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("store", String(64), primary_key=True),
+    Column("key", String(512), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("required", Boolean, nullable=False),
+    # The ledger size that a checkpoint covers; NULL for everything else.
+    Column("ledger_size", BigInteger),
+    Column("state", String(16), nullable=False),
+    Column("created_at", String(24), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False, default=0),
+    Column("last_error", String(64), nullable=False, default=""),
+    Column("last_message", Text, nullable=False, default=""),
+    Index("ix_outbox_due", "store", "state", "due_ms"),
+)
+store_state: Final = Table(
+    "store_state",
+    metadata,
+    Column("store", String(64), primary_key=True),
+    # What the store was at first contact; another identity later is an alarm.
+    Column("identity", Text, nullable=False, default=""),
+    Column("paused_until_ms", BigInteger, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("last_error", String(64), nullable=False, default=""),
+    Column("last_message", Text, nullable=False, default=""),
+    Column("failing_since", String(24), nullable=False, default=""),
+    Column("probe", Text, nullable=False, default=""),
+    Column("probed_at", String(24), nullable=False, default=""),
+)
+finding: Final = Table(
+    "finding",
+    metadata,
+    Column("finding_id", String(26), primary_key=True),
+    Column("code", String(64), nullable=False),
+    # alarm: needs a person and holds up the release it touches; notice: for the record.
+    Column("severity", String(16), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("docking_id", String(26)),
+    Column("item_id", String(26)),
+    Column("detail", Text, nullable=False),
+    Column("opened_at", String(24), nullable=False),
+    Column("closed_at", String(24)),
+    Index("ix_finding_open", "closed_at", "code", "subject"),
+)
+# Facts about this dock that outlive a process: configuration digest, clock offset, …
+dock_fact: Final = Table(
+    "dock_fact",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,152 @@
+"""The state machines, as tables: items, their uploads, and nothing else decides a state.
+
+An event's name is the type of the ledger entry that records it. `custody.verify` folds the ledger
+through the same tables, so code and ledger cannot disagree about what a state means.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from bodycam_ingest.errors import IllegalTransitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ItemState(enum.StrEnum):
+    """Where an item stands on its way from the camera to released evidence."""
+
+    DISCOVERED = "discovered"
+    ACQUIRED = "acquired"
+    VERIFIED = "verified"
+    STORED = "stored"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+    PURGED = "purged"
+    QUARANTINED = "quarantined"
+    VANISHED = "vanished"
+
+
+class ItemEvent(enum.StrEnum):
+    """What can happen to an item; each value is a ledger entry type."""
+
+    DISCOVERED = "item.discovered"
+    ACQUIRED = "item.acquired"
+    VERIFIED = "item.verified"
+    STORED = "item.stored"
+    CONFIRMED = "item.confirmed"
+    RELEASED = "item.released"
+    PURGED = "item.purged"
+    COPY_REJECTED = "item.copy_rejected"
+    QUARANTINED = "item.quarantined"
+    REQUEUED = "item.requeued"
+    REINSTATED = "item.reinstated"
+    VANISHED = "item.vanished"
+    REAPPEARED = "item.reappeared"
+
+
+class UploadState(enum.StrEnum):
+    """Where one item's upload to one store stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    WAITING = "waiting"
+    STORED = "stored"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+
+
+class UploadEvent(enum.StrEnum):
+    """What can happen to an upload."""
+
+    BEGIN = "begin"
+    POSTPONE = "postpone"
+    COMPLETE = "complete"
+    PROVE = "prove"
+    REFUSE = "refuse"
+    RETRY = "retry"
+
+
+_I = ItemState
+_E = ItemEvent
+ITEM_TRANSITIONS: Final[Mapping[tuple[ItemState | None, ItemEvent], ItemState]] = {
+    (None, _E.DISCOVERED): _I.DISCOVERED,
+    (_I.DISCOVERED, _E.ACQUIRED): _I.ACQUIRED,
+    (_I.ACQUIRED, _E.VERIFIED): _I.VERIFIED,
+    # STORED and CONFIRMED are entries per store; the state moves with the last required store.
+    (_I.VERIFIED, _E.STORED): _I.STORED,
+    (_I.STORED, _E.CONFIRMED): _I.CONFIRMED,
+    (_I.CONFIRMED, _E.RELEASED): _I.RELEASED,
+    (_I.RELEASED, _E.PURGED): _I.PURGED,
+    # The copy was no good and lies in quarantine; the item is read from its camera again.
+    (_I.ACQUIRED, _E.COPY_REJECTED): _I.DISCOVERED,
+    (_I.VERIFIED, _E.COPY_REJECTED): _I.DISCOVERED,
+    (_I.DISCOVERED, _E.QUARANTINED): _I.QUARANTINED,
+    (_I.ACQUIRED, _E.QUARANTINED): _I.QUARANTINED,
+    (_I.VERIFIED, _E.QUARANTINED): _I.QUARANTINED,
+    (_I.STORED, _E.QUARANTINED): _I.QUARANTINED,
+    (_I.CONFIRMED, _E.QUARANTINED): _I.QUARANTINED,
+    (_I.QUARANTINED, _E.REQUEUED): _I.DISCOVERED,
+    (_I.QUARANTINED, _E.REINSTATED): _I.VERIFIED,
+    (_I.DISCOVERED, _E.VANISHED): _I.VANISHED,
+    (_I.VANISHED, _E.REAPPEARED): _I.DISCOVERED,
+}
+
+_U = UploadState
+_V = UploadEvent
+UPLOAD_TRANSITIONS: Final[Mapping[tuple[UploadState | None, UploadEvent], UploadState]] = {
+    (_U.QUEUED, _V.BEGIN): _U.SENDING,
+    (_U.WAITING, _V.BEGIN): _U.SENDING,
+    # A process that died while sending begins again; the journal knows what is already there.
+    (_U.SENDING, _V.BEGIN): _U.SENDING,
+    (_U.SENDING, _V.POSTPONE): _U.WAITING,
+    (_U.SENDING, _V.COMPLETE): _U.STORED,
+    (_U.STORED, _V.PROVE): _U.CONFIRMED,
+    (_U.STORED, _V.POSTPONE): _U.STORED,
+    (_U.SENDING, _V.REFUSE): _U.REFUSED,
+    (_U.STORED, _V.REFUSE): _U.REFUSED,
+    (_U.QUEUED, _V.RETRY): _U.QUEUED,
+    (_U.WAITING, _V.RETRY): _U.QUEUED,
+    (_U.STORED, _V.RETRY): _U.STORED,
+    (_U.REFUSED, _V.RETRY): _U.QUEUED,
+}
+
+_State = TypeVar("_State", ItemState, UploadState)
+_Event = TypeVar("_Event", ItemEvent, UploadEvent)
+
+
+def _advance(
+    table: Mapping[tuple[_State | None, _Event], _State], state: _State | None, event: _Event
+) -> _State:
+    try:
+        return table[state, event]
+    except KeyError:
+        raise IllegalTransitionError(f"{event.value!r} is not legal in state {state!s}") from None
+
+
+def advance_item(state: ItemState | None, event: ItemEvent) -> ItemState:
+    """The state that `event` leads to.
+
+    Args:
+        state: the present state, None for an item that does not exist yet.
+        event: what happened.
+
+    Raises:
+        IllegalTransitionError: the table has no such step; nothing changed.
+    """
+    return _advance(ITEM_TRANSITIONS, state, event)
+
+
+def advance_upload(state: UploadState, event: UploadEvent) -> UploadState:
+    """The state that `event` leads to; raises `IllegalTransitionError` as `advance_item` does."""
+    return _advance(UPLOAD_TRANSITIONS, state, event)
+
+
+def mermaid(table: Mapping[tuple[_State | None, _Event], _State]) -> str:
+    """The table as a Mermaid state diagram, for docs that are generated, not drawn."""
+    lines = ["stateDiagram-v2"]
+    for (state, event), target in table.items():
+        lines.append(f"    {state.value if state else '[*]'} --> {target.value}: {event.value}")
+    return "\n".join(lines) + "\n"
