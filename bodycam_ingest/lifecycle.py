@@ -33,6 +33,7 @@ class ItemEvent(enum.StrEnum):
     """What can happen to an item; each value is a ledger entry type."""
 
     DISCOVERED = "item.discovered"
+    CHANGED = "item.changed"
     ACQUIRED = "item.acquired"
     VERIFIED = "item.verified"
     STORED = "item.stored"
@@ -73,6 +74,8 @@ _I = ItemState
 _E = ItemEvent
 ITEM_TRANSITIONS: Final[Mapping[tuple[ItemState | None, ItemEvent], ItemState]] = {
     (None, _E.DISCOVERED): _I.DISCOVERED,
+    # The camera went on writing before the item was read: same item, new size and time.
+    (_I.DISCOVERED, _E.CHANGED): _I.DISCOVERED,
     (_I.DISCOVERED, _E.ACQUIRED): _I.ACQUIRED,
     (_I.ACQUIRED, _E.VERIFIED): _I.VERIFIED,
     # STORED and CONFIRMED are entries per store; the state moves with the last required store.

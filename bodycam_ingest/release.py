@@ -1,0 +1,141 @@
+"""When a camera's copy may go, and what its bay shows: decided from facts alone.
+
+Pure. Facts are gathered by the caller in one database snapshot; the decision names every reason
+against release, so that a person can read what is still missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.evidence import BayState
+from bodycam_ingest.lifecycle import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
+_COPIED: Final = _PROVEN | {ItemState.VERIFIED, ItemState.STORED}
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStanding:
+    """One item that the docking's inventory names, as release sees it.
+
+    Args:
+        item_id: the item.
+        state: its state.
+        confirmed_seq: ledger entry in which the last required store confirmed it, None before.
+        last_error: code of the fault it waits on, empty when none.
+    """
+
+    item_id: str
+    state: ItemState
+    confirmed_seq: int | None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DockingFacts:
+    """What is known about one docking at one moment.
+
+    Args:
+        inventoried: the volume was listed to its end, without a fault, and was still there after.
+        unsettled: files that still grow or have not stood still long enough.
+        unplanned: files listed but not yet compared with the camera's history.
+        items: every item of the inventory, new and known.
+        alarms: codes of open alarms about this docking, its items or its camera.
+        anchored_size: ledger size that every required store holds a checkpoint for.
+    """
+
+    inventoried: bool
+    unsettled: int
+    unplanned: int
+    items: Sequence[ItemStanding]
+    alarms: Sequence[str]
+    anchored_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided.
+
+    Args:
+        state: what the bay shows.
+        release: the camera's copy may go.
+        reasons: why not (or not yet), for people, most urgent first; empty when released.
+    """
+
+    state: BayState
+    release: bool
+    reasons: tuple[str, ...]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def decide(facts: DockingFacts) -> Decision:
+    """Whether a docking's items may be released, and what its bay shows.
+
+    Args:
+        facts: one snapshot.
+
+    Returns:
+        The decision. Release needs: the whole inventory known, nothing moving, every item
+        confirmed by every required store, each confirming entry under an anchored checkpoint, no
+        alarm open. Quarantined or vanished items hold it up; they need a person.
+    """
+    attention = [f"alarm: {code}" for code in sorted(set(facts.alarms))]
+    apart = [i for i in facts.items if i.state in {ItemState.QUARANTINED, ItemState.VANISHED}]
+    if apart:
+        attention.append(
+            _count(len(apart), "item is", "items are") + " quarantined or vanished; see `items`"
+        )
+    failing = [i for i in facts.items if i.state is ItemState.DISCOVERED and i.last_error]
+    if failing:
+        codes = ", ".join(sorted({i.last_error for i in failing}))
+        attention.append(_count(len(failing), "item waits", "items wait") + f" on a fault: {codes}")
+
+    reading: list[str] = []
+    if not facts.inventoried:
+        reading.append("the camera has not been listed to its end")
+    if facts.unsettled or facts.unplanned:
+        reading.append(
+            _count(facts.unsettled + facts.unplanned, "file is", "files are")
+            + " still growing or not yet compared"
+        )
+    uncopied = [i for i in facts.items if i.state not in _COPIED and i not in apart]
+    if uncopied:
+        reading.append(_count(len(uncopied), "item is", "items are") + " not yet read and verified")
+
+    pending: list[str] = []
+    unproven = [i for i in facts.items if i.state in _COPIED and i.state not in _PROVEN]
+    if unproven:
+        pending.append(
+            _count(len(unproven), "item is", "items are")
+            + " not yet confirmed by every required store"
+        )
+    unanchored = [
+        i
+        for i in facts.items
+        if i.state in _PROVEN
+        and (i.confirmed_seq is None or i.confirmed_seq >= facts.anchored_size)
+    ]
+    if unanchored:
+        pending.append(
+            _count(len(unanchored), "confirmation is", "confirmations are")
+            + " not yet under a checkpoint off this dock"
+        )
+
+    reasons = (*attention, *reading, *pending)
+    if attention:
+        state = BayState.ATTENTION
+    elif reading:
+        state = BayState.READING
+    elif pending:
+        state = BayState.COPIED
+    else:
+        state = BayState.CONFIRMED
+    return Decision(state=state, release=not reasons, reasons=reasons)
