@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
 _COPIED: Final = _PROVEN | {ItemState.VERIFIED, ItemState.STORED}
+_APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,51 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+def _needs_a_person(facts: DockingFacts) -> list[str]:
+    reasons = [f"alarm: {code}" for code in sorted(set(facts.alarms))]
+    apart = sum(item.state in _APART for item in facts.items)
+    if apart:
+        reasons.append(_count(apart, "item is", "items are") + " quarantined or vanished")
+    failing = [i for i in facts.items if i.state is ItemState.DISCOVERED and i.last_error]
+    if failing:
+        codes = ", ".join(sorted({i.last_error for i in failing}))
+        reasons.append(_count(len(failing), "item waits", "items wait") + f" on a fault: {codes}")
+    return reasons
+
+
+def _still_reading(facts: DockingFacts) -> list[str]:
+    reasons = []
+    if not facts.inventoried:
+        reasons.append("the camera has not been listed to its end")
+    moving = facts.unsettled + facts.unplanned
+    if moving:
+        reasons.append(_count(moving, "file is", "files are") + " still growing or not compared")
+    uncopied = sum(item.state not in _COPIED | _APART for item in facts.items)
+    if uncopied:
+        reasons.append(_count(uncopied, "item is", "items are") + " not yet read and verified")
+    return reasons
+
+
+def _not_yet_proven(facts: DockingFacts) -> list[str]:
+    reasons = []
+    unproven = sum(item.state in _COPIED - _PROVEN for item in facts.items)
+    if unproven:
+        reasons.append(
+            _count(unproven, "item is", "items are") + " not yet confirmed by every required store"
+        )
+    unanchored = sum(
+        item.state in _PROVEN
+        and (item.confirmed_seq is None or item.confirmed_seq >= facts.anchored_size)
+        for item in facts.items
+    )
+    if unanchored:
+        reasons.append(
+            _count(unanchored, "confirmation is", "confirmations are")
+            + " not yet under a checkpoint off this dock"
+        )
+    return reasons
+
+
 def decide(facts: DockingFacts) -> Decision:
     """Whether a docking's items may be released, and what its bay shows.
 
@@ -87,49 +133,9 @@ def decide(facts: DockingFacts) -> Decision:
         confirmed by every required store, each confirming entry under an anchored checkpoint, no
         alarm open. Quarantined or vanished items hold it up; they need a person.
     """
-    attention = [f"alarm: {code}" for code in sorted(set(facts.alarms))]
-    apart = [i for i in facts.items if i.state in {ItemState.QUARANTINED, ItemState.VANISHED}]
-    if apart:
-        attention.append(
-            _count(len(apart), "item is", "items are") + " quarantined or vanished; see `items`"
-        )
-    failing = [i for i in facts.items if i.state is ItemState.DISCOVERED and i.last_error]
-    if failing:
-        codes = ", ".join(sorted({i.last_error for i in failing}))
-        attention.append(_count(len(failing), "item waits", "items wait") + f" on a fault: {codes}")
-
-    reading: list[str] = []
-    if not facts.inventoried:
-        reading.append("the camera has not been listed to its end")
-    if facts.unsettled or facts.unplanned:
-        reading.append(
-            _count(facts.unsettled + facts.unplanned, "file is", "files are")
-            + " still growing or not yet compared"
-        )
-    uncopied = [i for i in facts.items if i.state not in _COPIED and i not in apart]
-    if uncopied:
-        reading.append(_count(len(uncopied), "item is", "items are") + " not yet read and verified")
-
-    pending: list[str] = []
-    unproven = [i for i in facts.items if i.state in _COPIED and i.state not in _PROVEN]
-    if unproven:
-        pending.append(
-            _count(len(unproven), "item is", "items are")
-            + " not yet confirmed by every required store"
-        )
-    unanchored = [
-        i
-        for i in facts.items
-        if i.state in _PROVEN
-        and (i.confirmed_seq is None or i.confirmed_seq >= facts.anchored_size)
-    ]
-    if unanchored:
-        pending.append(
-            _count(len(unanchored), "confirmation is", "confirmations are")
-            + " not yet under a checkpoint off this dock"
-        )
-
-    reasons = (*attention, *reading, *pending)
+    attention = _needs_a_person(facts)
+    reading = _still_reading(facts)
+    pending = _not_yet_proven(facts)
     if attention:
         state = BayState.ATTENTION
     elif reading:
@@ -138,4 +144,5 @@ def decide(facts: DockingFacts) -> Decision:
         state = BayState.COPIED
     else:
         state = BayState.CONFIRMED
+    reasons = (*attention, *reading, *pending)
     return Decision(state=state, release=not reasons, reasons=reasons)
