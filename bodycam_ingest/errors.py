@@ -313,6 +313,15 @@ class StagingMissingError(StagingError):
     default_hint = "Dock the camera again if it still has the recording; find who deleted the copy."
 
 
+class ItemMovedError(IngestError):
+    """Another thread or an admin moved the item first; nothing changed."""
+
+    code = "item_moved"
+    delay_class = DelayClass.SHORT
+    exit_code = 50
+    default_hint = "Try again."
+
+
 # -- stores --------------------------------------------------------------------------------------
 
 

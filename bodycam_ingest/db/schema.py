@@ -155,6 +155,8 @@ item: Final = Table(
     Column("staged_path", String(255), nullable=False, default=""),
     Column("confirmed_seq", BigInteger),
     Column("released_at", String(24)),
+    # Ledger entry of the intent to purge the staged copy; it must be anchored before the act.
+    Column("purging_seq", BigInteger),
     Column("quarantine_reason", Text, nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("due_ms", BigInteger, nullable=False, default=0),

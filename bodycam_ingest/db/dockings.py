@@ -1,0 +1,207 @@
+"""Rows of cameras, dockings and their inventories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db.schema import camera, docking, inventory, item
+from bodycam_ingest.evidence import EntryKind, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRow:
+    """One inventory line of a docking.
+
+    Args:
+        path: path relative to the volume's root.
+        kind: what it is.
+        size_bytes: length of a file, None for everything else.
+        mtime_ns: raw modification time of a file, None for everything else.
+        verdict: what comparing it with the camera's history said.
+        item_id: the item that it is, None for what is not ingested.
+        detail: reason, for people.
+    """
+
+    path: bytes
+    kind: EntryKind
+    size_bytes: int | None
+    mtime_ns: int | None
+    verdict: Verdict
+    item_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DockingRow:
+    """A docking as stored; times are RFC 3339 text."""
+
+    docking_id: str
+    camera: str
+    bay: str
+    volume: str
+    mount_path: bytes
+    started_at: str
+    ended_at: str | None
+    inventoried: bool
+    complete: bool
+    released_at: str | None
+
+
+def note_camera(
+    conn: sa.Connection, serial: str, *, now: str, assigned: bool, profile: str
+) -> bool:
+    """Make sure that the camera has a row and note that it was docked now.
+
+    Args:
+        conn: the open transaction.
+        serial: the camera.
+        now: time of docking, RFC 3339.
+        assigned: a profile knows this camera.
+        profile: that profile's name, empty when none.
+
+    Returns:
+        Whether this camera was never met before.
+    """
+    found = conn.execute(sa.select(camera.c.camera).where(camera.c.camera == serial)).first()
+    if found is None:
+        conn.execute(
+            camera.insert().values(
+                camera=serial,
+                assigned=assigned,
+                profile=profile,
+                officer="",
+                first_docked_at=now,
+                last_docked_at=now,
+            )
+        )
+        return True
+    conn.execute(
+        camera.update()
+        .where(camera.c.camera == serial)
+        .values(last_docked_at=now, profile=profile, assigned=assigned)
+    )
+    return False
+
+
+def insert_docking(conn: sa.Connection, row: DockingRow) -> None:
+    """Record a docking that begins."""
+    conn.execute(
+        docking.insert().values({f: getattr(row, f) for f in DockingRow.__dataclass_fields__})
+    )
+
+
+def update_docking(conn: sa.Connection, docking_id: str, **values: Any) -> None:
+    """Change columns of one docking."""
+    conn.execute(docking.update().where(docking.c.docking_id == docking_id).values(**values))
+
+
+def docking_row(conn: sa.Connection, docking_id: str) -> DockingRow:
+    """One docking; raises `sqlalchemy.exc.NoResultFound` when there is none."""
+    row = conn.execute(sa.select(docking).where(docking.c.docking_id == docking_id)).one()
+    return DockingRow(**row._mapping)  # noqa: SLF001 - the public name for a row as a mapping
+
+
+def open_dockings(conn: sa.Connection) -> list[DockingRow]:
+    """Dockings without an end, oldest first."""
+    rows = conn.execute(
+        sa.select(docking).where(docking.c.ended_at.is_(None)).order_by(docking.c.docking_id)
+    )
+    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+
+
+def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> frozenset[bytes]:
+    """Paths of files in the last complete inventory of this camera's volume, empty when none."""
+    last = conn.execute(
+        sa.select(docking.c.docking_id)
+        .where(docking.c.camera == serial, docking.c.volume == volume)
+        .where(docking.c.inventoried, docking.c.ended_at.is_not(None))
+        .order_by(docking.c.docking_id.desc())
+        .limit(1)
+    ).scalar()
+    if last is None:
+        return frozenset()
+    rows = conn.execute(
+        sa.select(inventory.c.path).where(
+            inventory.c.docking_id == last,
+            inventory.c.kind == EntryKind.FILE.value,
+            inventory.c.verdict != Verdict.MISSING.value,
+        )
+    )
+    return frozenset(rows.scalars())
+
+
+def put_inventory(conn: sa.Connection, docking_id: str, rows: Iterable[InventoryRow]) -> None:
+    """Insert or replace inventory lines of a docking; the newest look at a path stands."""
+    values = [
+        {
+            "docking_id": docking_id,
+            "path": row.path,
+            "kind": row.kind.value,
+            "size_bytes": row.size_bytes,
+            "mtime_ns": row.mtime_ns,
+            "verdict": row.verdict.value,
+            "item_id": row.item_id,
+            "detail": row.detail,
+        }
+        for row in rows
+    ]
+    if not values:
+        return
+    conn.execute(
+        inventory.delete().where(
+            inventory.c.docking_id == docking_id, inventory.c.path == sa.bindparam("old_path")
+        ),
+        [{"old_path": value["path"]} for value in values],
+    )
+    conn.execute(inventory.insert(), values)
+
+
+def inventory_rows(conn: sa.Connection, docking_id: str) -> list[InventoryRow]:
+    """A docking's inventory in the order of the paths' bytes."""
+    rows = conn.execute(
+        sa.select(inventory).where(inventory.c.docking_id == docking_id).order_by(inventory.c.path)
+    )
+    return [
+        InventoryRow(
+            path=row.path,
+            kind=EntryKind(row.kind),
+            size_bytes=row.size_bytes,
+            mtime_ns=row.mtime_ns,
+            verdict=Verdict(row.verdict),
+            item_id=row.item_id,
+            detail=row.detail,
+        )
+        for row in rows
+    ]
+
+
+def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapping]:
+    """The items that a docking's inventory names, with their state; missing files do not count."""
+    return (
+        conn.execute(
+            sa.select(
+                item.c.item_id,
+                item.c.state,
+                item.c.confirmed_seq,
+                item.c.last_error,
+                item.c.size_bytes,
+                item.c.docking_id,
+            )
+            .select_from(inventory.join(item, inventory.c.item_id == item.c.item_id))
+            .where(inventory.c.docking_id == docking_id)
+            .where(
+                sa.or_(
+                    inventory.c.verdict != Verdict.MISSING.value,
+                    item.c.state.in_(["discovered", "vanished"]),
+                )
+            )
+        )
+        .mappings()
+        .all()
+    )
