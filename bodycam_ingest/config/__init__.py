@@ -1,0 +1,66 @@
+"""The configuration: what the admin writes, checked as a whole before anything starts.
+
+`load` gives a `Config` or one error that lists every fault. No secret ever stands in the file:
+credentials are named (a profile, a file, environment variables), never written out.
+"""
+
+from bodycam_ingest.config.changes import (
+    RELOADABLE,
+    changed_keys,
+    digest,
+    flatten,
+    needs_restart,
+)
+from bodycam_ingest.config.faults import Fault
+from bodycam_ingest.config.load import examine, load
+from bodycam_ingest.config.models import (
+    CameraLimits,
+    CameraProfile,
+    Cameras,
+    Config,
+    Custody,
+    Dock,
+    Log,
+    Release,
+    Staging,
+    Upload,
+    UploadWindow,
+)
+from bodycam_ingest.config.stores import (
+    Credentials,
+    DirectoryStoreConfig,
+    EnvironmentCredentials,
+    FileCredentials,
+    ProfileCredentials,
+    S3StoreConfig,
+    StoreConfig,
+)
+
+__all__ = [
+    "RELOADABLE",
+    "CameraLimits",
+    "CameraProfile",
+    "Cameras",
+    "Config",
+    "Credentials",
+    "Custody",
+    "DirectoryStoreConfig",
+    "Dock",
+    "EnvironmentCredentials",
+    "Fault",
+    "FileCredentials",
+    "Log",
+    "ProfileCredentials",
+    "Release",
+    "S3StoreConfig",
+    "Staging",
+    "StoreConfig",
+    "Upload",
+    "UploadWindow",
+    "changed_keys",
+    "digest",
+    "examine",
+    "flatten",
+    "load",
+    "needs_restart",
+]

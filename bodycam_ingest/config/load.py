@@ -1,0 +1,217 @@
+"""From the file to a `Config`: every fault is collected before anything is said."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from bodycam_ingest.config.faults import Fault, faults_of, shown_value, unknown_key
+from bodycam_ingest.config.kinds import Section
+from bodycam_ingest.config.models import (
+    Cameras,
+    Config,
+    Custody,
+    Dock,
+    Log,
+    Release,
+    Staging,
+    Upload,
+)
+from bodycam_ingest.config.stores import DirectoryStoreConfig, S3StoreConfig, StoreConfig
+from bodycam_ingest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_SECTIONS: Final[Mapping[str, type[Section]]] = {
+    "dock": Dock,
+    "cameras": Cameras,
+    "staging": Staging,
+    "upload": Upload,
+    "release": Release,
+    "custody": Custody,
+    "log": Log,
+}
+_STORE_TYPES: Final[Mapping[str, type[StoreConfig]]] = {
+    "directory": DirectoryStoreConfig,
+    "s3": S3StoreConfig,
+}
+_STORES_HINT: Final = "at least one [[stores]] table with required = true"
+_FILE_BYTES_MAX: Final = 1024 * 1024
+_S = TypeVar("_S", bound=Section)
+
+
+def load(path: Path) -> Config:
+    """Read a configuration.
+
+    Args:
+        path: the TOML file; relative paths in it start at its directory.
+
+    Raises:
+        ConfigError: it cannot be read or has faults; the message lists all of them.
+    """
+    config, faults = examine(path)
+    if config is None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise ConfigError("\n".join([f"{path} has {count}:", *map(str, faults)]))
+    return config
+
+
+def examine(path: Path) -> tuple[Config | None, list[Fault]]:
+    """Read a configuration and give its faults as data.
+
+    Args:
+        path: the TOML file.
+
+    Returns:
+        The configuration and no fault, or None and every fault.
+
+    Raises:
+        ConfigError: it cannot be read, or is no TOML.
+    """
+    tables = _read(path)
+    context = {"base": path.absolute().parent}
+    known = {*_SECTIONS, "stores"}
+    faults = [unknown_key(key, tables[key], known) for key in tables if key not in known]
+    sections: dict[str, Any] = {}
+    for name, model in _SECTIONS.items():
+        sections[name] = _section(model, tables.get(name, {}), name, context, faults)
+    stores = _stores(tables.get("stores", []), context, faults)
+    faults += _doubled(stores, sections["cameras"])
+    faults += _nested(sections["dock"], sections["staging"], sections["cameras"], stores)
+    faults += _part_sizes(stores)
+    if faults:
+        return None, faults
+    return Config(path=path.absolute(), stores=tuple(stores), **sections), []
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="Name the file with --config or BODYCAM_INGEST_CONFIG; see config.example.toml.",
+        ) from error
+    if len(data) > _FILE_BYTES_MAX:
+        raise ConfigError(f"{path} is larger than {_FILE_BYTES_MAX} bytes: no configuration")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+
+
+def _section(
+    model: type[_S], raw: Any, key: str, context: dict[str, Any], faults: list[Fault]
+) -> _S | None:
+    if not isinstance(raw, dict):
+        faults.append(Fault(key, "must be a table", shown_value(key, raw), f"write [{key}]"))
+        return None
+    try:
+        return model.model_validate(raw, context=context)
+    except ValidationError as error:
+        faults += faults_of(error, model, key, raw)
+        return None
+
+
+def _stores(raw: Any, context: dict[str, Any], faults: list[Fault]) -> list[StoreConfig]:
+    if not isinstance(raw, list):
+        faults.append(Fault("stores", "must be a list of tables", "", "write [[stores]]"))
+        return []
+    stores: list[StoreConfig] = []
+    for number, table in enumerate(raw, start=1):
+        name = table.get("name") if isinstance(table, dict) else None
+        key = f"stores.{name}" if isinstance(name, str) and name else f"stores.#{number}"
+        kind = table.get("type") if isinstance(table, dict) else None
+        model = _STORE_TYPES.get(kind) if isinstance(kind, str) else None
+        if model is None:
+            problem = "is of an unknown type" if kind is not None else "missing"
+            shown = shown_value("type", kind) if kind is not None else ""
+            faults.append(Fault(f"{key}.type", problem, shown, '"directory" or "s3"'))
+            continue
+        store = _section(model, table, key, context, faults)
+        if store is not None:
+            stores.append(store)
+    if len(stores) == len(raw) and not any(store.required for store in stores):
+        faults.append(Fault("stores", "no store is required", "", _STORES_HINT))
+    return stores
+
+
+def _doubled(stores: Iterable[StoreConfig], cameras: Cameras | None) -> list[Fault]:
+    names = [store.name for store in stores]
+    profiles = [profile.name for profile in cameras.profile] if cameras else []
+    faults = [
+        Fault(f"{table}.{name}.name", "stands twice", "", "every name once")
+        for table, given in (("stores", names), ("cameras.profile", profiles))
+        for name in sorted({name for name in given if given.count(name) > 1})
+    ]
+    places = [
+        (store.name, (store.endpoint_url, store.bucket, store.prefix))
+        for store in stores
+        if isinstance(store, S3StoreConfig)
+    ]
+    for (first, one), (second, other) in itertools.combinations(places, 2):
+        if one == other and first != second:
+            faults.append(
+                Fault(
+                    f"stores.{second}.bucket",
+                    f"is the same place as stores.{first}",
+                    "",
+                    "one copy must not count as two: another bucket or prefix",
+                )
+            )
+    return faults
+
+
+def _nested(
+    dock: Dock | None,
+    staging: Staging | None,
+    cameras: Cameras | None,
+    stores: Iterable[StoreConfig],
+) -> list[Fault]:
+    """No directory of ours may lie in another: a purge, a scan or a full disk would cross over."""
+    places: list[tuple[str, Path]] = []
+    if dock:
+        places.append(("dock.state_dir", dock.state_dir))
+    if staging:
+        places.append(("staging.dir", staging.dir))
+    places += [
+        (f"stores.{store.name}.path", store.path)
+        for store in stores
+        if isinstance(store, DirectoryStoreConfig)
+    ]
+    if cameras:
+        places += [("cameras.mount_roots", root) for root in cameras.mount_roots]
+    faults = []
+    for (first, one), (second, other) in itertools.combinations(places, 2):
+        inner, outer = Path(os.path.realpath(other)), Path(os.path.realpath(one))
+        if inner == outer:
+            problem = f"is the same directory as {first}"
+        elif inner.is_relative_to(outer):
+            problem = f"lies inside {first}"
+        elif outer.is_relative_to(inner):
+            problem = f"holds {first}"
+        else:
+            continue
+        faults.append(Fault(second, problem, f'"{other}"', f"keep it apart from {first} ({one})"))
+    return faults
+
+
+def _part_sizes(stores: Iterable[StoreConfig]) -> list[Fault]:
+    sized = [store for store in stores if isinstance(store, S3StoreConfig)]
+    return [
+        Fault(
+            f"stores.{store.name}.part_size_bytes",
+            f"differs from stores.{sized[0].name}",
+            str(store.part_size_bytes),
+            "parts are hashed once, while the camera is read: one figure for all stores",
+        )
+        for store in sized[1:]
+        if store.part_size_bytes != sized[0].part_size_bytes
+    ]

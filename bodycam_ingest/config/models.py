@@ -1,0 +1,266 @@
+"""The tables of the configuration file; a field's description is the hint for a wrong value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from bodycam_ingest.config.kinds import ConfigPath, Listed, PositiveSeconds, Seconds, Section
+from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
+from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT
+
+_DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
+
+def _domain(value: str) -> str:
+    if not _DOMAIN.fullmatch(value):
+        raise ValueError("is no domain name")
+    return value
+
+
+class Dock(Section):
+    """Which dock this is, and where it keeps its state."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
+        description="name of this dock, never changed: 1 to 63 letters, digits, '.', '_' or '-'"
+    )
+    agency: Annotated[str, AfterValidator(_domain)] = Field(
+        description="the agency's domain name in lower case, such as police.example.org"
+    )
+    state_dir: ConfigPath = Field(
+        default=Path("/var/lib/bodycam-ingest/state"),
+        description="a directory of the daemon's own, made by `bodycam-ingest init`",
+    )
+
+
+class CameraLimits(Section):
+    """Limits that real cards never reach; passing one is an alarm, not a crash."""
+
+    max_files: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=200_000, description="directory entries on one volume, at least 1"
+    )
+    max_path_bytes: Annotated[int, Field(ge=16, le=4096)] = Field(
+        default=1024, description="length of a path on a camera, 16 to 4096 bytes"
+    )
+    max_depth: Annotated[int, Field(ge=1, le=128)] = Field(
+        default=24, description="directories inside directories, 1 to 128"
+    )
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class CameraProfile(Section):
+    """What is known about one model of camera."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$")] = Field(
+        description="a name for this kind of camera, once in the file"
+    )
+    match: dict[str, str] = Field(
+        default_factory=dict,
+        description="device properties and the shell pattern that each must match",
+    )
+    include: Annotated[tuple[str, ...], Listed] = Field(
+        default=("**",), description="shell patterns of the paths to take"
+    )
+    exclude: Annotated[tuple[str, ...], Listed] = Field(
+        default=(), description="shell patterns of the paths to leave; they are listed all the same"
+    )
+    patterns: Annotated[tuple[Pattern, ...], Listed] = Field(
+        default=(),
+        description="regular expressions on the path with the groups serial, officer, recorded_at, "
+        "number; the first that matches tells",
+    )
+    recorded_at_format: str = Field(
+        default="%Y%m%d_%H%M%S", description="how recorded_at is written, as strptime has it"
+    )
+    serial_file: str = Field(
+        default="", description="path on the camera of a small file that holds its serial number"
+    )
+    serial_pattern: Pattern = Field(
+        default="", description="regular expression with the group serial on that file's text"
+    )
+
+
+def _source(value: Any) -> Any:
+    if value == "usb":
+        raise ValueError("not built yet")
+    return value
+
+
+class Cameras(Section):
+    """Where cameras appear, and when a file of theirs is taken."""
+
+    source: Annotated[Literal["folder", "usb"], BeforeValidator(_source)] = Field(
+        default="folder",
+        description='"folder": each directory directly below a mount root is a camera',
+    )
+    mount_roots: Annotated[tuple[ConfigPath, ...], Listed, Field(min_length=1)] = Field(
+        description="directories in which cameras appear, at least one"
+    )
+    settle_s: Seconds = Field(
+        default=5.0, description="seconds that a file must have stood still, 0 or more"
+    )
+    rescan_s: PositiveSeconds = Field(
+        default=5.0, description="seconds between two looks at the mount roots, more than 0"
+    )
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="cameras that are read at the same time, 1 to 64"
+    )
+    limits: CameraLimits = Field(default_factory=CameraLimits, description="a table")
+    profile: Annotated[tuple[CameraProfile, ...], Listed] = Field(
+        default=(), description="[[cameras.profile]] tables"
+    )
+
+
+class Staging(Section):
+    """The dock's own copies, from which everything is uploaded."""
+
+    dir: ConfigPath = Field(
+        default=Path("/var/lib/bodycam-ingest/staging"),
+        description="a directory of the daemon's own, best on a file system of its own",
+    )
+    min_free_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=10_000_000_000, description="bytes that are always left free, 0 or more"
+    )
+    keep_days: Annotated[int, Field(ge=0, le=36500)] = Field(
+        default=30, description="days that a copy is kept after every store confirmed it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UploadWindow:
+    """A time of day in which uploads run, in the dock's local time; it may pass midnight.
+
+    Args:
+        start_minute: minutes after midnight, inclusive.
+        end_minute: minutes after midnight, exclusive.
+    """
+
+    start_minute: int
+    end_minute: int
+
+    def holds(self, minute: int) -> bool:
+        """Whether a minute of the day (0 to 1439) lies inside."""
+        if self.start_minute <= self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
+
+
+def _window(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _WINDOW.fullmatch(value)
+    if not found:
+        raise ValueError("is no time window")
+    hours_a, minutes_a, hours_b, minutes_b = (int(part) for part in found.groups())
+    window = UploadWindow(hours_a * 60 + minutes_a, hours_b * 60 + minutes_b)
+    if window.start_minute == window.end_minute:
+        raise ValueError("is empty: it ends when it starts")
+    return window
+
+
+class Upload(Section):
+    """How much of the dock and of its line uploads may use."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="uploads at the same time for each store, 1 to 64"
+    )
+    bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="bytes a second for all uploads together; 0 sets no limit"
+    )
+    windows: Annotated[tuple[Annotated[UploadWindow, BeforeValidator(_window)], ...], Listed] = (
+        Field(default=(), description='local times such as "22:00-06:00"; none means always')
+    )
+    backoff_initial_s: PositiveSeconds = Field(
+        default=1.0, description="longest first wait after a failure, seconds"
+    )
+    backoff_max_s: PositiveSeconds = Field(
+        default=300.0,
+        description="longest wait between tries, seconds; not below backoff_initial_s",
+    )
+
+    @field_validator("backoff_max_s")
+    @classmethod
+    def _not_below_initial(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("backoff_initial_s", 0):
+            raise ValueError("is less than upload.backoff_initial_s")
+        return value
+
+
+def _policy(value: Any) -> Any:
+    if value == "wipe":
+        raise ValueError("not built yet")
+    return value
+
+
+class Release(Section):
+    """What happens with the camera's own files once everything is confirmed."""
+
+    policy: Annotated[Literal["keep", "wipe"], BeforeValidator(_policy)] = Field(
+        default="keep", description='"keep": the camera\'s files are never touched'
+    )
+
+
+class Custody(Section):
+    """How often the ledger speaks for itself."""
+
+    anchor_interval_s: PositiveSeconds = Field(
+        default=300.0, description="seconds between checkpoints that are put into the stores"
+    )
+    heartbeat_interval_s: PositiveSeconds = Field(
+        default=3600.0, description="seconds between entries that say the daemon lives"
+    )
+
+
+class Log(Section):
+    """What the daemon writes to its standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description='"debug", "info", "warning" or "error"'
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description='"auto" (console on a terminal, else json), "json" or "console"'
+    )
+
+
+class Config(Section):
+    """A whole configuration without faults.
+
+    Args:
+        path: the file it was read from.
+    """
+
+    path: Path
+    dock: Dock
+    cameras: Cameras
+    staging: Staging
+    stores: tuple[StoreConfig, ...]
+    upload: Upload
+    release: Release
+    custody: Custody
+    log: Log
+
+    @property
+    def origin(self) -> str:
+        """The name of this dock's ledger."""
+        return f"{self.dock.agency}/custody/{self.dock.id}"
+
+    @property
+    def part_size_bytes(self) -> int:
+        """Size of the parts that are hashed while an item is read; one for all stores."""
+        sizes = [s.part_size_bytes for s in self.stores if isinstance(s, S3StoreConfig)]
+        return sizes[0] if sizes else PART_SIZE_BYTES_DEFAULT
