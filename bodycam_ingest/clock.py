@@ -64,3 +64,18 @@ def rfc3339(moment: dt.datetime) -> str:
 def parse_rfc3339(text: str) -> dt.datetime:
     """The moment that `rfc3339` wrote."""
     return dt.datetime.fromisoformat(text)
+
+
+def now_text() -> str:
+    """The time of day as the ledger and the tables write it."""
+    return rfc3339(dt.datetime.now(tz=dt.UTC))
+
+
+def now_ms() -> int:
+    """The time of day, ms since 1970, as due times are kept."""
+    return time.time_ns() // 1_000_000
+
+
+def text_ms(text: str) -> int:
+    """An RFC 3339 time as ms since 1970."""
+    return round(parse_rfc3339(text).timestamp() * 1000)

@@ -1,0 +1,126 @@
+"""When the ledger's checkpoint is written off this dock.
+
+An anchor is the signed checkpoint as an object in every store, under a key that names the ledger's
+size. It is due at once where a release waits for it, every `interval_s` when anything was
+recorded, and every `heartbeat_s` when nothing was, so that silence differs from truncation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest import clock, objectkeys
+from bodycam_ingest.db import agenda, outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+
+log = structlog.get_logger(__name__)
+
+# Confirmations come in bursts; one checkpoint covers those of a second.
+_RELEASE_GAP_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorFacts:
+    """What decides whether a checkpoint is due.
+
+    Args:
+        size: entries in the ledger.
+        queued_size: entries under the newest checkpoint queued or stored, 0 when none.
+        queued_ms: when that was queued, ms since 1970, 0 when none.
+        waiting_seq: highest entry that a release or purge waits on, None when none waits.
+        now_ms: the time.
+    """
+
+    size: int
+    queued_size: int
+    queued_ms: int
+    waiting_seq: int | None
+    now_ms: int
+
+
+def due(facts: AnchorFacts, *, interval_ms: int) -> bool:
+    """Whether a checkpoint should be queued now (pure)."""
+    if facts.size <= facts.queued_size:
+        # One object a size: with nothing recorded there is nothing new to store.
+        return False
+    age_ms = facts.now_ms - facts.queued_ms
+    if facts.waiting_seq is not None and facts.waiting_seq >= facts.queued_size:
+        return age_ms >= _RELEASE_GAP_MS
+    return age_ms >= interval_ms
+
+
+class AnchorKeeper:
+    """Queues checkpoints; the stores' workers send them.
+
+    Args:
+        engine: for reads.
+        ledger: the ledger that is anchored.
+        stores: every store's name and whether it is required.
+        interval_s: at most so long after an entry, s.
+        heartbeat_s: at least so often, s.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: LedgerWriter,
+        stores: Sequence[tuple[str, bool]],
+        *,
+        interval_s: float,
+        heartbeat_s: float,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._stores = stores
+        self._interval_ms = round(interval_s * 1000)
+        self._heartbeat_ms = round(heartbeat_s * 1000)
+
+    def tick(self) -> bool:
+        """Queue a checkpoint if one is due; returns whether it did."""
+        head = self._ledger.head
+        with self._engine.connect() as conn:
+            state = agenda.anchor_state(conn)
+        facts = AnchorFacts(
+            size=head.size,
+            queued_size=state.queued_size,
+            queued_ms=clock.text_ms(state.queued_at) if state.queued_at else 0,
+            waiting_seq=state.waiting_seq,
+            now_ms=clock.now_ms(),
+        )
+        if due(facts, interval_ms=self._interval_ms):
+            self._queue(head.size, head.checkpoint)
+            return True
+        return self._heartbeat(facts)
+
+    def _heartbeat(self, facts: AnchorFacts) -> bool:
+        if facts.queued_size == 0 or facts.now_ms - facts.queued_ms < self._heartbeat_ms:
+            return False
+        # A heartbeat is an entry: silence then shows as a missing size, not as a missing object.
+        with self._ledger.transaction() as txn:
+            txn.append("log.heartbeat", "log", {"size": facts.size})
+        head = self._ledger.head
+        self._queue(head.size, head.checkpoint)
+        return True
+
+    def _queue(self, size: int, checkpoint: str) -> None:
+        key = objectkeys.checkpoint_key(self._ledger.origin, size)
+        with self._ledger.transaction() as txn:
+            outbox.queue_object(
+                txn,
+                clock.now_text(),
+                self._stores,
+                key,
+                agenda.CHECKPOINT_KIND,
+                checkpoint.encode(),
+                ledger_size=size,
+            )
+        log.info("ledger.anchor_queued", size=size)

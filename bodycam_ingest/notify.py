@@ -1,0 +1,42 @@
+"""What systemd is told: ready, alive, stopping (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+def tell(*lines: str) -> bool:
+    """Send state lines such as `READY=1` to the service manager.
+
+    Args:
+        lines: assignments as in sd_notify(3).
+
+    Returns:
+        Whether there was a manager to tell; False outside of systemd.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.sendto("\n".join(lines).encode(), address)
+    except OSError as error:
+        log.warning("daemon.notify_failed", error=str(error))
+        return False
+    return True
+
+
+def watchdog_interval_s() -> float | None:
+    """How often systemd wants to hear `WATCHDOG=1`: half its limit; None when it does not."""
+    text = os.environ.get("WATCHDOG_USEC", "")
+    pid = os.environ.get("WATCHDOG_PID", "")
+    if not text.isdigit() or (pid and pid != str(os.getpid())):
+        return None
+    return int(text) / 2_000_000
