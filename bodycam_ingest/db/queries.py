@@ -161,9 +161,9 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
     ):
         uploads.setdefault(store, {})[state] = number
     objects = {
-        state: number
-        for state, number in conn.execute(
-            sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
+        row.state: row.number
+        for row in conn.execute(
+            sa.select(outbox.c.state, sa.func.count().label("number")).group_by(outbox.c.state)
         )
     }
     return {"items": states, "uploads": uploads, "objects": objects}
@@ -187,6 +187,17 @@ def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, 
         query = query.where(finding.c.severity == severity)
     rows = conn.execute(query.order_by(finding.c.finding_id)).mappings()
     return [dict(row) for row in rows]
+
+
+def item_alarms(conn: sa.Connection, item_id: str) -> list[str]:
+    """Codes of open alarms about one item."""
+    rows = conn.execute(
+        sa.select(finding.c.code)
+        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+        .where(finding.c.item_id == item_id)
+        .distinct()
+    )
+    return list(rows.scalars())
 
 
 def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:

@@ -1,0 +1,163 @@
+"""Gathers the facts that `release.decide` judges, and records what it decided.
+
+While a camera is docked its items are released together, when the whole docking stands. After it
+has left, each item is released alone: whatever else was on the card is the next docking's matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bodycam_ingest import clock
+from bodycam_ingest.db import agenda, dockings, items, outbox, queries
+from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.release import Decision, DockingFacts, ItemStanding, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+
+log = structlog.get_logger(__name__)
+
+POLICY_KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the docking's own thread knows.
+
+    Args:
+        unsettled: files that still grow or have not stood still long enough.
+        unplanned: files listed but not yet compared with the camera's history.
+    """
+
+    unsettled: int
+    unplanned: int
+
+
+def docking_facts(
+    conn: Connection, docking_id: str, live: Live, required: Sequence[str]
+) -> DockingFacts:
+    """One snapshot of a docking for `release.decide`."""
+    return DockingFacts(
+        inventoried=dockings.docking_row(conn, docking_id).inventoried,
+        unsettled=live.unsettled,
+        unplanned=live.unplanned,
+        items=[
+            ItemStanding(
+                item_id=row["item_id"],
+                state=ItemState(row["state"]),
+                confirmed_seq=row["confirmed_seq"],
+                last_error=row["last_error"],
+            )
+            for row in dockings.inventory_items(conn, docking_id)
+        ],
+        alarms=queries.docking_alarms(conn, docking_id),
+        anchored_size=outbox.anchored_size(conn, required),
+    )
+
+
+class Releaser:
+    """Releases what may go.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        required: names of the required stores.
+    """
+
+    def __init__(self, engine: Engine, ledger: LedgerWriter, required: Sequence[str]) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._required = required
+
+    def judge(self, docking_id: str, live: Live) -> Decision:
+        """What the docking's bay shows now, and why."""
+        with self._engine.connect() as conn:
+            return decide(docking_facts(conn, docking_id, live, self._required))
+
+    def tick(self, live: Mapping[str, Live]) -> int:
+        """Release every item that may go.
+
+        Args:
+            live: the dockings whose camera is there, by id.
+
+        Returns:
+            How many items were released.
+        """
+        with self._engine.connect() as conn:
+            waiting = agenda.dockings_to_release(conn)
+        released = 0
+        for docking_id in waiting:
+            if docking_id in live:
+                released += self._release_docking(docking_id, live[docking_id])
+            else:
+                released += self._release_alone(docking_id, live)
+        return released
+
+    def _release_docking(self, docking_id: str, live: Live) -> int:
+        if not self.judge(docking_id, live).release:
+            return 0
+        with self._ledger.transaction() as txn:
+            # Judged again inside of the transaction that records it: nothing moved between.
+            if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
+                return 0
+            rows = _confirmed(txn.conn, docking_id)
+            now = clock.now_text()
+            for row in rows:
+                _record(txn, row, docking_id, now)
+            if dockings.docking_row(txn.conn, docking_id).released_at is None:
+                dockings.update_docking(txn.conn, docking_id, released_at=now)
+        log.info("docking.released", docking_id=docking_id, items=len(rows))
+        return len(rows)
+
+    def _release_alone(self, docking_id: str, live: Mapping[str, Live]) -> int:
+        with self._engine.connect() as conn:
+            if not self._free(conn, docking_id, live):
+                return 0
+        with self._ledger.transaction() as txn:
+            rows = self._free(txn.conn, docking_id, live)
+            now = clock.now_text()
+            for row in rows:
+                _record(txn, row, docking_id, now)
+        log.info("docking.released", docking_id=docking_id, items=len(rows))
+        return len(rows)
+
+    def _free(self, conn: Connection, docking_id: str, live: Mapping[str, Live]) -> list[ItemRow]:
+        """Confirmed, anchored items of a docking that ended, on no camera that is docked now."""
+        anchored = outbox.anchored_size(conn, self._required)
+        held = {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
+        return [
+            row
+            for row in _confirmed(conn, docking_id)
+            if row.item_id not in held
+            and row.confirmed_seq is not None
+            and row.confirmed_seq < anchored
+            and not queries.item_alarms(conn, row.item_id)
+        ]
+
+
+def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
+    ids = [
+        row["item_id"]
+        for row in dockings.inventory_items(conn, docking_id)
+        if row["state"] == ItemState.CONFIRMED.value
+    ]
+    return items.by_ids(conn, ids)
+
+
+def _record(txn: Txn, row: ItemRow, docking_id: str, now: str) -> None:
+    items.record(
+        txn,
+        row,
+        ItemEvent.RELEASED,
+        {"docking_id": docking_id, "policy": POLICY_KEEP},
+        released_at=now,
+    )
