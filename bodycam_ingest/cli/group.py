@@ -1,0 +1,113 @@
+"""The `bodycam-ingest` group: finds the command, and turns every fault into words and a code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bodycam_ingest import __version__
+from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context
+from bodycam_ingest.cli.output import fault, say
+from bodycam_ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXIT_INTERRUPTED: Final = 130
+EXIT_BROKEN_PIPE: Final = 141
+
+# Name -> what it does, in one line. The module has the name of the command, with underscores.
+COMMANDS: Final[Mapping[str, str]] = {
+    "init": "Make state directory, keys and ledger; never over an existing one.",
+    "run": "Run the daemon.",
+    "demo": "Show the whole way with a simulated camera, in a temporary directory.",
+    "ingest": "Take one mounted directory in, once: for rescue work.",
+    "status": "Show cameras, bays, queue, stores and alarms.",
+    "items": "List items, or one item with its whole history.",
+    "cameras": "List known cameras and their last docking.",
+    "verify": "Check ledger, staged files and stored objects; changes nothing.",
+    "retry": "Make items due now.",
+    "quarantine": "Set an item apart, with a reason.",
+    "migrate": "Bring the database to this version's schema, on a copy.",
+    "doctor": "Check whether this machine is fit to run the daemon.",
+    "check-config": "Check the configuration and report every fault.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order of a first day with the product."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command, or None for a name that is not in the table."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bodycam_ingest.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """The list of commands for `--help`, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done or holds; 1 broken or failed; 2 wrong usage, bad configuration, "
+    "or could not be checked; others: docs/exit-codes.md.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=CONFIG_PATH_DEFAULT,
+    envvar="BODYCAM_INGEST_CONFIG",
+    show_default=True,
+    show_envvar=True,
+    help="The configuration file.",
+)
+@click.version_option(__version__, prog_name="bodycam-ingest")
+@click.pass_context
+def group(ctx: click.Context, config_path: Path) -> None:
+    """Take recordings off docked body cameras, prove the copies, upload them to storage."""
+    ctx.obj = Context(config_path=config_path)
+
+
+def main() -> int:
+    """Run one command; the entry point of `bodycam-ingest`.
+
+    Returns:
+        The exit code; docs/exit-codes.md lists them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A camera's file names may not fit the terminal's encoding; that is no fault.
+            reconfigure(errors="backslashreplace")
+    try:
+        result = group.main(prog_name="bodycam-ingest", standalone_mode=False)
+        sys.stdout.flush()
+    except IngestError as error:
+        fault(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("Interrupted.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output is gone; the interpreter's last flush must not complain of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return result if isinstance(result, int) else 0
