@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import camera, docking, inventory, item
+from bodycam_ingest.errors import UsageError
 from bodycam_ingest.evidence import EntryKind, Verdict
 
 if TYPE_CHECKING:
@@ -84,7 +85,11 @@ def note_camera(
     conn.execute(
         camera.update()
         .where(camera.c.camera == serial)
-        .values(last_docked_at=now, profile=profile, assigned=assigned)
+        .values(
+            last_docked_at=now,
+            profile=profile,
+            assigned=sa.or_(camera.c.officer != "", sa.literal(assigned)),
+        )
     )
     return False
 
@@ -205,3 +210,16 @@ def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapp
         .mappings()
         .all()
     )
+
+
+def assign(conn: sa.Connection, serial: str, officer: str) -> None:
+    """Set who carries a camera.
+
+    Raises:
+        UsageError: no camera of that serial was ever docked.
+    """
+    changed = conn.execute(
+        camera.update().where(camera.c.camera == serial).values(officer=officer, assigned=True)
+    ).rowcount
+    if changed != 1:
+        raise UsageError(f"no camera {serial!r}", hint="`bodycam-ingest cameras` lists them.")

@@ -1,0 +1,160 @@
+"""The admin's levers: each is recorded in the ledger with who pulled it.
+
+The daemon runs them when its control socket is asked; without a daemon the command line runs the
+same functions on the ledger that it opened itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bodycam_ingest import clock
+from bodycam_ingest.custody.entry import Actor
+from bodycam_ingest.db import dockings, findings, items, uploads
+from bodycam_ingest.errors import UsageError
+from bodycam_ingest.lifecycle import ItemEvent, ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.db.ledger import LedgerWriter
+
+
+class Levers:
+    """Carries out what an admin asks for.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        acquirer: owns staging; reads a quarantined copy back before it is reinstated.
+    """
+
+    def __init__(self, engine: Engine, ledger: LedgerWriter, acquirer: Acquirer) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._acquirer = acquirer
+
+    def pull(self, request: Mapping[str, Any], user: str) -> dict[str, Any]:
+        """Carry out one request.
+
+        Args:
+            request: `command` and its arguments, as the command line sends them.
+            user: who asks.
+
+        Returns:
+            What was done, for people and scripts.
+
+        Raises:
+            UsageError: no such command, item or finding, or it cannot be done in this state.
+        """
+        actor = Actor(kind="user", id=user)
+        match request["command"]:
+            case "retry":
+                return self._retry(request.get("item"), request.get("store"), actor)
+            case "quarantine":
+                return self._quarantine(request["item"], request["reason"], actor)
+            case "requeue":
+                return self._requeue(request["item"], request["reason"], actor)
+            case "reinstate":
+                return self._reinstate(request["item"], actor)
+            case "assign":
+                return self._assign(request["camera"], request["officer"], actor)
+            case "close-finding":
+                return self._close(request["finding"], request["reason"], actor)
+            case other:
+                raise UsageError(f"no such command {other!r}")
+
+    def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            if item_id is not None:
+                row = items.get(txn.conn, item_id)
+                items.make_due(txn, [row.item_id])
+            else:
+                waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
+                items.make_due(txn, [row.item_id for row in waiting])
+            due = uploads.retry_now(txn, item_id, store)
+            subject = f"item:{item_id}" if item_id else "daemon"
+            txn.append(
+                "upload.retried",
+                subject,
+                {"store": store or "", "uploads": due, "by_request": True},
+                actor=actor,
+            )
+        return {"uploads_due": due}
+
+    def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        if not reason.strip():
+            raise UsageError("a reason is needed", hint="quarantine add ITEM --reason TEXT")
+        with self._ledger.transaction() as txn:
+            row = items.get(txn.conn, item_id)
+            items.record(
+                txn,
+                row,
+                ItemEvent.QUARANTINED,
+                {"reason": reason},
+                actor=actor,
+                quarantine_reason=reason,
+            )
+        return {"item_id": item_id, "state": ItemState.QUARANTINED.value}
+
+    def _requeue(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            row = items.get(txn.conn, item_id)
+            uploads.forbid_if_sent(txn.conn, item_id)
+            # The copy is kept aside: the item gets a new one from its camera.
+            kept = self._acquirer.move_to_quarantine(row.staged_path) if row.staged_path else ""
+            items.record(
+                txn,
+                row,
+                ItemEvent.REQUEUED,
+                {"reason": reason, "quarantined": kept},
+                actor=actor,
+                quarantine_reason="",
+                staged_path="",
+                due_ms=0,
+                attempts=0,
+            )
+        return {"item_id": item_id, "state": ItemState.DISCOVERED.value, "kept": kept}
+
+    def _reinstate(self, item_id: str, actor: Actor) -> dict[str, Any]:
+        with self._engine.connect() as conn:
+            row = items.get(conn, item_id)
+        if not row.staged_path:
+            raise UsageError(
+                f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
+            )
+        # Outside of the transaction: a large copy takes a while to read.
+        self._acquirer.check_copy(row.staged_path, row.digests())
+        with self._ledger.transaction() as txn:
+            items.record(
+                txn,
+                row,
+                ItemEvent.REINSTATED,
+                {"sha256": row.digests().sha256.hex()},
+                actor=actor,
+                quarantine_reason="",
+            )
+            uploads.retry_now(txn, item_id, None)
+        return {"item_id": item_id, "state": ItemState.VERIFIED.value}
+
+    def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            dockings.assign(txn.conn, serial, officer)
+            txn.append(
+                "camera.assigned",
+                f"camera:{serial}",
+                {"from": clock.now_text()},
+                actor=actor,
+                sealed={"officer": officer},
+            )
+        return {"camera": serial, "officer": officer}
+
+    def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        if not reason.strip():
+            raise UsageError("a reason is needed", hint="findings close ID --reason TEXT")
+        with self._ledger.transaction() as txn:
+            findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
+        return {"finding_id": finding_id, "closed": True}
