@@ -294,6 +294,10 @@ class ReadBackMismatchError(StagingError):
     exit_code = 46
     default_hint = "The copy is kept in quarantine, the item is read again. Test disk and memory."
 
+    def __init__(self, message: str, *, hint: str = "", quarantined: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.quarantined = quarantined
+
 
 class LocalCopyDamagedError(StagingError):
     """A staged copy no longer has the digest that the ledger holds."""
@@ -313,6 +317,14 @@ class StagingMissingError(StagingError):
     default_hint = "Dock the camera again if it still has the recording; find who deleted the copy."
 
 
+class ReadBackUnprovenError(StagingError):
+    """The copy could only be read from memory, so its being on the medium is not proven."""
+
+    code = "read_back_unproven"
+    exit_code = 49
+    default_hint = "Find what holds the staged files in memory: a virus scanner, a backup, a mount."
+
+
 class ItemMovedError(IngestError):
     """Another thread or an admin moved the item first; nothing changed."""
 
@@ -320,6 +332,15 @@ class ItemMovedError(IngestError):
     delay_class = DelayClass.SHORT
     exit_code = 50
     default_hint = "Try again."
+
+
+class AbandonedError(IngestError):
+    """The daemon is stopping; the work was broken off and nothing was marked done."""
+
+    code = "abandoned"
+    delay_class = DelayClass.SHORT
+    exit_code = 51
+    default_hint = "Start the daemon again; the item is taken again."
 
 
 # -- stores --------------------------------------------------------------------------------------
