@@ -1,0 +1,190 @@
+"""What the journal and the terminal show, above all when a camera's names want to be shown too."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+import warnings
+
+import pytest
+import structlog
+
+from bodycam_ingest import log
+
+HOSTILE = (
+    "a.mp4\n2026-01-01T00:00:00.000Z info     item.confirmed item_id=X\x1b[2K\x1b[1A\u2028\x9b"
+)
+
+
+class _Stream(io.StringIO):
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    with warnings.catch_warnings():
+        yield
+        logging.captureWarnings(capture=False)
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    log.set_level("info")
+
+
+def lines(stream: io.StringIO) -> list[str]:
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize(
+    "value",
+    [HOSTILE, HOSTILE.encode(), {"path": HOSTILE}, [HOSTILE], {HOSTILE: 1}, "\udcff\n", b"\xff\n"],
+    ids=["text", "bytes", "dict", "list", "key", "surrogate", "not-utf8"],
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_hostile_value_stays_inside_of_its_line(log_format, value, terminal):
+    stream = _Stream(terminal=terminal)
+    log.configure(format=log_format, stream=stream)
+    structlog.get_logger("x").info("item.discovered", path=value)
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    own = text.replace("\x1b[32m", "").replace("\x1b[0m", "")
+    assert all(c.isprintable() for c in own.rstrip("\n"))
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_hostile_exception_cannot_forge_a_line(log_format):
+    stream = _Stream(terminal=False)
+    log.configure(format=log_format, stream=stream)
+    try:
+        int(HOSTILE, base=99)
+    except ValueError as error:
+        structlog.get_logger("x").error("scan.failed", exc_info=error, note=HOSTILE)
+    try:
+        json.loads("{}")[HOSTILE]
+    except KeyError:
+        structlog.get_logger("x").exception("scan.failed")
+    first, *others = stream.getvalue().removesuffix("\n").split("\n")
+    assert "scan.failed" in first
+    assert all(line.startswith("    ") or "scan.failed" in line for line in others)
+    assert all(c.isprintable() for line in (first, *others) for c in line)
+
+
+def test_a_json_line_has_the_keys_that_the_journal_is_searched_by():
+    stream = _Stream(terminal=False)
+    log.configure(dock="dock-7", stream=stream)
+    structlog.contextvars.bind_contextvars(camera="X1")
+    structlog.get_logger("x").bind(docking_id="D").warning("item.waiting", size_bytes=7, ok=None)
+    line = json.loads(stream.getvalue())
+    assert list(line)[:4] == ["timestamp", "level", "event", "dock"]
+    assert line["level"] == "warning"
+    assert line["event"] == "item.waiting"
+    assert line["dock"] == "dock-7"
+    assert (line["camera"], line["docking_id"], line["size_bytes"], line["ok"]) == (
+        "X1",
+        "D",
+        7,
+        None,
+    )
+    assert len(line["timestamp"]) == len("2026-03-14T09:26:53.589Z")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_auto_is_console_on_a_terminal_alone():
+    terminal, pipe = _Stream(terminal=True), _Stream(terminal=False)
+    log.configure(stream=terminal)
+    structlog.get_logger("x").info("a.b", name="two words")
+    log.configure(stream=pipe)
+    structlog.get_logger("x").info("a.b", name="two words")
+    assert 'name="two words"' in terminal.getvalue()
+    assert "\x1b[32minfo" in terminal.getvalue()
+    assert json.loads(pipe.getvalue())["name"] == "two words"
+
+
+def test_the_level_changes_for_loggers_that_exist_already():
+    stream = _Stream(terminal=False)
+    log.configure(level="warning", stream=stream)
+    logger = structlog.get_logger("x").bind(camera="X1")
+    logger.info("a.dropped")
+    log.set_level("debug")
+    logger.debug("a.kept")
+    log.set_level("error")
+    logger.warning("b.dropped")
+    logger.critical("b.kept")
+    assert [json.loads(line)["event"] for line in lines(stream)] == ["a.kept", "b.kept"]
+
+
+def test_exceptions_are_data_with_their_cause_and_without_variables():
+    stream = _Stream(terminal=False)
+    log.configure(stream=stream)
+
+    def fail(secret):
+        raise OSError(5, f"Input/output error of {len(secret)}")
+
+    try:
+        try:
+            fail("hunter2")
+        except OSError as error:
+            raise RuntimeError("outer") from error
+    except RuntimeError as error:
+        structlog.get_logger("x").error("thread.died", exc_info=error)
+    told = json.loads(stream.getvalue())["exception"]
+    assert [cause["type"] for cause in told] == ["RuntimeError", "OSError"]
+    assert "fail" in told[1]["at"][-1]
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_libraries_warnings_come_through_and_their_chatter_does_not():
+    stream = _Stream(terminal=False)
+    log.configure(level="debug", stream=stream)
+    logging.getLogger("botocore.credentials").info("Found credentials")
+    logging.getLogger("urllib3.pool").warning("retry %s", "a\nb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old call", DeprecationWarning, stacklevel=1)
+    first, second = (json.loads(line) for line in lines(stream))
+    assert first["event"] == "library.message"
+    assert first["logger"] == "urllib3.pool"
+    assert first["message"] == "retry a\\nb"
+    assert "old call" in second["message"]
+
+
+def test_configuring_twice_writes_each_line_once():
+    stream = _Stream(terminal=False)
+    log.configure(stream=stream)
+    log.configure(stream=stream)
+    logging.getLogger("x").warning("once")
+    assert len(lines(stream)) == 1
+
+
+def test_lines_of_threads_do_not_mix():
+    stream = _Stream(terminal=False)
+    log.configure(stream=stream)
+
+    def work(number):
+        for _ in range(200):
+            structlog.get_logger("x").info("a.b", number=number, filler="y" * 300)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([json.loads(line) for line in lines(stream)]) == 800
+
+
+def test_a_closed_journal_does_not_stop_the_work():
+    stream = _Stream(terminal=False)
+    log.configure(stream=stream)
+    stream.close()
+    structlog.get_logger("x").info("a.b")
