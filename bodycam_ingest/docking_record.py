@@ -1,0 +1,348 @@
+"""Everything that a docking writes: rows and ledger entries, each step in one transaction."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from ulid import ULID
+
+from bodycam_ingest import clock
+from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.db.dockings import InventoryRow
+from bodycam_ingest.db.items import ItemRow
+from bodycam_ingest.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
+from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.manifest import inventory_sha256
+from bodycam_ingest.undocking import end_docking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bodycam_ingest.camera import ItemFacts
+    from bodycam_ingest.db.dockings import DockingRow
+    from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.evidence import InventoryEntry
+    from bodycam_ingest.undocking import Dock
+
+log = structlog.get_logger(__name__)
+
+_CHUNK: Final = 1000
+# A camera that still has what the dock lost: the item is read again.
+_LOST_HERE: Final = frozenset({"local_copy_damaged", "staging_missing"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compared:
+    """What an inventory entry turned out to be.
+
+    Args:
+        entry: the entry as listed.
+        verdict: what it is.
+        item_id: the known item that it is; None for a new one or what is not ingested.
+        reason: why, for people.
+    """
+
+    entry: InventoryEntry
+    verdict: Verdict
+    item_id: str | None = None
+    reason: str = ""
+
+
+class DockingRecord:
+    """Writes one docking.
+
+    Args:
+        dock: where it happens.
+        row: the docking that begins.
+    """
+
+    def __init__(self, dock: Dock, row: DockingRow) -> None:
+        self._dock = dock
+        self._ledger = dock.ledger
+        self.row = row
+
+    def begin(self, facts: Mapping[str, Any], *, assigned: bool, profile: str) -> None:
+        """Record that the camera was docked.
+
+        Args:
+            facts: what is known of device and clocks, for the entry.
+            assigned: a profile knows this camera.
+            profile: that profile's name, empty when none.
+        """
+        row = self.row
+        with self._ledger.transaction() as txn:
+            new = dockings.note_camera(
+                txn.conn, row.camera, now=row.started_at, assigned=assigned, profile=profile
+            )
+            dockings.insert_docking(txn.conn, row)
+            txn.append(
+                "camera.docked",
+                f"camera:{row.camera}",
+                {
+                    "docking_id": row.docking_id,
+                    "bay": row.bay,
+                    "volume": row.volume,
+                    "mount_path": encode_path(row.mount_path),
+                    "first_seen": new,
+                    "assigned": assigned,
+                    "profile": profile,
+                    **facts,
+                },
+            )
+            known = [
+                item.item_id
+                for item in items.of_camera(txn.conn, row.camera, row.volume)
+                if item.state is ItemState.DISCOVERED
+            ]
+            # A new docking is a new chance for everything that could not be read before.
+            items.make_due(txn, known)
+        log.info(
+            "camera.docked",
+            camera=row.camera,
+            docking_id=row.docking_id,
+            bay=row.bay,
+            mount_path=printable_path(row.mount_path),
+        )
+
+    def known_items(self) -> list[ItemRow]:
+        """Every item ever seen on this camera's volume, oldest first."""
+        with self._dock.engine.connect() as conn:
+            return items.of_camera(conn, self.row.camera, self.row.volume)
+
+    def last_inventory(self) -> frozenset[bytes]:
+        """Paths of the files in the last complete inventory of this camera's volume."""
+        with self._dock.engine.connect() as conn:
+            return dockings.last_inventory_paths(conn, self.row.camera, self.row.volume)
+
+    def plan(
+        self, compared: Sequence[Compared], facts_of: Callable[[bytes], ItemFacts]
+    ) -> dict[bytes, str]:
+        """Write inventory lines, and items for what is new.
+
+        Args:
+            compared: entries with their verdicts.
+            facts_of: what the camera's profile reads from a path.
+
+        Returns:
+            The item of each file, by path.
+        """
+        found: dict[bytes, str] = {}
+        for start in range(0, len(compared), _CHUNK):
+            with self._ledger.transaction() as txn:
+                lines = []
+                for one in compared[start : start + _CHUNK]:
+                    item_id = self._item_of(txn, one, facts_of)
+                    if item_id is not None:
+                        found[one.entry.path] = item_id
+                    lines.append(_inventory_row(one, item_id))
+                dockings.put_inventory(txn.conn, self.row.docking_id, lines)
+        for one in compared:
+            if one.verdict in {Verdict.NEW, Verdict.CHANGED}:
+                log.info(
+                    "item.discovered",
+                    item_id=found[one.entry.path],
+                    docking_id=self.row.docking_id,
+                    camera=self.row.camera,
+                    path=printable_path(one.entry.path),
+                    verdict=one.verdict.value,
+                    reason=one.reason,
+                )
+        return found
+
+    def _item_of(
+        self, txn: Txn, one: Compared, facts_of: Callable[[bytes], ItemFacts]
+    ) -> str | None:
+        if one.verdict is Verdict.SAME and one.item_id is not None:
+            self._met_again(txn, items.get(txn.conn, one.item_id))
+            return one.item_id
+        if one.verdict not in {Verdict.NEW, Verdict.CHANGED} or one.entry.stamp is None:
+            return None
+        stamp, facts = one.entry.stamp, facts_of(one.entry.path)
+        row = ItemRow(
+            item_id=str(ULID()),
+            camera=self.row.camera,
+            docking_id=self.row.docking_id,
+            volume=self.row.volume,
+            path=one.entry.path,
+            size_bytes=stamp.size_bytes,
+            mtime_ns=stamp.mtime_ns,
+            state=ItemState.DISCOVERED,
+            discovered_at=clock.now_text(),
+            recorded_at=facts.recorded_at,
+        )
+        data = {
+            "docking_id": row.docking_id,
+            "camera": row.camera,
+            "volume": row.volume,
+            "path": encode_path(row.path),
+            "size_bytes": row.size_bytes,
+            "mtime_ns": str(row.mtime_ns),
+            "recorded_at": row.recorded_at,
+            "verdict": one.verdict.value,
+            "reason": one.reason,
+        }
+        items.discover(txn, row, data, sealed={"officer": facts.officer} if facts.officer else None)
+        return row.item_id
+
+    def _met_again(self, txn: Txn, row: ItemRow) -> None:
+        if row.state is ItemState.VANISHED:
+            items.record(
+                txn, row, ItemEvent.REAPPEARED, {"docking_id": self.row.docking_id}, due_ms=0
+            )
+            findings.close_finding(
+                txn, clock.now_text(), code="item_vanished", subject=f"item:{row.item_id}"
+            )
+        elif row.state is ItemState.QUARANTINED and row.quarantine_reason in _LOST_HERE:
+            items.record(
+                txn,
+                row,
+                ItemEvent.REQUEUED,
+                {"reason": "the camera still has it", "docking_id": self.row.docking_id},
+                quarantine_reason="",
+                staged_path="",
+                due_ms=0,
+                attempts=0,
+            )
+
+    def changed(self, row: ItemRow, stamp: FileStamp) -> None:
+        """Record that a file which was not read yet has grown or was written again."""
+        with self._ledger.transaction() as txn:
+            items.record(
+                txn,
+                row,
+                ItemEvent.CHANGED,
+                {"size_bytes": stamp.size_bytes, "mtime_ns": str(stamp.mtime_ns)},
+                size_bytes=stamp.size_bytes,
+                mtime_ns=stamp.mtime_ns,
+                due_ms=0,
+            )
+            dockings.put_inventory(
+                txn.conn,
+                self.row.docking_id,
+                [
+                    InventoryRow(
+                        path=row.path,
+                        kind=EntryKind.FILE,
+                        size_bytes=stamp.size_bytes,
+                        mtime_ns=stamp.mtime_ns,
+                        verdict=Verdict.NEW,
+                        item_id=row.item_id,
+                    )
+                ],
+            )
+
+    def vanished(self, rows: Sequence[ItemRow]) -> None:
+        """Record items that were seen, never read, and are gone from a camera that is there."""
+        with self._ledger.transaction() as txn:
+            for row in rows:
+                items.record(txn, row, ItemEvent.VANISHED, {"docking_id": self.row.docking_id})
+                findings.raise_finding(
+                    txn,
+                    clock.now_text(),
+                    code="item_vanished",
+                    severity="alarm",
+                    subject=f"item:{row.item_id}",
+                    detail=f"{printable_path(row.path)} was seen and never read, and is gone",
+                    docking_id=self.row.docking_id,
+                    item_id=row.item_id,
+                )
+        for row in rows:
+            log.error("item.vanished", item_id=row.item_id, path=printable_path(row.path))
+
+    def missing(self, known: Mapping[bytes, ItemRow]) -> None:
+        """Note files of the last inventory that are gone from the card; they were read before."""
+        with self._ledger.transaction() as txn:
+            dockings.put_inventory(
+                txn.conn,
+                self.row.docking_id,
+                [
+                    InventoryRow(
+                        path=path,
+                        kind=EntryKind.FILE,
+                        size_bytes=row.size_bytes,
+                        mtime_ns=row.mtime_ns,
+                        verdict=Verdict.MISSING,
+                        item_id=row.item_id,
+                        detail="in the last inventory, no longer on the card",
+                    )
+                    for path, row in known.items()
+                ],
+            )
+
+    def inventoried(self, *, complete: bool, hour_shift: int = 0) -> None:
+        """Record the inventory as it stands.
+
+        Args:
+            complete: it was listed to its end without a fault, and the camera was there after.
+            hour_shift: whole hours by which all time stamps differ from the last docking.
+        """
+        with self._ledger.transaction() as txn:
+            rows = dockings.inventory_rows(txn.conn, self.row.docking_id)
+            verdicts = collections.Counter(row.verdict.value for row in rows)
+            files = [r for r in rows if r.kind is EntryKind.FILE and r.verdict != Verdict.MISSING]
+            newest_ns = max((r.mtime_ns or 0 for r in files), default=0)
+            txn.append(
+                "camera.inventoried",
+                f"camera:{self.row.camera}",
+                {
+                    "docking_id": self.row.docking_id,
+                    "entries": len(rows),
+                    "files": len(files),
+                    "bytes": sum(r.size_bytes or 0 for r in files),
+                    "inventory_sha256": inventory_sha256(rows),
+                    "complete": complete,
+                    "hour_shift": hour_shift,
+                    "newest_mtime_ns": str(newest_ns),
+                    "verdicts": dict(sorted(verdicts.items())),
+                },
+            )
+            if complete:
+                dockings.update_docking(txn.conn, self.row.docking_id, inventoried=True)
+        log.info(
+            "camera.inventoried",
+            camera=self.row.camera,
+            docking_id=self.row.docking_id,
+            files=len(files),
+            complete=complete,
+            verdicts=dict(verdicts),
+        )
+
+    def raise_finding(self, code: str, detail: str, *, severity: str = "alarm") -> None:
+        """Raise a finding about this docking."""
+        with self._ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=code,
+                severity=severity,
+                subject=f"docking:{self.row.docking_id}",
+                detail=detail,
+                docking_id=self.row.docking_id,
+            )
+
+    def close_finding(self, code: str) -> None:
+        """Close this docking's finding of that code, if one is open."""
+        with self._ledger.transaction() as txn:
+            findings.close_finding(
+                txn, clock.now_text(), code=code, subject=f"docking:{self.row.docking_id}"
+            )
+
+    def end(self, reason: str) -> None:
+        """Record the docking's end and queue its manifest."""
+        end_docking(self._dock, self.row.docking_id, reason)
+
+
+def _inventory_row(one: Compared, item_id: str | None) -> InventoryRow:
+    stamp = one.entry.stamp
+    return InventoryRow(
+        path=one.entry.path,
+        kind=one.entry.kind,
+        size_bytes=stamp.size_bytes if stamp else None,
+        mtime_ns=stamp.mtime_ns if stamp else None,
+        verdict=one.verdict,
+        item_id=item_id,
+        detail=one.reason or one.entry.detail,
+    )
