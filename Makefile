@@ -1,0 +1,79 @@
+# bodycam-ingest: `make demo` shows it, `make test` proves it. `make help` lists the rest.
+#
+# Needs Python 3.11+ with venv, make and git. Everything else comes by pip, pinned and
+# hash-checked, into .venv; once that stands, nothing here needs the network.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo test check bench run docs lock clean venv
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(STAMP)  ## the whole way with a simulated camera: no network, no root, under a minute
+	$(BIN)/bodycam-ingest demo
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## format, lint, types, import contracts, generated docs, then all tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## this daemon against cp, sha256sum and rsync, side by side
+	$(BIN)/python -m tests.benchmarks.acquire
+
+run: $(STAMP)  ## the daemon: make run CONFIG=path/to/config.toml
+	@test -n "$(CONFIG)" || { echo "usage: make run CONFIG=path/to/config.toml" >&2; exit 2; }
+	$(BIN)/bodycam-ingest --config "$(CONFIG)" run
+
+docs: $(STAMP)  ## write the generated parts of docs/ anew
+	$(BIN)/python -m docs.generate
+
+# The lists of exact versions. They name no registry: pip takes each file from where it is set up
+# to look, and refuses whatever does not have the hash that is written here.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --quiet --upgrade pyproject.toml
+lock:  ## choose the newest versions anew (needs uv on the PATH: pipx install uv)
+	@command -v uv >/dev/null || { echo "uv is missing: pipx install uv" >&2; exit 2; }
+	$(LOCK) -o requirements/run.txt
+	$(LOCK) --group dev -o requirements/dev.txt
+
+venv: $(STAMP)  ## .venv alone
+
+# One make at a time; the stamp comes last, so that whatever was cut short is done again.
+$(STAMP): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11 …" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv: install python3-venv" >&2; exit 2; }
+	flock $(VENV).lock $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) \
+	  PYTHON="$(PYTHON)" VENV="$(VENV)" .install
+
+.PHONY: .install
+.install:
+	@if [ $(STAMP) -nt requirements/dev.txt ]; then exit 0; fi; set -eu; \
+	echo "Making $(VENV) from requirements/dev.txt (a minute, once)"; \
+	if [ ! -e $(STAMP) ]; then $(PYTHON) -m venv --clear $(VENV); fi; \
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt; \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .; \
+	touch $(STAMP)
+
+clean:  ## remove .venv and every cache; evidence, state and configuration are never here
+	rm -rf $(VENV) $(VENV).lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache \
+	  .hypothesis dist build
+	find bodycam_ingest tests docs -name __pycache__ -type d -exec rm -rf {} +
