@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from bodycam_ingest.config import (
+    Cameras,
     Config,
     Credentials,
     DirectoryStoreConfig,
@@ -75,7 +76,7 @@ def test_every_key_is_shown_with_its_default():
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             _keys(field.annotation, shown[name], name, missing)
-    profile = Config.model_fields["cameras"].annotation.model_fields["profile"]
+    profile = Cameras.model_fields["profile"]
     _keys(get_args(profile.annotation)[0], shown["cameras"]["profile"][0], "profile", missing)
     by_type = {store["type"]: store for store in shown["stores"]}
     _keys(DirectoryStoreConfig, by_type["directory"], "stores.directory", missing)
