@@ -21,7 +21,8 @@ def command(context: Context, *, as_json: bool) -> int:
     """
     if not as_json:
         config = load(context.config_path)
-        line(f"{config.path} holds: {len(config.stores)} stores, ledger {config.origin}")
+        stores = ", ".join(store.name for store in config.stores)
+        line(f"{config.path} holds: stores {stores}, ledger {config.origin}")
         return 0
     found, faults = examine(context.config_path)
     emit_json(

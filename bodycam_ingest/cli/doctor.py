@@ -1,0 +1,49 @@
+"""`doctor`: is this machine fit to run the daemon, and what to do where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from bodycam_ingest.cli import checkup
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line, say, table
+from bodycam_ingest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command("doctor")
+@json_option
+@pass_context
+def command(context: Context, *, as_json: bool) -> int:
+    """Check whether this machine is fit to run the daemon.
+
+    Run it as the daemon's user. It writes one block into staging and takes it away again, and
+    asks each store what it verifies; it changes nothing else. Exit code 1 when a check fails.
+    """
+    checks = list(_checks(context))
+    failed = [check for check in checks if check.outcome is checkup.Outcome.FAIL]
+    if as_json:
+        emit_json({"fit": not failed, "checks": [asdict(check) for check in checks]})
+        return 1 if failed else 0
+    table(("check", "", "found"), [(c.name, c.outcome, c.found) for c in checks])
+    for check in checks:
+        if check.todo:
+            line(f"{check.outcome}: {check.name}: {check.todo}")
+    say("This machine is not fit yet." if failed else "This machine is fit to run the daemon.")
+    return 1 if failed else 0
+
+
+def _checks(context: Context) -> Iterator[checkup.Check]:
+    yield from checkup.machine()
+    try:
+        config = context.load()
+    except ConfigError as error:
+        yield checkup.Check("config", checkup.Outcome.FAIL, error.message, error.hint)
+        return
+    yield checkup.Check("config", checkup.Outcome.OK, str(config.path))
+    yield from checkup.directories(config)
