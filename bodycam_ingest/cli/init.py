@@ -1,0 +1,31 @@
+"""`init`: the state directory with keys, database and genesis entry, once."""
+
+from __future__ import annotations
+
+import click
+
+from bodycam_ingest.cli.context import Context, pass_context
+from bodycam_ingest.cli.output import line
+
+
+@click.command("init")
+@pass_context
+def command(context: Context) -> int:
+    """Make state directory, keys and ledger; never over an existing one.
+
+    Also makes the staging directory and each directory store that does not exist yet.
+    """
+    from bodycam_ingest.db.installation import initialise  # noqa: PLC0415 - alembic
+    from bodycam_ingest.stores.registry import prepare_store  # noqa: PLC0415 - boto3
+
+    config = context.load()
+    vkey = initialise(config.dock.state_dir, config.origin)
+    config.staging.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for store in config.stores:
+        prepared = prepare_store(store)
+        if prepared:
+            line(f"store {store.name}: {prepared}")
+    line(f"state directory: {config.dock.state_dir}")
+    line(f"ledger: {config.origin}")
+    line(f"verifier key, to be kept off this machine: {vkey}")
+    return 0

@@ -1,0 +1,24 @@
+"""`retry`: what waits is tried now."""
+
+from __future__ import annotations
+
+import click
+
+from bodycam_ingest.cli.admin import pull
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line
+
+
+@click.command("retry")
+@click.argument("item_id", metavar="[ITEM]", required=False)
+@click.option("--store", help="Only uploads to this store.")
+@json_option
+@pass_context
+def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> int:
+    """Make one item, or everything that waits, due now; recorded in the ledger."""
+    done = pull(context, {"command": "retry", "item": item_id, "store": store})
+    if as_json:
+        emit_json(done)
+    else:
+        line(f"{done['uploads_due']} uploads are due now")
+    return 0

@@ -1,0 +1,77 @@
+"""What `status` tells, with the daemon's live view where one runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bodycam_ingest import clock
+from bodycam_ingest.db import dockings, queries
+from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.release import decide
+from bodycam_ingest.releaser import Live, docking_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Engine
+
+
+def dock_status(
+    engine: Engine,
+    *,
+    dock_id: str,
+    required: Sequence[str],
+    live: Mapping[str, Live] | None,
+    progress: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """One snapshot of the dock.
+
+    Args:
+        engine: for reads.
+        dock_id: this dock.
+        required: names of the required stores.
+        live: what each running docking knows; None when no daemon runs.
+        progress: `percent`, `mb_per_s`, `time_left_s` of running dockings, by docking.
+
+    Returns:
+        The value that `status --json` prints.
+    """
+    head = read_head(engine)
+    with engine.connect() as conn:
+        bays = []
+        for row in dockings.open_dockings(conn):
+            # Without a daemon nobody knows whether the camera is still there.
+            seen = (live or {}).get(row.docking_id)
+            decision = decide(
+                docking_facts(
+                    conn, row.docking_id, seen or Live(unsettled=0, unplanned=0), required
+                )
+            )
+            bays.append(
+                {
+                    "bay": row.bay,
+                    "camera": row.camera,
+                    "volume": row.volume,
+                    "docking_id": row.docking_id,
+                    "docked_at": row.started_at,
+                    "watched": seen is not None,
+                    "state": decision.state.value,
+                    "release": decision.release,
+                    "reasons": list(decision.reasons),
+                    "percent": None,
+                    "mb_per_s": None,
+                    "time_left_s": None,
+                    **(progress or {}).get(row.docking_id, {}),
+                }
+            )
+        return {
+            "dock": dock_id,
+            "time": clock.now_text(),
+            "running": live is not None,
+            "ledger": {"size": head.size, "root": head.root.hex()},
+            "bays": bays,
+            "cameras": queries.list_cameras(conn),
+            "queue": queries.queue_counts(conn),
+            "stores": queries.store_rows(conn),
+            "alarms": queries.open_findings(conn, severity="alarm"),
+        }
