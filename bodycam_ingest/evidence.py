@@ -107,6 +107,40 @@ class Digests:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An item to be read off a camera.
+
+    Args:
+        item_id: ULID.
+        docking_id: ULID of the docking that it is read at.
+        path: path relative to the volume's root.
+        stamp: what the file was when it was listed.
+        part_size_bytes: upload part size, fixed from now on.
+    """
+
+    item_id: str
+    docking_id: str
+    path: bytes
+    stamp: FileStamp
+    part_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A durable, sealed copy.
+
+    Args:
+        item_id: ULID.
+        digests: what was read off the camera.
+        staged_path: relative to the staging directory.
+    """
+
+    item_id: str
+    digests: Digests
+    staged_path: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreObject:
     """An object as it shall stand in a store.
 

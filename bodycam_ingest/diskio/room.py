@@ -1,0 +1,95 @@
+"""Free space in staging: what is there, what is promised to copies that are under way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from bodycam_ingest.diskio.faults import staging_faults
+from bodycam_ingest.errors import StagingFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Reservation:
+    """Room promised to a copy; what is written no longer needs to be promised."""
+
+    def __init__(self, room: Room, size_bytes: int) -> None:
+        self._room = room
+        self._left_bytes = size_bytes
+
+    def used(self, count: int) -> None:
+        """Take note of `count` bytes that are on the disk now."""
+        count = min(count, self._left_bytes)
+        self._left_bytes -= count
+        self._room.promise(-count)
+
+    def end(self) -> None:
+        """Give back what was not used."""
+        self.used(self._left_bytes)
+
+
+class Room:
+    """The room on the file system of a directory.
+
+    Args:
+        directory: the staging directory.
+        min_free_bytes: what is always left.
+    """
+
+    def __init__(self, directory: Path, *, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._lock = threading.Lock()
+        self._promised_bytes = 0
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether an item of this size can be begun now, beside all that have been begun.
+
+        Args:
+            size_bytes: the item's length.
+
+        Raises:
+            StagingError: the file system could not be asked.
+        """
+        with self._lock:
+            return self._fits(size_bytes)
+
+    def _fits(self, size_bytes: int) -> bool:
+        with staging_faults("asking staging for free space"):
+            status = os.statvfs(self._directory)
+        free_bytes = status.f_bavail * status.f_frsize
+        return free_bytes - self._promised_bytes - size_bytes >= self._min_free_bytes
+
+    def promise(self, count: int) -> None:
+        """Add `count` bytes to what is promised; negative: take back."""
+        with self._lock:
+            self._promised_bytes += count
+
+    @contextlib.contextmanager
+    def reserve(self, size_bytes: int) -> Iterator[Reservation]:
+        """Promise room to a copy for the length of a `with` block.
+
+        Args:
+            size_bytes: the item's length.
+
+        Raises:
+            StagingFullError: there is no such room.
+            StagingError: the file system could not be asked.
+        """
+        with self._lock:
+            if not self._fits(size_bytes):
+                raise StagingFullError(
+                    f"{size_bytes} bytes do not fit into {self._directory} "
+                    f"with {self._min_free_bytes} left free"
+                )
+            self._promised_bytes += size_bytes
+        reservation = Reservation(self, size_bytes)
+        try:
+            yield reservation
+        finally:
+            reservation.end()
