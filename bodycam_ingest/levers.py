@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bodycam_ingest import clock
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.db import dockings, findings, items, uploads
-from bodycam_ingest.errors import UsageError
+from bodycam_ingest.errors import LocalCopyDamagedError, UsageError
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 
 if TYPE_CHECKING:
@@ -127,13 +127,18 @@ class Levers:
                 f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
             )
         # Outside of the transaction: a large copy takes a while to read.
-        self._acquirer.check_copy(row.staged_path, row.digests())
+        digests = row.digests()
+        if self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes) != digests:
+            raise LocalCopyDamagedError(
+                f"the copy of item {item_id} no longer is what was read off the camera",
+                hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
+            )
         with self._ledger.transaction() as txn:
             items.record(
                 txn,
                 row,
                 ItemEvent.REINSTATED,
-                {"sha256": row.digests().sha256.hex()},
+                {"sha256": digests.sha256.hex()},
                 actor=actor,
                 quarantine_reason="",
             )

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest import clock, objectkeys
-from bodycam_ingest.acquire import Acquired, Wanted
 from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import (
+    AbandonedError,
     DelayClass,
     Disposition,
     IngestError,
@@ -27,7 +27,7 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     StagingFullError,
 )
-from bodycam_ingest.evidence import FileStamp, printable_path
+from bodycam_ingest.evidence import Acquired, FileStamp, Wanted, printable_path
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Reader:
     def _handle(self, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
         gone: SourceGoneError | None = None
         for row, error in failed:
-            if error.disposition is Disposition.HALT:
+            if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise error
             if isinstance(error, SourceGoneError):
                 # Proves nothing about the file: the next listing and the device decide.
@@ -406,6 +406,9 @@ class Verifier:
     def _failed(self, row: ItemRow, error: IngestError) -> None:
         if error.disposition is Disposition.HALT:
             raise error
+        if isinstance(error, AbandonedError):
+            # Still acquired: the next start reads it back.
+            return
         log.error(
             "item.read_back_failed",
             item_id=row.item_id,

@@ -1,0 +1,165 @@
+"""Which cameras are docked: starts a docking for each volume that appears, ends those that left."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import structlog
+
+from bodycam_ingest.errors import Disposition, IngestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bodycam_ingest.devices.mounted import MountedVolume
+    from bodycam_ingest.docking import DeviceSource, Docking, Pace
+    from bodycam_ingest.releaser import Live, Releaser
+
+log = structlog.get_logger(__name__)
+
+_MEGA: Final = 1_000_000
+_PER_CENT: Final = 100
+
+
+class OpenDocking(Protocol):
+    """Begins dockings."""
+
+    def __call__(self, mounted: MountedVolume, camera: str) -> Docking:
+        """Write that a docking began; returns it ready to run."""
+
+
+class _Bay:
+    """One volume and the thread that works it."""
+
+    def __init__(
+        self, mounted: MountedVolume, camera: str, docking: Docking, run: Callable[[_Bay], None]
+    ) -> None:
+        self.mounted = mounted
+        self.camera = camera
+        self.docking = docking
+        # A thread stuck in a dead device must not keep the process from ending.
+        self.thread = threading.Thread(
+            target=run, args=(self,), name=f"docking-{camera}", daemon=True
+        )
+
+
+class BayKeeper:
+    """Holds the dockings that run.
+
+    Args:
+        source: where cameras come from.
+        name_camera: the serial under which a volume is ingested.
+        open_docking: begins one.
+        releaser: releases what may go.
+        halt: told of faults on which the process must end.
+        pace: how often to look.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: DeviceSource,
+        name_camera: Callable[[MountedVolume], str],
+        open_docking: OpenDocking,
+        releaser: Releaser,
+        halt: Callable[[IngestError], None],
+        pace: Pace,
+    ) -> None:
+        self._source = source
+        self._name_camera = name_camera
+        self._open_docking = open_docking
+        self._releaser = releaser
+        self._halt = halt
+        self._pace = pace
+        self._bays: list[_Bay] = []
+        self._lock = threading.Lock()
+
+    def tick(self) -> float:
+        """Look once; returns the seconds until the next look."""
+        present = self._source.present()
+        with self._lock:
+            self._bays = [bay for bay in self._bays if bay.thread.is_alive()]
+            bays = list(self._bays)
+        for bay in bays:
+            if not self._source.still_there(bay.mounted):
+                bay.docking.removed()
+        working = [bay.mounted for bay in bays]
+        for mounted in present:
+            if mounted not in working:
+                self._start(mounted)
+        self._releaser.tick(self.live())
+        return min(self._pace.rescan_s, 1.0)
+
+    def _start(self, mounted: MountedVolume) -> None:
+        camera = self._name_camera(mounted)
+        with self._lock:
+            taken = {(bay.camera, bay.mounted.volume) for bay in self._bays}
+        if (camera, mounted.volume) in taken:
+            # Two cameras that claim one serial are never merged: each keeps its own history.
+            log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
+            camera = f"{camera}~{mounted.bay}"
+            if (camera, mounted.volume) in taken:
+                return
+        docking = self._open_docking(mounted, camera)
+        bay = _Bay(mounted, camera, docking, self._run)
+        with self._lock:
+            self._bays.append(bay)
+        bay.thread.start()
+
+    def _run(self, bay: _Bay) -> None:
+        try:
+            bay.docking.run()
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                self._halt(error)
+                return
+            log.exception("docking.fault", camera=bay.camera, error=error.code, hint=error.hint)
+            bay.docking.abort()
+        except Exception:
+            # The outermost guard of this camera's thread: the next look starts it anew.
+            log.exception("docking.crashed", camera=bay.camera)
+            bay.docking.abort()
+
+    def live(self) -> dict[str, Live]:
+        """What each running docking knows, by docking."""
+        with self._lock:
+            return {
+                bay.docking.docking_id: bay.docking.live()
+                for bay in self._bays
+                if bay.thread.is_alive()
+            }
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """How far each running docking is, by docking."""
+        with self._lock:
+            return {
+                bay.docking.docking_id: _shown(bay.docking)
+                for bay in self._bays
+                if bay.thread.is_alive()
+            }
+
+    def wake(self) -> None:
+        """Have every docking list again now."""
+        with self._lock:
+            for bay in self._bays:
+                bay.docking.wake()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until all dockings ended; returns whether they did."""
+        with self._lock:
+            bays = list(self._bays)
+        for bay in bays:
+            bay.thread.join(timeout_s / max(1, len(bays)))
+        return not any(bay.thread.is_alive() for bay in bays)
+
+
+def _shown(docking: Docking) -> dict[str, Any]:
+    progress = docking.progress
+    total, done = progress.bytes_total, min(progress.bytes_done, progress.bytes_total)
+    rate = progress.rate_bytes_per_s()
+    return {
+        "percent": _PER_CENT if total == 0 else done * _PER_CENT // total,
+        "mb_per_s": round(rate / _MEGA, 1),
+        "time_left_s": round((total - done) / rate) if rate > 0 else None,
+    }

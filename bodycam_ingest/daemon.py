@@ -1,0 +1,270 @@
+"""The daemon: builds the parts, wires them, watches that they move, ends them in time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bodycam_ingest import __version__, clock, control, log, notify, status
+from bodycam_ingest.assembly import Plant, assemble
+from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
+from bodycam_ingest.db import facts
+from bodycam_ingest.errors import ConfigError, IngestError, UsageError
+from bodycam_ingest.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bodycam_ingest.config import Config
+
+logger = structlog.get_logger(__name__)
+
+STOP_WITHIN_S: Final = 8.0
+_TICK_S: Final = 0.5
+_SILENCE_MAX_S: Final = 60.0
+# One part over a slow line, or a large copy read back, is one step.
+_LONG_SILENCE_MAX_S: Final = 1800.0
+_CONFIG_FACT: Final = "config_digest"
+
+
+class Daemon:
+    """Everything that runs while the daemon runs.
+
+    Args:
+        config: the configuration as loaded.
+        reload_config: reads it again, for SIGHUP.
+    """
+
+    def __init__(self, config: Config, reload_config: Callable[[], Config]) -> None:
+        self._config = config
+        self._reload_config = reload_config
+        self._halted: IngestError | None = None
+        self._stopping = threading.Event()
+        self._hangup = threading.Event()
+        self._plant: Plant | None = None
+        self._workers: list[Worker] = []
+        self._control: control.ControlServer | None = None
+
+    def halt(self, error: IngestError) -> None:
+        """End the process: going on could lose or forge something."""
+        if self._halted is None:
+            self._halted = error
+            logger.critical(
+                "daemon.halted", error=error.code, message=error.message, hint=error.hint
+            )
+        self._stopping.set()
+
+    def stop(self, *_signal: object) -> None:
+        """Finish or abandon what runs, then return from `run`."""
+        self._stopping.set()
+
+    def hangup(self, *_signal: object) -> None:
+        """Read the configuration again at the next tick."""
+        self._hangup.set()
+
+    def run(self) -> int:
+        """Work until `stop`; returns the exit code.
+
+        Raises:
+            IngestError: the start failed; nothing was begun.
+        """
+        plant = self._plant = assemble(self._config, self.halt)
+        try:
+            self._begin(plant)
+            plant.recover()
+            self._start(plant)
+            notify.tell("READY=1", f"STATUS=dock {self._config.dock.id}")
+            logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
+            self._supervise()
+            self._end(plant)
+        finally:
+            plant.close()
+        return self._halted.exit_code if self._halted else 0
+
+    # -- start --
+
+    def _begin(self, plant: Plant) -> None:
+        now = digest(self._config)
+        with plant.ledger.transaction() as txn:
+            before = facts.get(txn.conn, _CONFIG_FACT)
+            txn.append(
+                "daemon.started",
+                "daemon",
+                {
+                    "version": __version__,
+                    "dock": self._config.dock.id,
+                    "config_sha256": now,
+                    "ntp_synchronised": clock.synchronised(),
+                },
+            )
+            if before != now:
+                txn.append(
+                    "config.changed",
+                    "config",
+                    {"sha256": now, "before": before, "values": {}, "at": "start"},
+                )
+                facts.put(txn.conn, _CONFIG_FACT, now)
+
+    def _start(self, plant: Plant) -> None:
+        config = self._config
+        self._control = control.ControlServer(config.dock.state_dir, self._answer)
+        add = self._add
+        add("control", self._serve_control, _SILENCE_MAX_S)
+        add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
+        add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
+        add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
+        for store in config.stores:
+            for number in range(config.upload.workers):
+                add(
+                    f"upload-{store.name}-{number}",
+                    plant.upload_step(store.name),
+                    _LONG_SILENCE_MAX_S,
+                )
+        bays = next(worker for worker in self._workers if worker.name == "bays")
+        plant.source.start(bays.wake)
+        for worker in self._workers:
+            worker.start()
+
+    def _add(self, name: str, step: Callable[[], float], silence_max_s: float) -> None:
+        self._workers.append(Worker(name, step, self.halt, silence_max_s=silence_max_s))
+
+    def _serve_control(self) -> float:
+        if self._control is not None:
+            me = next(worker for worker in self._workers if worker.name == "control")
+            self._control.serve(me.beat)
+        return 1.0
+
+    def _housekeeping(self) -> float:
+        plant = self._plant
+        if plant is not None:
+            plant.housekeeping()
+        return 0.5
+
+    # -- while it runs --
+
+    def _supervise(self) -> None:
+        watchdog_s = notify.watchdog_interval_s()
+        next_ping_s = 0.0
+        told: set[str] = set()
+        while not self._stopping.wait(_TICK_S):
+            if self._hangup.is_set():
+                self._hangup.clear()
+                self._reload()
+            stalls = [stall for worker in self._workers if (stall := worker.stall())]
+            for stall in stalls:
+                if stall.name not in told:
+                    logger.error(
+                        "daemon.stalled",
+                        worker=stall.name,
+                        silent_s=round(stall.silent_s),
+                        alive=stall.alive,
+                    )
+            told = {stall.name for stall in stalls}
+            # Without pings systemd restarts the daemon, which is what a stalled one needs.
+            if watchdog_s and not stalls and time.monotonic() >= next_ping_s:
+                notify.tell("WATCHDOG=1")
+                next_ping_s = time.monotonic() + watchdog_s
+
+    def _reload(self) -> None:
+        plant = self._plant
+        if plant is None:
+            return
+        notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            fresh = self._reload_config()
+        except ConfigError as error:
+            logger.warning("config.reload_refused", message=error.message, hint=error.hint)
+            notify.tell("READY=1")
+            return
+        keys = changed_keys(self._config, fresh)
+        waiting = needs_restart(keys)
+        applied = [key for key in keys if key not in waiting]
+        values = flatten(fresh)
+        if keys:
+            with plant.ledger.transaction() as txn:
+                txn.append(
+                    "config.changed",
+                    "config",
+                    {
+                        "sha256": digest(fresh),
+                        "before": digest(self._config),
+                        "values": {key: json.dumps(values.get(key)) for key in applied},
+                        "at": "reload",
+                    },
+                )
+                facts.put(txn.conn, _CONFIG_FACT, digest(fresh))
+        plant.apply(fresh)
+        log.set_level(fresh.log.level)
+        if waiting:
+            logger.warning("config.needs_restart", keys=list(waiting))
+        logger.info("config.reloaded", applied=applied)
+        notify.tell("READY=1")
+
+    def _answer(self, request: Mapping[str, Any], user: str) -> Mapping[str, Any]:
+        plant = self._plant
+        if plant is None:
+            raise UsageError("the daemon is starting")
+        if request["command"] == "status":
+            return status.dock_status(
+                plant.engine,
+                dock_id=self._config.dock.id,
+                required=plant.required,
+                live=plant.keeper.live(),
+                progress=plant.keeper.progress(),
+            )
+        logger.info("control.request", command=request["command"], user=user)
+        done = plant.levers.pull(request, user)
+        for worker in self._workers:
+            worker.wake()
+        plant.keeper.wake()
+        return done
+
+    # -- end --
+
+    def _end(self, plant: Plant) -> None:
+        notify.tell("STOPPING=1")
+        logger.info("daemon.stopping")
+        until_s = time.monotonic() + STOP_WITHIN_S
+        plant.abandon()
+        if self._control is not None:
+            self._control.stop()
+        for worker in self._workers:
+            worker.stop()
+        plant.source.stop()
+        left = [w.name for w in self._workers if not w.join(until_s - time.monotonic())]
+        if not plant.keeper.join(max(0.1, until_s - time.monotonic())):
+            left.append("dockings")
+        if left:
+            # Their work is abandoned: it is durable up to its last step, and begun again.
+            logger.warning("daemon.abandoned", workers=left)
+        if self._halted is None:
+            with plant.ledger.transaction() as txn:
+                txn.append("daemon.stopped", "daemon", {"abandoned": left})
+        logger.info("daemon.stopped")
+
+
+def run(config_path: Path) -> int:
+    """Run the daemon in this process until SIGTERM or SIGINT.
+
+    Args:
+        config_path: the configuration file.
+
+    Returns:
+        The exit code: 0, or that of the fault on which it halted.
+
+    Raises:
+        IngestError: it could not start.
+    """
+    config = load(config_path)
+    log.configure(config.log.level, config.log.format, dock=config.dock.id)
+    daemon = Daemon(config, lambda: load(config_path))
+    signal.signal(signal.SIGTERM, daemon.stop)
+    signal.signal(signal.SIGINT, daemon.stop)
+    signal.signal(signal.SIGHUP, daemon.hangup)
+    return daemon.run()
