@@ -81,9 +81,9 @@ class _LibraryHandler(logging.Handler):
 
 
 def configure(
-    *,
     level: Level = "info",
     format: Format = "auto",  # noqa: A002 - the key's name in the configuration
+    *,
     dock: str = "",
     stream: TextIO | None = None,
 ) -> None:

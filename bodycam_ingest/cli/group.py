@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "verify": "Check ledger, staged files and stored objects; changes nothing.",
     "retry": "Make items due now.",
     "quarantine": "Set an item apart, with a reason.",
+    "findings": "List open findings, or close one with a reason.",
     "migrate": "Bring the database to this version's schema, on a copy.",
     "doctor": "Check whether this machine is fit to run the daemon.",
     "check-config": "Check the configuration and report every fault.",
