@@ -96,8 +96,12 @@ def main() -> int:
             # A camera's file names may not fit the terminal's encoding; that is no fault.
             reconfigure(errors="backslashreplace")
     try:
-        result = group.main(prog_name="bodycam-ingest", standalone_mode=False)
+        # Not group.main(): it would turn a broken pipe into 1, which says "broken or failed".
+        with group.make_context("bodycam-ingest", sys.argv[1:]) as context:
+            result = group.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except IngestError as error:
         fault(error)
         return error.exit_code

@@ -81,10 +81,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
     from rich.table import Table  # noqa: PLC0415 - rich only where something is drawn
     from rich.text import Text  # noqa: PLC0415 - the same
 
-    drawn = Table(title=Text(title) if title else None, title_justify="left", box=None)
+    drawn = Table(title=Text(escaped(title)) if title else None, title_justify="left", box=None)
     for heading in columns:
         justify = "right" if heading.startswith(">") else "left"
-        drawn.add_column(Text(heading.removeprefix(">")), justify=justify, overflow="fold")  # type: ignore[arg-type]  # the two words are literals
+        drawn.add_column(Text(escaped(heading.removeprefix(">"))), justify=justify, overflow="fold")  # type: ignore[arg-type]  # the two words are literals
     for row in rows:
         drawn.add_row(*(Text(escaped(value)) for value in row))
     terminal = console()

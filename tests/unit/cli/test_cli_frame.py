@@ -1,0 +1,182 @@
+"""The frame of the command line: exit codes, what goes where, hostile names on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from bodycam_ingest import errors
+from bodycam_ingest.cli import group, main, output
+
+HOSTILE = b"a\n\x1b[2K[bold red]x[/]\xff.mp4"
+CONFIG = """
+[dock]
+id = "dock-7"
+agency = "police.example.org"
+state_dir = "state"
+[cameras]
+mount_roots = ["cameras"]
+[staging]
+dir = "staging"
+[[stores]]
+name = "archive"
+type = "directory"
+path = "archive"
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    for name in ("cameras", "staging", "archive"):
+        (tmp_path / name).mkdir()
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bodycam-ingest", *map(str, arguments)])
+        code = main()
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    def replace(error):
+        @click.command("status")
+        def command():
+            raise error
+
+        monkeypatch.setattr(group.LazyGroup, "get_command", lambda *_: command)
+
+    return replace
+
+
+def process(*arguments, **more):
+    command = [sys.executable, "-m", "bodycam_ingest", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.mark.parametrize("fault", errors.all_error_classes(), ids=lambda fault: fault.code)
+def test_each_fault_ends_with_its_own_code_its_message_and_its_hint(call, failing, fault):
+    failing(fault("what happened"))
+    code, out, err = call("status")
+    assert code == fault.exit_code
+    assert out == ""
+    assert "what happened" in err
+    assert fault.default_hint in err
+
+
+def test_an_interrupt_ends_with_130(call, failing):
+    failing(KeyboardInterrupt())
+    assert call("status")[0] == 130
+
+
+def test_a_defect_is_not_hidden(call, failing):
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        call("status")
+
+
+@pytest.mark.parametrize("wrong", [["nonsense"], ["--nonsense"], ["check-config", "--nonsense"]])
+def test_wrong_usage_ends_with_2(call, wrong):
+    code, out, err = call(*wrong)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+
+
+def test_the_code_that_a_command_returns_is_the_code_of_the_process(config):
+    assert process("--config", config, "check-config").returncode == 0
+    config.write_text("[dock]", encoding="utf-8")
+    done = process("--config", config, "check-config")
+    assert done.returncode == 2
+    assert "dock.id: missing" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_fault(config):
+    command = f"{sys.executable} -m bodycam_ingest --config {config} check-config --json"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{{ sleep 0.5; {command}; }} | true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_help_loads_no_command_and_no_library_of_the_daemon():
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "from bodycam_ingest.cli import main; main()\n"
+        "heavy = {'pydantic', 'sqlalchemy', 'boto3', 'botocore', 'rich', 'structlog', 'watchdog'}\n"
+        "sys.exit(' '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in group.COMMANDS)
+
+
+def test_the_configuration_is_found_by_option_then_environment(config, tmp_path):
+    environment = {**os.environ, "BODYCAM_INGEST_CONFIG": str(config)}
+    assert process("check-config", env=environment).returncode == 0
+    other = process("--config", tmp_path / "none.toml", "check-config", env=environment)
+    assert other.returncode == 2
+    assert "none.toml cannot be read" in other.stderr
+
+
+def test_check_config_gives_faults_as_data(call, config):
+    code, out, _ = call("--config", config, "check-config", "--json")
+    assert (code, json.loads(out)["result"]) == (0, "holds")
+    config.write_text(CONFIG + "[lgo]\n", encoding="utf-8")
+    code, out, _ = call("--config", config, "check-config", "--json")
+    told = json.loads(out)
+    assert (code, told["result"]) == (2, "broken")
+    assert told["faults"] == [
+        {"key": "lgo", "problem": "unknown key", "value": "{}", "hint": "did you mean log?"}
+    ]
+
+
+def test_a_hostile_name_reaches_no_terminal_raw(capsys):
+    output.table((">path", "state"), [(HOSTILE, os.fsdecode(HOSTILE))], title=os.fsdecode(HOSTILE))
+    output.line(os.fsdecode(HOSTILE))
+    output.say(os.fsdecode(HOSTILE).replace("\n", " "))
+    output.emit_json({"path": HOSTILE, "text": os.fsdecode(HOSTILE), "at": Path("/x")})
+    for text in capsys.readouterr():
+        assert "\x1b" not in text
+        assert all(c.isprintable() or c == "\n" for c in text)
+    output.table(("path",), [(HOSTILE,)])
+    assert "[bold red]x[/]" in capsys.readouterr().out
+
+
+def test_a_pipe_gets_whole_lines(capsys):
+    output.table(("path", "sha256"), [("p" * 300, "f" * 64)])
+    assert "p" * 300 + " " in capsys.readouterr().out
+
+
+def test_no_bar_is_drawn_where_no_terminal_is(capsys):
+    with output.progress("copying", 10) as advance:
+        advance(10)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000_000, "2.5 GB"), (10**13, "10.0 TB")],
+)
+def test_sizes_read_as_on_the_card(size_bytes, text):
+    assert output.size(size_bytes) == text
