@@ -1,0 +1,99 @@
+"""What every fault carries, and the faults that belong to no side."""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+
+class Disposition(enum.Enum):
+    """What a fault means for the item, store or process that met it."""
+
+    RETRY = "retry"
+    QUARANTINE = "quarantine"
+    HALT = "halt"
+
+
+class DelayClass(enum.Enum):
+    """How long a retry waits; the figures are in `bodycam_ingest.backoff`."""
+
+    SHORT = "short"
+    THROTTLED = "throttled"
+    CLOCK = "clock"
+    CREDENTIALS = "credentials"
+    SLOW = "slow"
+
+
+class IngestError(Exception):
+    """Any fault that the product knows.
+
+    Args:
+        message: what happened, with the values that an admin needs to find it.
+        hint: what to do about it; the class's own hint when empty.
+    """
+
+    code: ClassVar[str] = "unknown"
+    disposition: ClassVar[Disposition] = Disposition.RETRY
+    delay_class: ClassVar[DelayClass] = DelayClass.SLOW
+    exit_code: ClassVar[int] = 1
+    default_hint: ClassVar[str] = "Report this with the log around it."
+    alarm_at_once: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or self.default_hint
+
+
+class UsageError(IngestError):
+    """The command line asks for something that cannot be done."""
+
+    code = "usage"
+    disposition = Disposition.HALT
+    exit_code = 2
+    default_hint = "See --help of the command."
+
+
+class ConfigError(IngestError):
+    """The configuration is unreadable or has faults; the message lists all of them."""
+
+    code = "config"
+    disposition = Disposition.HALT
+    exit_code = 2
+    default_hint = "Mend the keys named above, then run check-config."
+
+
+class UncheckedError(IngestError):
+    """Something that was to be checked could not be reached."""
+
+    code = "unchecked"
+    disposition = Disposition.HALT
+    exit_code = 2
+    default_hint = "Make it reachable and run the check again."
+
+
+class ItemMovedError(IngestError):
+    """Another thread or an admin moved the item first; nothing changed."""
+
+    code = "item_moved"
+    delay_class = DelayClass.SHORT
+    exit_code = 50
+    default_hint = "Try again."
+
+
+class AbandonedError(IngestError):
+    """The daemon is stopping; the work was broken off and nothing was marked done."""
+
+    code = "abandoned"
+    delay_class = DelayClass.SHORT
+    exit_code = 51
+    default_hint = "Start the daemon again; the item is taken again."
+
+
+class ControlError(IngestError):
+    """The running daemon refused or did not answer a command."""
+
+    code = "control"
+    disposition = Disposition.HALT
+    exit_code = 80
+    default_hint = "Look at the daemon's log."
