@@ -1,0 +1,127 @@
+"""Cards with recordings on them, and the words to have them acquired; for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from ulid import ULID
+
+from bodycam_ingest import volume
+from bodycam_ingest.acquire import Acquirer, Wanted
+from bodycam_ingest.diskio.buffers import BufferPool
+from bodycam_ingest.evidence import Digests, FileStamp
+from bodycam_ingest.sampling import sample_digest
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+PAGE_BYTES = 4096
+
+
+def content(size_bytes: int, seed: int = 1) -> bytes:
+    """Bytes that do not repeat."""
+    return random.Random(seed).randbytes(size_bytes)
+
+
+def digests_of(path: bytes, data: bytes, part_size_bytes: int) -> Digests:
+    """What hashlib says about the bytes, part by part."""
+    starts = range(0, len(data), part_size_bytes) if data else [0]
+    return Digests(
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).digest(),
+        part_size_bytes=part_size_bytes,
+        part_sha256s=tuple(
+            hashlib.sha256(data[start : start + part_size_bytes]).digest() for start in starts
+        ),
+        sample_sha256=sample_digest(
+            path, len(data), lambda offset, length: data[offset : offset + length]
+        ),
+    )
+
+
+def file_of(fd: int) -> str:
+    """The name of an open file."""
+    return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - Path has none that is as short
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number
+
+
+@dataclass
+class Desk:
+    """A card and a staging directory."""
+
+    card: Path
+    staging: Path
+    root_fd: int
+    docking_id: str
+
+    @classmethod
+    def at(cls, directory: Path) -> Self:
+        """Make both below `directory`."""
+        card, staging = directory / "card", directory / "staging"
+        card.mkdir(exist_ok=True)
+        staging.mkdir(exist_ok=True)
+        root_fd = os.open(card, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return cls(card, staging, root_fd, str(ULID()))
+
+    def close(self) -> None:
+        """Close the card."""
+        os.close(self.root_fd)
+
+    def acquirer(
+        self,
+        *,
+        buffer_bytes: int = PAGE_BYTES,
+        count_max: int = 8,
+        min_free_bytes: int = 0,
+        abandon: threading.Event | None = None,
+        own_file_system: bool | None = None,
+    ) -> Acquirer:
+        """An acquirer with buffers so small that small files need many."""
+        return Acquirer(
+            self.staging,
+            min_free_bytes=min_free_bytes,
+            pool=BufferPool(buffer_bytes=buffer_bytes, count_max=count_max),
+            abandon=abandon,
+            own_file_system=own_file_system,
+        )
+
+    def record(self, name: str, data: bytes, part_size_bytes: int = 16 * 2**20) -> Wanted:
+        """Put a recording on the card and want it."""
+        path = self.card / name
+        path.write_bytes(data)
+        return self.want(name, part_size_bytes)
+
+    def want(self, name: str, part_size_bytes: int = 16 * 2**20) -> Wanted:
+        """Want a recording that is on the card."""
+        return Wanted(
+            item_id=str(ULID()),
+            docking_id=self.docking_id,
+            path=os.fsencode(name),
+            stamp=self.stamp(name),
+            part_size_bytes=part_size_bytes,
+        )
+
+    def stamp(self, name: str) -> FileStamp:
+        """The recording's stamp now."""
+        fd = os.open(self.card / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return volume.stamp_of(fd)
+        finally:
+            os.close(fd)
+
+    def staged_files(self) -> list[str]:
+        """Everything below staging that is a file."""
+        return sorted(
+            str(path.relative_to(self.staging))
+            for path in self.staging.rglob("*")
+            if path.is_file()
+        )
