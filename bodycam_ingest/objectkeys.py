@@ -1,0 +1,108 @@
+"""Keys and metadata of objects in stores, made of safe characters whatever a camera calls its files.
+
+Pure. A key tells people where an object belongs; the true path stands in metadata and ledger, and
+the ids in the key make it unique, so nothing is lost where a name has to be made safe.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EVIDENCE_PREFIX: Final = "evidence"
+LEDGER_PREFIX: Final = "ledger"
+# File systems take 255 bytes a name; S3 takes 1024 a key and 2048 for all metadata together.
+_SEGMENT_MAX: Final = 120
+_TAIL_CHARS: Final = 24
+_SOURCE_PATH_MAX: Final = 1024
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
+_SIZE_DIGITS: Final = 20
+
+
+def safe_segment(text: str) -> str:
+    """One segment of a key: `A-Z a-z 0-9 . _ -`, 1 to 120 characters, no leading dot.
+
+    Args:
+        text: anything.
+
+    Returns:
+        `text` where it is safe, else with `_` for every other character and cut in the middle.
+    """
+    safe = _UNSAFE.sub("_", text)
+    if len(safe) > _SEGMENT_MAX:
+        safe = f"{safe[: _SEGMENT_MAX - _TAIL_CHARS - 1]}_{safe[-_TAIL_CHARS:]}"
+    # Directory stores keep their own files under names with a dot in front.
+    if safe.startswith("."):
+        safe = "_" + safe[1:]
+    return safe or "_"
+
+
+def _docking_prefix(camera: str, moment: dt.datetime, docking_id: str) -> str:
+    day = moment.astimezone(dt.UTC).strftime("%Y/%m/%d")
+    return f"{EVIDENCE_PREFIX}/{safe_segment(camera)}/{day}/{safe_segment(docking_id)}"
+
+
+def evidence_key(
+    camera: str, moment: dt.datetime, docking_id: str, item_id: str, path: bytes
+) -> str:
+    """The key of an item.
+
+    Args:
+        camera: its camera's serial.
+        moment: when it was discovered, with a time zone; the key has the UTC date.
+        docking_id: docking in which it was discovered.
+        item_id: the item.
+        path: path on the card; its last part names the object.
+
+    Returns:
+        `evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/<item id>/<file name>`.
+    """
+    name = path.rpartition(b"/")[2].decode("utf-8", "replace")
+    prefix = _docking_prefix(camera, moment, docking_id)
+    return f"{prefix}/{safe_segment(item_id)}/{safe_segment(name)}"
+
+
+def manifest_key(camera: str, moment: dt.datetime, docking_id: str) -> str:
+    """The key of a docking's manifest.
+
+    Args:
+        camera: the camera's serial.
+        moment: when the docking began, with a time zone.
+        docking_id: the docking.
+
+    Returns:
+        `evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/manifest.json`.
+    """
+    return f"{_docking_prefix(camera, moment, docking_id)}/manifest.json"
+
+
+def checkpoint_key(origin: str, size: int) -> str:
+    """The key of a ledger's checkpoint: `ledger/<origin>/checkpoint/<size, 20 digits>`.
+
+    Args:
+        origin: the ledger's name.
+        size: entries under the checkpoint.
+    """
+    name = "/".join(safe_segment(part) for part in origin.split("/"))
+    return f"{LEDGER_PREFIX}/{name}/checkpoint/{size:0{_SIZE_DIGITS}d}"
+
+
+def source_path_metadata(path: bytes) -> Mapping[str, str]:
+    """A camera's path as object metadata: ASCII, bounded.
+
+    Args:
+        path: raw bytes from the card.
+
+    Returns:
+        `source-path`, percent-encoded; `source-path-sha256` for a path too long for that.
+    """
+    encoded = quote(path, safe="/")
+    if len(encoded) <= _SOURCE_PATH_MAX:
+        return {"source-path": encoded}
+    return {"source-path-sha256": hashlib.sha256(path).hexdigest()}
