@@ -1,0 +1,137 @@
+"""Findings: what a person has to know of, opened and closed together with their ledger entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import structlog
+from ulid import ULID
+
+from bodycam_ingest.db.schema import finding
+from bodycam_ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from bodycam_ingest.custody.entry import Actor
+    from bodycam_ingest.db.ledger import Txn
+
+log = structlog.get_logger(__name__)
+
+
+def raise_finding(
+    txn: Txn,
+    now: str,
+    *,
+    code: str,
+    severity: str,
+    subject: str,
+    detail: str,
+    docking_id: str | None = None,
+    item_id: str | None = None,
+) -> str:
+    """Open a finding, unless one with the same code and subject is open already.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        code: what is wrong, a constant word.
+        severity: `alarm` needs a person and holds up the release it touches; `notice` does not.
+        subject: whom it is about, such as `item:<ulid>` or `store:<name>`.
+        detail: for people.
+        docking_id: the docking that it touches.
+        item_id: the item that it touches.
+
+    Returns:
+        The id of the open finding.
+    """
+    known = txn.conn.execute(
+        sa.select(finding.c.finding_id).where(
+            finding.c.closed_at.is_(None), finding.c.code == code, finding.c.subject == subject
+        )
+    ).scalar()
+    if known is not None:
+        return str(known)
+    finding_id = str(ULID())
+    txn.conn.execute(
+        finding.insert().values(
+            finding_id=finding_id,
+            code=code,
+            severity=severity,
+            subject=subject,
+            docking_id=docking_id,
+            item_id=item_id,
+            detail=detail,
+            opened_at=now,
+        )
+    )
+    data = {"code": code, "severity": severity, "about": subject, "detail": detail}
+    if docking_id is not None:
+        data["docking_id"] = docking_id
+    if item_id is not None:
+        data["item_id"] = item_id
+    txn.append("finding.raised", f"finding:{finding_id}", data)
+    log.warning("finding.raised", code=code, severity=severity, subject=subject, detail=detail)
+    return finding_id
+
+
+def close_finding(txn: Txn, now: str, *, code: str, subject: str) -> bool:
+    """Close the open finding with that code and subject, because its cause is gone.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        code: its code.
+        subject: its subject.
+
+    Returns:
+        Whether one was open.
+    """
+    found = txn.conn.execute(
+        sa.select(finding.c.finding_id).where(
+            finding.c.closed_at.is_(None), finding.c.code == code, finding.c.subject == subject
+        )
+    ).scalars()
+    ids = list(found)
+    for finding_id in ids:
+        _close(txn, now, finding_id)
+        txn.append("finding.closed", f"finding:{finding_id}", {"code": code, "about": subject})
+        log.info("finding.closed", code=code, subject=subject)
+    return bool(ids)
+
+
+def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Actor) -> None:
+    """Close a finding that a person looked into.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        finding_id: the finding.
+        reason: what the person says of it.
+        actor: who.
+
+    Raises:
+        UsageError: there is no such open finding.
+    """
+    row = txn.conn.execute(
+        sa.select(finding.c.code, finding.c.subject).where(
+            finding.c.finding_id == finding_id, finding.c.closed_at.is_(None)
+        )
+    ).first()
+    if row is None:
+        raise UsageError(
+            f"no open finding {finding_id!r}", hint="`bodycam-ingest findings` lists them."
+        )
+    _close(txn, now, finding_id)
+    txn.append(
+        "finding.closed",
+        f"finding:{finding_id}",
+        {"code": row.code, "about": row.subject, "reason": reason},
+        actor=actor,
+    )
+    log.info("finding.closed", code=row.code, subject=row.subject)
+
+
+def _close(txn: Txn, now: str, finding_id: str) -> None:
+    txn.conn.execute(
+        finding.update().where(finding.c.finding_id == finding_id).values(closed_at=now)
+    )
