@@ -1,0 +1,1 @@
+"""Where cameras come from: folders now; each source tells which volumes are there."""

@@ -1,0 +1,165 @@
+"""What a camera's properties and names mean: profiles, identity, facts of a path (pure)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SERIAL_MAX: Final = 64
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+# A hostile name must not make a pattern work for ever.
+_PATH_MAX: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known about one kind of camera.
+
+    Args:
+        name: its name in the configuration.
+        match: device properties, and the shell pattern that each must match.
+        include: shell patterns of the paths to take; `**` crosses directories.
+        exclude: shell patterns of the paths to leave.
+        patterns: regular expressions on the path; the first that matches tells.
+        recorded_at_format: how `recorded_at` is written, as strptime has it.
+        serial_file: path on the camera of a file that holds its serial; empty for none.
+        serial_pattern: regular expression with the group `serial` on that file's text.
+    """
+
+    name: str
+    match: Mapping[str, str]
+    include: Sequence[str] = ("**",)
+    exclude: Sequence[str] = ()
+    patterns: Sequence[str] = ()
+    recorded_at_format: str = "%Y%m%d_%H%M%S"
+    serial_file: str = ""
+    serial_pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFacts:
+    """What a path tells of an item.
+
+    Args:
+        recorded_at: the camera's own time, ISO 8601 without offset; empty where it does not tell.
+        number: the camera's own count, None where it does not tell.
+        officer: who carried it, as far as the name says; empty where it does not.
+        serial: the camera, as far as the name says; empty where it does not.
+    """
+
+    recorded_at: str = ""
+    number: int | None = None
+    officer: str = ""
+    serial: str = ""
+
+
+def safe_serial(raw: str) -> str:
+    """A serial that can stand in a ledger subject, a key and a log line.
+
+    Args:
+        raw: as the device or the folder tells it; may be empty, hostile or very long.
+
+    Returns:
+        1 to 64 letters, digits, `.`, `_`, `-`; not beginning with a dot. A serial that had to be
+        altered ends in part of its digest, so that two of them never become one. Empty for empty.
+    """
+    stripped = raw.strip()
+    if not stripped:
+        return ""
+    safe = _UNSAFE.sub("_", stripped)
+    if safe == raw and len(safe) <= SERIAL_MAX and not safe.startswith("."):
+        return safe
+    mark = hashlib.sha256(raw.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{safe.lstrip('.')[: SERIAL_MAX - 13]}-{mark}"
+
+
+def profile_for(properties: Mapping[str, str], profiles: Sequence[Profile]) -> Profile | None:
+    """The first profile all of whose patterns match; None for an unknown camera.
+
+    Args:
+        properties: of the device.
+        profiles: in the order of the configuration.
+    """
+    for profile in profiles:
+        if all(
+            fnmatch.fnmatchcase(properties.get(name, ""), pattern)
+            for name, pattern in profile.match.items()
+        ):
+            return profile
+    return None
+
+
+@functools.lru_cache(maxsize=512)
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts = []
+    for piece in re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", pattern):
+        if piece == "**/":
+            parts.append("(?:.*/)?")
+        elif piece == "**":
+            parts.append(".*")
+        elif piece == "*":
+            parts.append("[^/]*")
+        elif piece == "?":
+            parts.append("[^/]")
+        elif piece.startswith("["):
+            inner = piece[1:-1].replace("\\", "\\\\")
+            parts.append(f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]")
+        else:
+            parts.append(re.escape(piece))
+    return re.compile("".join(parts), re.DOTALL | re.IGNORECASE)
+
+
+def is_included(profile: Profile | None, path: bytes) -> bool:
+    """Whether a path is to be taken; everything is where no profile says otherwise."""
+    if profile is None:
+        return True
+    text = _text(path)
+    return any(_glob(p).fullmatch(text) for p in profile.include) and not any(
+        _glob(p).fullmatch(text) for p in profile.exclude
+    )
+
+
+def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
+    """What a path tells, by the profile's patterns; nothing for an unknown camera."""
+    if profile is None or len(path) > _PATH_MAX:
+        return ItemFacts()
+    text = _text(path)
+    for pattern in profile.patterns:
+        match = re.search(pattern, text)
+        if match is not None:
+            groups = {name: value or "" for name, value in match.groupdict().items()}
+            number = groups.get("number", "")
+            return ItemFacts(
+                recorded_at=_recorded_at(groups.get("recorded_at", ""), profile),
+                number=int(number) if number.isdecimal() and len(number) < SERIAL_MAX else None,
+                officer=groups.get("officer", ""),
+                serial=groups.get("serial", ""),
+            )
+    return ItemFacts()
+
+
+def serial_in_text(profile: Profile, text: str) -> str:
+    """The serial in a camera's own file, empty where the pattern finds none."""
+    match = re.search(profile.serial_pattern, text) if profile.serial_pattern else None
+    return match.groupdict().get("serial") or "" if match else ""
+
+
+def _recorded_at(text: str, profile: Profile) -> str:
+    try:
+        # The camera's clock has no zone: it is recorded as it is written.
+        moment = dt.datetime.strptime(text, profile.recorded_at_format)  # noqa: DTZ007 - see above
+    except ValueError:
+        return ""
+    return moment.isoformat(timespec="seconds")
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
