@@ -40,6 +40,10 @@ def _restore():
     log.set_level("info")
 
 
+def _fail(message):
+    raise ValueError(message)
+
+
 def lines(stream: io.StringIO) -> list[str]:
     return stream.getvalue().splitlines()
 
@@ -67,12 +71,9 @@ def test_a_hostile_exception_cannot_forge_a_line(log_format):
     stream = _Stream(terminal=False)
     log.configure(format=log_format, stream=stream)
     try:
-        int(HOSTILE, base=99)
+        _fail(HOSTILE)
     except ValueError as error:
-        structlog.get_logger("x").error("scan.failed", exc_info=error, note=HOSTILE)
-    try:
-        json.loads("{}")[HOSTILE]
-    except KeyError:
+        structlog.get_logger("x").error("scan.failed", exc_info=error)
         structlog.get_logger("x").exception("scan.failed")
     first, *others = stream.getvalue().removesuffix("\n").split("\n")
     assert "scan.failed" in first
