@@ -52,15 +52,38 @@ class CameraLimits(Section):
     )
 
 
-def _pattern(value: str) -> str:
+_GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "number"})
+
+
+def _compiled(value: str) -> re.Pattern[str]:
     try:
-        re.compile(value)
+        return re.compile(value)
     except re.error as error:
         raise ValueError(f"is no regular expression: {error}") from None
+
+
+def _path_pattern(value: str) -> str:
+    strange = sorted(_compiled(value).groupindex.keys() - _GROUPS)
+    if strange:
+        raise ValueError(f"has a group of no meaning: {', '.join(strange)}")
     return value
 
 
-Pattern = Annotated[str, AfterValidator(_pattern)]
+def _serial_pattern(value: str) -> str:
+    if value and "serial" not in _compiled(value).groupindex:
+        raise ValueError("has no group named serial")
+    return value
+
+
+def _shell_pattern(value: str) -> str:
+    for bracket in re.findall(r"\[[^\]]*\]", value):
+        _compiled(bracket)
+    return value
+
+
+PathPattern = Annotated[str, AfterValidator(_path_pattern)]
+SerialPattern = Annotated[str, AfterValidator(_serial_pattern)]
+ShellPattern = Annotated[str, AfterValidator(_shell_pattern)]
 
 
 class CameraProfile(Section):
@@ -73,13 +96,13 @@ class CameraProfile(Section):
         default_factory=dict,
         description="device properties and the shell pattern that each must match",
     )
-    include: Annotated[tuple[str, ...], Listed] = Field(
-        default=("**",), description="shell patterns of the paths to take"
+    include: Annotated[tuple[ShellPattern, ...], Listed] = Field(
+        default=("**",), description="shell patterns of the paths to take; ** crosses directories"
     )
-    exclude: Annotated[tuple[str, ...], Listed] = Field(
+    exclude: Annotated[tuple[ShellPattern, ...], Listed] = Field(
         default=(), description="shell patterns of the paths to leave; they are listed all the same"
     )
-    patterns: Annotated[tuple[Pattern, ...], Listed] = Field(
+    patterns: Annotated[tuple[PathPattern, ...], Listed] = Field(
         default=(),
         description="regular expressions on the path with the groups serial, officer, recorded_at, "
         "number; the first that matches tells",
@@ -90,9 +113,18 @@ class CameraProfile(Section):
     serial_file: str = Field(
         default="", description="path on the camera of a small file that holds its serial number"
     )
-    serial_pattern: Pattern = Field(
-        default="", description="regular expression with the group serial on that file's text"
+    serial_pattern: SerialPattern = Field(
+        default="",
+        description="regular expression with the group serial, on the text of serial_file",
+        validate_default=True,
     )
+
+    @field_validator("serial_pattern")
+    @classmethod
+    def _with_its_file(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) is not bool(info.data.get("serial_file", value)):
+            raise ValueError("and serial_file need each other")
+        return value
 
 
 def _source(value: Any) -> Any:

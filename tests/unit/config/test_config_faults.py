@@ -149,6 +149,23 @@ def test_directories_of_ours_are_kept_apart(tmp_path, change, key, problem):
     assert problem in found[key].problem
 
 
+@pytest.mark.parametrize(
+    ("line", "key", "problem"),
+    [
+        ("patterns = ['(?P<seriel>x)']", "patterns.#1", "has a group of no meaning: seriel"),
+        ("exclude = ['DCIM/[z-a].mp4']", "exclude.#1", "is no regular expression"),
+        ("serial_file = 'id.txt'", "serial_pattern", "need each other"),
+        ("serial_pattern = '(?P<serial>x)'", "serial_pattern", "need each other"),
+        ("serial_file = 'id.txt'\nserial_pattern = 'x'", "serial_pattern", "no group named serial"),
+    ],
+)
+def test_patterns_that_could_never_tell_anything_are_refused(tmp_path, line, key, problem):
+    text = GOOD + '[[cameras.profile]]\nname = "a"\n' + line
+    found = faults(tmp_path, text)
+    assert list(found) == [f"cameras.profile.#1.{key}"]
+    assert problem in found[f"cameras.profile.#1.{key}"].problem
+
+
 def test_a_link_does_not_hide_that_two_directories_are_one(tmp_path):
     (tmp_path / "staging").mkdir()
     (tmp_path / "link").symlink_to("staging")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from bodycam_ingest import camera
 from bodycam_ingest.config import (
     RELOADABLE,
     Config,
@@ -84,6 +86,18 @@ def test_a_change_is_named_by_its_key_and_says_whether_it_needs_a_restart(tmp_pa
 
 def test_every_reloadable_key_exists(tmp_path):
     assert set(flatten(read(tmp_path, GOOD))) >= RELOADABLE
+
+
+def test_a_profile_in_the_file_is_the_profile_that_cameras_are_matched_with(tmp_path):
+    config = read(tmp_path, GOOD + '[[cameras.profile]]\nname = "a"\n')
+    given = config.cameras.profile[0].model_dump()
+    assert camera.Profile(**given) == camera.Profile("a", {}, **_defaults())
+    assert given.keys() == {field.name for field in dataclasses.fields(camera.Profile)}
+
+
+def _defaults():
+    fields = dataclasses.fields(camera.Profile)
+    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
 
 
 @pytest.mark.parametrize(
