@@ -216,6 +216,23 @@ class FoundObject:
     checksum_sha256: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoreProbe:
+    """What a store really verifies, as found by trying it.
+
+    Args:
+        verifies_checksum: it refused bytes that differ from `x-amz-checksum-sha256`, or reads back.
+        verifies_payload: it refused bytes that differ from the signed payload digest.
+        returns_checksum: it tells an object's SHA-256 afterwards.
+        reads_back: objects are confirmed by reading them, whatever the store says.
+    """
+
+    verifies_checksum: bool
+    verifies_payload: bool
+    returns_checksum: bool
+    reads_back: bool
+
+
 def encode_path(path: bytes) -> str | dict[str, str]:
     """A camera's path for JSON: text where it is UTF-8, else `{"base64": …}`.
 
