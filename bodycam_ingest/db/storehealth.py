@@ -1,0 +1,139 @@
+"""Rows of stores: who each was at first contact, whether it is paused, what it verifies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db.schema import store_state
+from bodycam_ingest.evidence import StoreProbe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from bodycam_ingest.db.ledger import Txn
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """What is remembered of a store.
+
+    Args:
+        store: its name.
+        identity: what it was at first contact, empty before.
+        paused_until_ms: nothing is asked of it before, ms since 1970.
+        attempts: faults in a row.
+        last_error: code of the last fault, empty when all is well.
+        failing_since: RFC 3339, empty when all is well.
+        probe: what it verifies, None before it was tried.
+        probed_at: RFC 3339, empty before it was tried.
+    """
+
+    store: str
+    identity: str = ""
+    paused_until_ms: int = 0
+    attempts: int = 0
+    last_error: str = ""
+    failing_since: str = ""
+    probe: StoreProbe | None = None
+    probed_at: str = ""
+
+
+def health(conn: sa.Connection, store: str) -> StoreHealth:
+    """What is remembered of a store; of an unknown one, nothing."""
+    row = conn.execute(sa.select(store_state).where(store_state.c.store == store)).first()
+    if row is None:
+        return StoreHealth(store)
+    return StoreHealth(
+        store=store,
+        identity=row.identity,
+        paused_until_ms=row.paused_until_ms,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        failing_since=row.failing_since,
+        probe=StoreProbe(**json.loads(row.probe)) if row.probe else None,
+        probed_at=row.probed_at,
+    )
+
+
+def _put(txn: Txn, store: str, **values: Any) -> None:
+    changed = txn.conn.execute(
+        store_state.update().where(store_state.c.store == store).values(**values)
+    ).rowcount
+    if not changed:
+        txn.conn.execute(store_state.insert().values(store=store, **values))
+
+
+def pin(txn: Txn, store: str, identity: str) -> None:
+    """Remember who a store is, with its `store.pinned` entry."""
+    _put(txn, store, identity=identity)
+    txn.append("store.pinned", f"store:{store}", {"store": store, "identity": identity})
+
+
+def probed(txn: Txn, store: str, now: str, probe: StoreProbe) -> None:
+    """Remember what a store verifies."""
+    _put(txn, store, probe=json.dumps(asdict(probe), sort_keys=True), probed_at=now)
+
+
+def pause(
+    txn: Txn,
+    before: StoreHealth,
+    now: str,
+    *,
+    until_ms: int,
+    attempts: int,
+    error: str,
+    message: str,
+) -> None:
+    """Ask nothing of a store for a while.
+
+    Args:
+        txn: the open transaction.
+        before: the store as it was.
+        now: RFC 3339.
+        until_ms: ms since 1970.
+        attempts: faults in a row.
+        error: code of the fault.
+        message: the fault, for people.
+    """
+    _put(
+        txn,
+        before.store,
+        paused_until_ms=until_ms,
+        attempts=attempts,
+        last_error=error,
+        last_message=message,
+        failing_since=before.failing_since or now,
+    )
+
+
+def recovered(txn: Txn, store: str) -> None:
+    """All is well with a store."""
+    _put(
+        txn,
+        store,
+        paused_until_ms=0,
+        attempts=0,
+        last_error="",
+        last_message="",
+        failing_since="",
+    )
+
+
+def progressed(txn: Txn, store: str, now: str) -> None:
+    """A failing store took something: its waits and its alarm start anew."""
+    txn.conn.execute(
+        store_state.update()
+        .where(store_state.c.store == store, store_state.c.failing_since != "")
+        .values(attempts=0, failing_since=now)
+    )
+
+
+def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
+    """Have stores asked again at once."""
+    txn.conn.execute(
+        store_state.update().where(store_state.c.store.in_(stores)).values(paused_until_ms=0)
+    )

@@ -1,0 +1,352 @@
+"""Rows of uploads: one for each item and store, with its own small state machine.
+
+`advance` is the only place that changes `upload.state`; it asks the table in `lifecycle`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db.schema import item, outbox, store_state, upload, upload_part
+from bodycam_ingest.errors import UsageError
+from bodycam_ingest.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from bodycam_ingest.db.ledger import Txn
+
+_CHUNK: Final = 500
+# An item in any other state has no copy that may be sent.
+SENDABLE: Final = frozenset(
+    {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
+)
+_OPEN: Final = tuple(
+    state.value
+    for state in (
+        UploadState.QUEUED,
+        UploadState.SENDING,
+        UploadState.WAITING,
+        UploadState.STORED,
+    )
+)
+_THERE: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An upload as stored.
+
+    Args:
+        item_id: the item.
+        store: where to.
+        required: release waits for it.
+        state: where it stands.
+        key: its key.
+        metadata: fixed when it was queued, because it tells our object from another's.
+        upload_id: the store's id of a multipart upload, empty when none is open.
+        completing: the call that completes it was begun.
+        version_id: version that is ours, empty where the store has none.
+        etag: the store's own tag.
+        attempts: failed tries in a row.
+        integrity_faults: times in a row that the store received other bytes than were sent.
+        first_failed_at: RFC 3339, start of the present row of failures, empty when none.
+    """
+
+    item_id: str
+    store: str
+    required: bool
+    state: UploadState
+    key: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    upload_id: str = ""
+    completing: bool = False
+    version_id: str = ""
+    etag: str = ""
+    attempts: int = 0
+    integrity_faults: int = 0
+    first_failed_at: str = ""
+
+
+def _row(row: Any) -> UploadRow:
+    return UploadRow(
+        item_id=row.item_id,
+        store=row.store,
+        required=row.required,
+        state=UploadState(row.state),
+        key=row.key,
+        metadata=json.loads(row.metadata),
+        upload_id=row.upload_id,
+        completing=row.completing,
+        version_id=row.version_id,
+        etag=row.etag,
+        attempts=row.attempts,
+        integrity_faults=row.integrity_faults,
+        first_failed_at=row.first_failed_at,
+    )
+
+
+def _where(item_id: str, store: str) -> sa.ColumnElement[bool]:
+    return sa.and_(upload.c.item_id == item_id, upload.c.store == store)
+
+
+def get(conn: sa.Connection, item_id: str, store: str) -> UploadRow:
+    """One upload; it must exist."""
+    return _row(conn.execute(sa.select(upload).where(_where(item_id, store))).one())
+
+
+def of_item(conn: sa.Connection, item_id: str) -> list[UploadRow]:
+    """All uploads of an item, by store."""
+    rows = conn.execute(
+        sa.select(upload).where(upload.c.item_id == item_id).order_by(upload.c.store)
+    )
+    return [_row(row) for row in rows]
+
+
+def queue_item(
+    txn: Txn,
+    now: str,  # noqa: ARG001 - one signature for all that is queued
+    item_id: str,
+    stores: Sequence[tuple[str, bool]],
+    key: str,
+    metadata: Mapping[str, str],
+) -> None:
+    """Queue a verified item for every store.
+
+    An item that was read off its camera a second time is queued again: what a store already holds
+    of the same bytes is found there, and other bytes are never put over it.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        item_id: the item.
+        stores: every store's name and whether it is required.
+        key: its key, the same in all.
+        metadata: what the object shall carry; `item-id` and `sha256` decide whose it is.
+    """
+    known = {row.store: row for row in of_item(txn.conn, item_id)}
+    text = json.dumps(dict(metadata), sort_keys=True)
+    for store, required in stores:
+        row = known.get(store)
+        if row is None:
+            txn.conn.execute(
+                upload.insert().values(
+                    item_id=item_id,
+                    store=store,
+                    required=required,
+                    state=UploadState.QUEUED.value,
+                    key=key,
+                    metadata=text,
+                )
+            )
+            continue
+        fresh: dict[str, Any] = {"attempts": 0, "due_ms": 0, "integrity_faults": 0}
+        if row.metadata.get("sha256") != metadata["sha256"]:
+            # Parts of other bytes: the store's side of them is found and aborted as an orphan.
+            fresh |= {"metadata": text, "upload_id": "", "completing": False}
+            forget_parts(txn.conn, item_id, store)
+        advance(txn.conn, row, UploadEvent.REPEAT, **fresh)
+
+
+def advance(conn: sa.Connection, row: UploadRow, event: UploadEvent, **values: Any) -> UploadState:
+    """Take an upload one step.
+
+    Args:
+        conn: the open transaction's connection.
+        row: the upload as read by its only worker.
+        event: what happened.
+        values: further columns to set.
+
+    Returns:
+        The new state.
+
+    Raises:
+        IllegalTransitionError: the table has no such step.
+    """
+    state = advance_upload(row.state, event)
+    conn.execute(
+        upload.update().where(_where(row.item_id, row.store)).values(state=state.value, **values)
+    )
+    return state
+
+
+def next_due(
+    conn: sa.Connection, store: str, now_ms: int, in_hand: Collection[str]
+) -> UploadRow | None:
+    """The upload that has been due for longest.
+
+    Args:
+        conn: an open connection.
+        store: whose.
+        now_ms: the time, ms since 1970.
+        in_hand: items that a worker of this process has in hand.
+
+    Returns:
+        The row, None when none is due.
+    """
+    row = conn.execute(
+        _open_uploads(sa.select(upload), store)
+        .where(upload.c.due_ms <= now_ms, upload.c.item_id.not_in(list(in_hand)))
+        .order_by(upload.c.due_ms, upload.c.item_id)
+        .limit(1)
+    ).first()
+    return None if row is None else _row(row)
+
+
+def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> int | None:
+    """When the next upload of a store is due, ms since 1970; None when none waits."""
+    due = conn.execute(
+        _open_uploads(sa.select(sa.func.min(upload.c.due_ms)), store).where(
+            upload.c.item_id.not_in(list(in_hand))
+        )
+    ).scalar()
+    return None if due is None else int(due)
+
+
+def _open_uploads(query: sa.Select[Any], store: str) -> sa.Select[Any]:
+    sendable = [state.value for state in SENDABLE]
+    return (
+        query.select_from(upload.join(item, upload.c.item_id == item.c.item_id))
+        .where(upload.c.store == store, upload.c.state.in_(_OPEN))
+        .where(item.c.state.in_(sendable))
+    )
+
+
+def outstanding(
+    conn: sa.Connection, item_id: str, reached: Collection[UploadState], *, but: str
+) -> list[str]:
+    """Required stores whose upload of an item has not got as far.
+
+    Args:
+        conn: an open connection.
+        item_id: the item.
+        reached: states that count as having got there.
+        but: a store left out, because it is getting there now.
+    """
+    return [
+        row.store
+        for row in of_item(conn, item_id)
+        if row.required and row.store != but and row.state not in reached
+    ]
+
+
+def keys_of(conn: sa.Connection, item_ids: Sequence[str]) -> dict[str, str]:
+    """Each item's key, the same in all stores; items that were never queued are left out."""
+    found: dict[str, str] = {}
+    for start in range(0, len(item_ids), _CHUNK):
+        rows = conn.execute(
+            sa.select(upload.c.item_id, upload.c.key)
+            .where(upload.c.item_id.in_(item_ids[start : start + _CHUNK]))
+            .distinct()
+        )
+        found.update({row.item_id: row.key for row in rows})
+    return found
+
+
+def forbid_if_sent(conn: sa.Connection, item_id: str) -> None:
+    """Refuse to let an item be read anew once a store may hold some of it.
+
+    Raises:
+        UsageError: an upload of the item was begun.
+    """
+    for row in of_item(conn, item_id):
+        if row.state is not UploadState.QUEUED or row.upload_id or row.attempts:
+            raise UsageError(
+                f"an upload of item {item_id} to {row.store} was begun",
+                hint="`quarantine reinstate ITEM` sends the copy that was read; it stays one item.",
+            )
+
+
+def retry_now(txn: Txn, item_id: str | None, store: str | None) -> int:
+    """Make uploads due now, the refused ones too.
+
+    Args:
+        txn: the open transaction.
+        item_id: only this item's, all when None.
+        store: only to this store, all when None.
+
+    Returns:
+        How many uploads are due now that were not confirmed.
+    """
+    query = sa.select(upload).where(upload.c.state != UploadState.CONFIRMED.value)
+    if item_id is not None:
+        query = query.where(upload.c.item_id == item_id)
+    if store is not None:
+        query = query.where(upload.c.store == store)
+    rows = [_row(row) for row in txn.conn.execute(query)]
+    for row in rows:
+        if row.state is UploadState.SENDING:
+            continue
+        advance(txn.conn, row, UploadEvent.RETRY, due_ms=0)
+    if item_id is None:
+        _retry_objects(txn.conn, store)
+    else:
+        _repeat_if_stuck(txn.conn, item_id)
+    pause = store_state.update().values(paused_until_ms=0)
+    txn.conn.execute(pause if store is None else pause.where(store_state.c.store == store))
+    return len(rows)
+
+
+def _retry_objects(conn: sa.Connection, store: str | None) -> None:
+    change = outbox.update().where(outbox.c.state != UploadState.CONFIRMED.value)
+    if store is not None:
+        change = change.where(outbox.c.store == store)
+    conn.execute(change.values(state=UploadState.QUEUED.value, due_ms=0))
+
+
+def _repeat_if_stuck(conn: sa.Connection, item_id: str) -> None:
+    """An item reinstated after every store had it: the stores are asked again, one by one."""
+    state = conn.execute(sa.select(item.c.state).where(item.c.item_id == item_id)).scalar()
+    rows = [row for row in of_item(conn, item_id) if row.required]
+    if state == ItemState.VERIFIED.value and all(row.state in _THERE for row in rows):
+        for row in rows:
+            advance(conn, row, UploadEvent.REPEAT, due_ms=0)
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def forget_parts(conn: sa.Connection, item_id: str, store: str) -> None:
+    """Drop the tags of all parts of an upload."""
+    conn.execute(
+        upload_part.delete().where(upload_part.c.item_id == item_id, upload_part.c.store == store)
+    )
+
+
+def parts_of(conn: sa.Connection, item_id: str, store: str, upload_id: str) -> dict[int, str]:
+    """Tags of the parts that were sent under an upload id, by number."""
+    rows = conn.execute(
+        sa.select(upload_part.c.number, upload_part.c.etag).where(
+            upload_part.c.item_id == item_id,
+            upload_part.c.store == store,
+            upload_part.c.upload_id == upload_id,
+        )
+    )
+    return {row.number: row.etag for row in rows}
+
+
+def put_part(
+    conn: sa.Connection, item_id: str, store: str, number: int, upload_id: str, etag: str
+) -> None:
+    """Keep a part's tag, instead of one that it had before."""
+    conn.execute(
+        upload_part.delete().where(
+            upload_part.c.item_id == item_id,
+            upload_part.c.store == store,
+            upload_part.c.number == number,
+        )
+    )
+    conn.execute(
+        upload_part.insert().values(
+            item_id=item_id, store=store, number=number, upload_id=upload_id, etag=etag
+        )
+    )
+
+
+def update(conn: sa.Connection, item_id: str, store: str, **values: Any) -> None:
+    """Set columns of one upload that are not its state."""
+    conn.execute(upload.update().where(_where(item_id, store)).values(**values))
