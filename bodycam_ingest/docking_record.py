@@ -112,6 +112,11 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             return items.of_camera(conn, self.row.camera, self.row.volume)
 
+    def unread_items(self) -> list[ItemRow]:
+        """Items of this camera's volume that were discovered and not read yet, oldest first."""
+        with self._dock.engine.connect() as conn:
+            return items.unread_of_camera(conn, self.row.camera, self.row.volume)
+
     def last_inventory(self) -> frozenset[bytes]:
         """Paths of the files in the last complete inventory of this camera's volume."""
         with self._dock.engine.connect() as conn:
@@ -272,11 +277,12 @@ class DockingRecord:
                 ],
             )
 
-    def inventoried(self, *, complete: bool, hour_shift: int = 0) -> None:
+    def inventoried(self, *, complete: bool, final: bool, hour_shift: int = 0) -> None:
         """Record the inventory as it stands.
 
         Args:
             complete: it was listed to its end without a fault, and the camera was there after.
+            final: a second complete listing agreed, so that what is missing is known as well.
             hour_shift: whole hours by which all time stamps differ from the last docking.
         """
         with self._ledger.transaction() as txn:
@@ -294,12 +300,13 @@ class DockingRecord:
                     "bytes": sum(r.size_bytes or 0 for r in files),
                     "inventory_sha256": inventory_sha256(rows),
                     "complete": complete,
+                    "final": final,
                     "hour_shift": hour_shift,
                     "newest_mtime_ns": str(newest_ns),
                     "verdicts": dict(sorted(verdicts.items())),
                 },
             )
-            if complete:
+            if final:
                 dockings.update_docking(txn.conn, self.row.docking_id, inventoried=True)
         log.info(
             "camera.inventoried",

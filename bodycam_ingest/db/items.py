@@ -119,6 +119,17 @@ def of_camera(conn: sa.Connection, camera: str, volume: str) -> list[ItemRow]:
     return [_row(dict(row)) for row in rows]
 
 
+def unread_of_camera(conn: sa.Connection, camera: str, volume: str) -> list[ItemRow]:
+    """Items of a camera's volume in state `discovered`, oldest first."""
+    rows = conn.execute(
+        sa.select(item)
+        .where(item.c.camera == camera, item.c.volume == volume)
+        .where(item.c.state == ItemState.DISCOVERED.value)
+        .order_by(item.c.item_id)
+    ).mappings()
+    return [_row(dict(row)) for row in rows]
+
+
 def in_states(conn: sa.Connection, states: Iterable[ItemState]) -> list[ItemRow]:
     """All items in one of `states`, oldest first."""
     rows = conn.execute(

@@ -1,0 +1,306 @@
+"""What one docking knows of its card: what each file is, what moves, what went missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest import clock, inventory, scan
+from bodycam_ingest.docking_record import Compared
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
+from bodycam_ingest.evidence import EntryKind, InventoryEntry, Verdict, printable_path
+from bodycam_ingest.lifecycle import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bodycam_ingest.camera import ItemFacts
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.docking_record import DockingRecord
+    from bodycam_ingest.evidence import FileStamp
+
+log = structlog.get_logger(__name__)
+
+# A file must be missing from two complete listings before anything is concluded from it.
+_ABSENCES: Final = 2
+
+
+@dataclass(slots=True)
+class _Seen:
+    stamp: FileStamp
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one listing leads to.
+
+    Args:
+        due: items to read now.
+        stamps: their files' stamps, by item.
+        unsettled: files that still move, or are held open by a writer.
+        unplanned: files that could not be compared yet.
+    """
+
+    due: Sequence[ItemRow]
+    stamps: dict[str, FileStamp]
+    unsettled: int
+    unplanned: int
+
+
+@dataclass
+class Card:
+    """The card of one docking.
+
+    Args:
+        record: writes what is found.
+        facts_of: what the camera's profile reads from a path.
+        included: whether the profile takes a path.
+        settling: knows which files stand still.
+        bytes_planned: bytes of all items that this docking has to read.
+    """
+
+    record: DockingRecord
+    facts_of: Callable[[bytes], ItemFacts]
+    included: Callable[[bytes], bool]
+    settling: scan.Settling
+    bytes_planned: int = 0
+    _seen: dict[bytes, _Seen] = field(default_factory=dict)
+    _others: set[bytes] = field(default_factory=set)
+    _absent: dict[bytes, int] = field(default_factory=dict)
+    _listings: int = 0
+    _shift_hours: int = 0
+    _last: frozenset[bytes] | None = None
+
+    def take(
+        self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
+    ) -> Look:
+        """Take in one listing of a volume that was still there after it.
+
+        Args:
+            root_fd: the volume's root.
+            entries: what was listed.
+            complete: it was listed to its end.
+            now_s: monotonic time, s.
+
+        Raises:
+            SourceGoneError: a file, or the camera, went away meanwhile.
+        """
+        if self._last is None:
+            self._last = self.record.last_inventory()
+        changed = self._leave_aside(entries)
+        files = inventory.files_of(entry for entry in entries if self.included(entry.path))
+        self.settling.forget(set(files))
+        settled = {
+            path for path, stamp in files.items() if self.settling.observe(now_s, path, stamp)
+        }
+        fresh = self._moved(files, settled)
+        changed |= self._compare(root_fd, files, fresh)
+        self._conclude(files, complete=complete, changed=changed)
+        return self._look(root_fd, files, settled)
+
+    # -- what is not taken --
+
+    def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:
+        aside = []
+        for entry in entries:
+            if entry.path in self._others or entry.kind is EntryKind.DIRECTORY:
+                continue
+            if entry.kind is not EntryKind.FILE:
+                aside.append(Compared(entry, Verdict.IGNORED, reason=entry.detail))
+            elif not self.included(entry.path):
+                aside.append(Compared(entry, Verdict.IGNORED, reason="left out by the profile"))
+        if not aside:
+            return False
+        self._others.update(one.entry.path for one in aside)
+        self.record.plan(aside, self.facts_of)
+        for one in aside:
+            if one.entry.kind is not EntryKind.FILE:
+                log.warning(
+                    "camera.entry_ignored",
+                    docking_id=self.record.row.docking_id,
+                    path=printable_path(one.entry.path),
+                    kind=one.entry.kind.value,
+                )
+        return True
+
+    # -- what is new or changed --
+
+    def _moved(self, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> list[bytes]:
+        """Paths to compare: met for the first time, or changed since they were compared."""
+        moved = [p for p, s in files.items() if p in self._seen and self._seen[p].stamp != s]
+        fresh = [path for path in files if path not in self._seen]
+        if not moved:
+            return fresh
+        unread = {row.item_id: row for row in self.record.unread_items()}
+        for path in moved:
+            if path not in settled:
+                continue
+            seen = self._seen[path]
+            row = unread.get(seen.item_id)
+            if row is None:
+                # It was read already: what lies there now is compared anew.
+                fresh.append(path)
+                continue
+            self.record.changed(row, files[path])
+            self.bytes_planned += files[path].size_bytes - row.size_bytes
+            seen.stamp = files[path]
+        return fresh
+
+    def _compare(
+        self, root_fd: int, files: Mapping[bytes, FileStamp], fresh: Sequence[bytes]
+    ) -> bool:
+        if not fresh:
+            return False
+        known = [_known(row) for row in self.record.known_items()]
+        if not self._seen:
+            self._shift_hours = inventory.hour_shift(files, known)
+            if self._shift_hours:
+                log.info("camera.hour_shift", hours=self._shift_hours)
+        entries = [_file_entry(path, files[path]) for path in sorted(fresh)]
+        found = inventory.candidates(entries, known, self._shift_hours)
+        resolved = inventory.resolve(found, self._samples(root_fd, found))
+        compared = [Compared(r.entry, r.verdict, r.item_id, r.reason) for r in resolved]
+        items = self.record.plan(compared, self.facts_of)
+        unread = {row.item_id for row in self.record.unread_items()}
+        for path, item_id in items.items():
+            self._seen[path] = _Seen(files[path], item_id)
+            if item_id in unread:
+                self.bytes_planned += files[path].size_bytes
+        return bool(compared)
+
+    def _samples(self, root_fd: int, found: Sequence[inventory.Candidate]) -> dict[bytes, bytes]:
+        samples = {}
+        for candidate in found:
+            stamp = candidate.entry.stamp
+            if stamp is None or not candidate.needs_sample():
+                continue
+            try:
+                samples[candidate.entry.path] = scan.sample(root_fd, candidate.entry.path, stamp)
+            except SourceGoneError:
+                raise
+            except IngestError as error:
+                if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
+                    raise
+                # Judged at the next listing; until then the camera is not released.
+                log.warning(
+                    "camera.sample_failed",
+                    path=printable_path(candidate.entry.path),
+                    error=error.code,
+                    message=error.message,
+                )
+        return samples
+
+    # -- what went missing --
+
+    def _conclude(self, files: Mapping[bytes, FileStamp], *, complete: bool, changed: bool) -> None:
+        if not complete:
+            if changed:
+                self.record.inventoried(complete=False, final=False, hour_shift=self._shift_hours)
+            return
+        self._listings += 1
+        changed |= self._missing(files)
+        final = self._listings >= _ABSENCES
+        if changed or self._listings <= _ABSENCES:
+            self.record.inventoried(complete=True, final=final, hour_shift=self._shift_hours)
+        if self._listings == _ABSENCES:
+            self._notice(files)
+
+    def _missing(self, files: Mapping[bytes, FileStamp]) -> bool:
+        """Count absences; conclude from the second on."""
+        unread = self.record.unread_items()
+        mine = {seen.item_id for path, seen in self._seen.items() if path in files}
+        suspects = (self._last or frozenset()) | self._seen.keys() | {r.path for r in unread}
+        strangers = {row.path for row in unread if row.item_id not in mine}
+        gone: list[bytes] = []
+        for path in suspects:
+            if path in files and path not in strangers:
+                self._absent.pop(path, None)
+                continue
+            self._absent[path] = self._absent.get(path, 0) + 1
+            if self._absent[path] == _ABSENCES:
+                gone.append(path)
+        if not gone:
+            return False
+        vanished = [row for row in unread if row.path in gone and row.item_id not in mine]
+        if vanished:
+            self.record.vanished(vanished)
+        newest: dict[bytes, ItemRow] = {row.path: row for row in self.record.known_items()}
+        missing = {p: newest[p] for p in gone if p not in files and p in newest}
+        if missing:
+            self.record.missing(missing)
+        for path in missing:
+            self._seen.pop(path, None)
+        return True
+
+    def _notice(self, files: Mapping[bytes, FileStamp]) -> None:
+        """Findings that need no action by themselves: holes in the numbering, a dead clock."""
+        now_ns = clock.now_ms() * 1_000_000
+        dead = [p for p, stamp in files.items() if inventory.is_dead_clock(stamp.mtime_ns, now_ns)]
+        if dead:
+            self.record.raise_finding(
+                "camera_clock",
+                f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
+                severity="notice",
+            )
+        numbers: dict[bytes, list[int]] = {}
+        for path in files:
+            number = self.facts_of(path).number
+            if number is not None:
+                numbers.setdefault(path.rpartition(b"/")[0], []).append(number)
+        holes = {
+            directory: found
+            for directory, listed in numbers.items()
+            if (found := inventory.gaps(listed))
+        }
+        if holes:
+            directory, found = min(holes.items())
+            self.record.raise_finding(
+                "numbering_gap",
+                f"numbers are missing in {len(holes)} directories, such as "
+                f"{found[0][0]} to {found[0][1]} in {printable_path(directory) or '/'}",
+                severity="notice",
+            )
+
+    # -- what is read now --
+
+    def _look(self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> Look:
+        now_ms = clock.now_ms()
+        due: list[ItemRow] = []
+        stamps: dict[str, FileStamp] = {}
+        unsettled = len(files.keys() - settled)
+        for row in self.record.unread_items():
+            seen = self._seen.get(row.path)
+            if seen is None or seen.item_id != row.item_id or row.path not in settled:
+                continue
+            if seen.stamp != files.get(row.path) or row.due_ms > now_ms:
+                continue
+            if scan.being_written(root_fd, row.path):
+                unsettled += 1
+                continue
+            due.append(row)
+            stamps[row.item_id] = seen.stamp
+        moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].stamp != s)
+        return Look(
+            due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
+            stamps=stamps,
+            unsettled=unsettled + moved,
+            unplanned=len(files.keys() - self._seen.keys()),
+        )
+
+
+def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
+    return InventoryEntry(path, EntryKind.FILE, stamp)
+
+
+def _known(row: ItemRow) -> inventory.KnownItem:
+    return inventory.KnownItem(
+        item_id=row.item_id,
+        path=row.path,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        state=ItemState(row.state),
+        sample_sha256=row.sample_sha256,
+    )

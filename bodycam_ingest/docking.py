@@ -1,0 +1,231 @@
+"""One camera's volume from attach to detach: list, compare, read, list again, until it is gone.
+
+Runs in a thread of its own, so that a camera that hangs holds up nobody else. Listing is repeated
+every few seconds; nothing here depends on an event having arrived. An empty listing or "no such
+file" proves nothing until the source says that the camera is still there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bodycam_ingest import scan, volume
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
+from bodycam_ingest.evidence import EntryKind
+from bodycam_ingest.releaser import Live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bodycam_ingest.card import Card
+    from bodycam_ingest.devices.mounted import MountedVolume
+    from bodycam_ingest.docking_record import DockingRecord
+    from bodycam_ingest.pipeline import Reader
+
+log = structlog.get_logger(__name__)
+
+
+class DeviceSource(Protocol):
+    """Where cameras come from."""
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to watch; `wake` is called as a hint that something changed."""
+
+    def present(self) -> Sequence[MountedVolume]:
+        """The volumes that are there now, by looking."""
+
+    def still_there(self, mounted: MountedVolume) -> bool:
+        """Whether that very volume is still there: same directory, same device."""
+
+    def stop(self) -> None:
+        """Stop watching."""
+
+
+@dataclass
+class Pace:
+    """How a docking is worked; a reload changes it in place.
+
+    Args:
+        settle_s: a file is read only after it stood still for so long, s.
+        rescan_s: time between listings, s.
+    """
+
+    settle_s: float
+    rescan_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every docking of a dock.
+
+    Args:
+        pace: settle and rescan times.
+        limits: what no real card reaches.
+        gate: lets at most so many cameras be read at once.
+        abandon: set when the process must end.
+    """
+
+    pace: Pace
+    limits: scan.Limits
+    gate: threading.Semaphore
+    abandon: threading.Event
+
+
+@dataclass
+class Progress:
+    """What a docking shows of itself; written by its thread, read by others.
+
+    Args:
+        bytes_total: bytes of all files that are to be read.
+        bytes_done: bytes of them that were read.
+        started_s: when reading began, monotonic, 0 before.
+        moved_s: when bytes last moved, monotonic.
+    """
+
+    bytes_total: int = 0
+    bytes_done: int = 0
+    started_s: float = 0.0
+    moved_s: float = 0.0
+
+    def add(self, count_bytes: int) -> None:
+        """Note bytes read."""
+        now_s = time.monotonic()
+        self.started_s = self.started_s or now_s
+        self.moved_s = now_s
+        self.bytes_done += count_bytes
+
+    def rate_bytes_per_s(self) -> float:
+        """Mean rate while bytes moved, bytes a second."""
+        elapsed_s = self.moved_s - self.started_s
+        return self.bytes_done / elapsed_s if elapsed_s > 0 else 0.0
+
+
+class Docking:
+    """Works one volume while it is there.
+
+    Args:
+        mounted: the volume.
+        source: knows whether it is still there.
+        record: writes what happens.
+        card: what is known of the card's content.
+        reader: reads items.
+        progress: what is shown of it.
+        rules: what holds for all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        mounted: MountedVolume,
+        source: DeviceSource,
+        record: DockingRecord,
+        card: Card,
+        reader: Reader,
+        progress: Progress,
+        rules: Rules,
+    ) -> None:
+        self.mounted = mounted
+        self.docking_id = record.row.docking_id
+        self.progress = progress
+        self._source = source
+        self._record = record
+        self._card = card
+        self._reader = reader
+        self._rules = rules
+        self._gone = threading.Event()
+        self._wake = threading.Event()
+        self._incomplete = False
+        self._live = Live(unsettled=0, unplanned=1)
+
+    def live(self) -> Live:
+        """What only this docking knows, for the release decision."""
+        return self._live
+
+    def removed(self) -> None:
+        """Say that the source no longer has this volume."""
+        self._gone.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have the next listing begin now."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Work the volume until it is gone or the process ends.
+
+        When the process ends the docking stays open: the next start records its end, since nobody
+        will have watched the bay until then.
+
+        Raises:
+            IngestError: only those whose disposition is HALT.
+        """
+        try:
+            while not self._rules.abandon.is_set():
+                if self._gone.is_set() or not self._cycle():
+                    self._record.end("removed")
+                    return
+                self._wake.wait(self._rules.pace.rescan_s)
+                self._wake.clear()
+        except AbandonedError:
+            return
+
+    def abort(self) -> None:
+        """Record an end after a fault of the program; the next look begins a new docking."""
+        self._record.end("fault")
+
+    def _cycle(self) -> bool:
+        """List once and read what is due; returns whether the camera is still there."""
+        try:
+            root_fd = volume.open_volume(self.mounted.mount_path)
+            try:
+                self._work(root_fd)
+            finally:
+                os.close(root_fd)
+        except IngestError as error:
+            if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
+                raise
+            there = self._source.still_there(self.mounted)
+            log.warning(
+                "camera.read_interrupted",
+                camera=self._record.row.camera,
+                docking_id=self.docking_id,
+                error=error.code,
+                message=error.message,
+                still_there=there,
+            )
+            return there
+        return True
+
+    def _work(self, root_fd: int) -> None:
+        listing = scan.walk(root_fd, self._rules.limits, self._rules.abandon)
+        # Only now does what was listed, or not listed, mean anything.
+        if not self._source.still_there(self.mounted):
+            raise SourceGoneError("the volume went away while it was listed")
+        complete = self._judge(listing)
+        self._card.settling.settle_s = self._rules.pace.settle_s
+        look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
+        self.progress.bytes_total = self._card.bytes_planned
+        self._live = Live(unsettled=look.unsettled, unplanned=look.unplanned)
+        if look.due:
+            with self._rules.gate:
+                self._reader.read(root_fd, look.due, look.stamps)
+            # Look again at once: what was read may have changed meanwhile.
+            self._wake.set()
+
+    def _judge(self, listing: scan.Listing) -> bool:
+        if isinstance(listing.fault, SourceGoneError):
+            raise listing.fault
+        if listing.complete and self._incomplete:
+            self._record.close_finding("inventory_incomplete")
+        if not listing.complete and not self._incomplete:
+            bad = sum(entry.kind is EntryKind.UNREADABLE for entry in listing.entries)
+            why = listing.fault.message if listing.fault else f"{bad} entries cannot be listed"
+            self._record.raise_finding("inventory_incomplete", why)
+        self._incomplete = not listing.complete
+        return listing.complete
