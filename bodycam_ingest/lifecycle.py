@@ -68,6 +68,7 @@ class UploadEvent(enum.StrEnum):
     PROVE = "prove"
     REFUSE = "refuse"
     RETRY = "retry"
+    REPEAT = "repeat"
 
 
 _I = ItemState
@@ -114,6 +115,13 @@ UPLOAD_TRANSITIONS: Final[Mapping[tuple[UploadState | None, UploadEvent], Upload
     (_U.WAITING, _V.RETRY): _U.QUEUED,
     (_U.STORED, _V.RETRY): _U.STORED,
     (_U.REFUSED, _V.RETRY): _U.QUEUED,
+    # The item was read anew or reinstated: what the store has is looked at again.
+    (_U.QUEUED, _V.REPEAT): _U.QUEUED,
+    (_U.SENDING, _V.REPEAT): _U.QUEUED,
+    (_U.WAITING, _V.REPEAT): _U.QUEUED,
+    (_U.STORED, _V.REPEAT): _U.QUEUED,
+    (_U.CONFIRMED, _V.REPEAT): _U.QUEUED,
+    (_U.REFUSED, _V.REPEAT): _U.QUEUED,
 }
 
 _State = TypeVar("_State", ItemState, UploadState)

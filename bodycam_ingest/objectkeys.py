@@ -1,4 +1,4 @@
-"""Keys and metadata of objects in stores, made of safe characters whatever a camera calls its files.
+"""Keys and metadata of objects: safe characters only, whatever a camera calls its files.
 
 Pure. A key tells people where an object belongs; the true path stands in metadata and ledger, and
 the ids in the key make it unique, so nothing is lost where a name has to be made safe.
