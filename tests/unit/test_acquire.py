@@ -6,11 +6,13 @@ import hashlib
 import itertools
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from ulid import ULID
 
+from bodycam_ingest import durable
 from bodycam_ingest.diskio import direct
 from bodycam_ingest.diskio.buffers import BUFFER_BYTES_DEFAULT
 from bodycam_ingest.errors import (
@@ -22,11 +24,10 @@ from bodycam_ingest.errors import (
     StagingError,
     StagingFullError,
 )
-from tests.recordings import Desk, content, digests_of
+from tests.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from bodycam_ingest.evidence import Acquired
 
@@ -88,6 +89,33 @@ def test_the_copy_is_named_by_ids_and_digest_and_cannot_be_written(desk):
     assert acquired.staged_path == f"{wanted.docking_id}/{wanted.item_id}-{digest}"
     assert desk.staged_files() == [acquired.staged_path]
     assert (desk.staging / acquired.staged_path).stat().st_mode & 0o777 == 0o400
+
+
+def test_bytes_are_durable_before_the_name_and_the_name_before_it_counts(desk, monkeypatch):
+    """The order that a power cut can not undo: bytes, rename, directory."""
+    steps: list[str] = []
+    real_sync, real_rename = os.fsync, durable.rename_no_replace
+
+    def noting_sync(fd):
+        real_sync(fd)
+        steps.append(f"sync {Path(file_of(fd)).name}")
+
+    def noting_rename(source, target):
+        real_rename(source, target)
+        steps.append("rename")
+
+    wanted = desk.record("A0001.mp4", content(10_000))
+    monkeypatch.setattr(os, "fsync", noting_sync)
+    monkeypatch.setattr(durable, "rename_no_replace", noting_rename)
+
+    desk.acquirer().acquire(desk.root_fd, wanted)
+
+    assert steps[-4:] == [
+        "sync staging",
+        f"sync .{wanted.item_id}.part",
+        "rename",
+        f"sync {wanted.docking_id}",
+    ]
 
 
 def refuse_at_open(monkeypatch) -> None:

@@ -82,6 +82,26 @@ def test_two_hundred_with_one_bad_are_199_good(desk, whole):
     assert set(acquirer.read_back_batch(good)) <= {"direct", "cache_dropped", "memory"}
 
 
+def test_a_small_source_that_changes_while_it_is_read_is_not_acquired(desk, monkeypatch, whole):
+    made = crowd(desk, 5)
+    real = os.readv
+
+    def changing(fd, views):
+        count = real(fd, views)
+        if file_of(fd).endswith("G0003.gps"):
+            os.utime(desk.card / "G0003.gps", ns=(1, 1))
+        return count
+
+    monkeypatch.setattr(os, "readv", changing)
+    outcomes = desk.acquirer(own_file_system=whole).acquire_batch(
+        desk.root_fd, [wanted for wanted, _ in made]
+    )
+
+    assert isinstance(outcomes[3], SourceChangedError)
+    assert [isinstance(one, Acquired) for one in outcomes].count(True) == 4
+    assert len(desk.staged_files()) == 4
+
+
 def test_a_large_item_among_small_ones_is_copied_too(desk, whole):
     made = crowd(desk, 3)
     data = content(SMALL_FILE_BYTES + 1)

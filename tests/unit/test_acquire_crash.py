@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import pytest
 
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.evidence import Acquired
-from tests.recordings import Desk, content
+from tests.recordings import Desk, content, file_of
 
 DOCKING = "01K0000000000000000000D0CK"
 ITEMS = {
@@ -162,6 +163,25 @@ def test_recovery_touches_nothing_that_is_not_its_own(tmp_path):
     assert all(path.read_bytes() == b"not ours" for path in foreign)
     assert not (desk.staging / "01K0000000000000000000GQNE").exists()
     assert (desk.staging / "quarantine").is_dir()
+    desk.close()
+
+
+def test_a_directory_left_by_a_killed_process_is_made_durable_before_it_is_used(
+    tmp_path, monkeypatch
+):
+    desk, wanted = desk_with_items(tmp_path)
+    (desk.staging / DOCKING).mkdir()
+    synced: list[str] = []
+    real = os.fsync
+
+    def noting(fd):
+        real(fd)
+        synced.append(Path(file_of(fd)).name)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    desk.acquirer().acquire(desk.root_fd, wanted[0])
+
+    assert synced[0] == desk.staging.name
     desk.close()
 
 
