@@ -19,11 +19,13 @@ from ulid import ULID
 
 from bodycam_ingest import clock
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
+from bodycam_ingest.errors import IngestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bodycam_ingest.config import Config
+    from bodycam_ingest.evidence import StoreProbe
 
 _PYTHON_MIN: Final = (3, 11)
 # openat2(2), which keeps reads inside of a camera's volume.
@@ -297,3 +299,56 @@ def file_system(path: Path) -> str:
         if before.split(" ")[2] == wanted:
             kind = after.split(" ")[0]
     return kind
+
+
+def ledger(config: Config) -> Check:
+    """Whether the ledger is there, of a schema that this version knows, and readable."""
+    from bodycam_ingest.db.installation import open_for_reading  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.ledger import read_head  # noqa: PLC0415 - the same
+
+    name = "ledger"
+    try:
+        engine = open_for_reading(config.dock.state_dir)
+        try:
+            head = read_head(engine)
+        finally:
+            engine.dispose()
+    except IngestError as error:
+        return Check(name, Outcome.FAIL, error.message, error.hint)
+    return _ok(name, f"{config.origin}, {head.size} entries")
+
+
+def stores(config: Config) -> Iterator[Check]:
+    """Whether each store answers, and what it really verifies."""
+    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
+
+    for wanted in config.stores:
+        name = f"stores.{wanted.name}"
+        try:
+            with contextlib.closing(open_store(wanted)) as store:
+                found = store.probe()
+        except IngestError as error:
+            bad = Outcome.FAIL if wanted.required else Outcome.WARN
+            yield Check(name, bad, error.message, error.hint)
+            continue
+        yield _judge(
+            name,
+            _promises(found),
+            good=found.verifies_checksum or found.verifies_payload or found.reads_back,
+            bad=Outcome.FAIL,
+            todo="This store can prove nothing about what it holds; use another.",
+        )
+
+
+def _promises(found: StoreProbe) -> str:
+    kept = [
+        words
+        for holds, words in (
+            (found.verifies_checksum, "refuses wrong checksums"),
+            (found.verifies_payload, "refuses wrong payloads"),
+            (found.returns_checksum, "tells the digest it holds"),
+            (found.reads_back, "is confirmed by reading back"),
+        )
+        if holds
+    ]
+    return ", ".join(kept) or "verifies nothing"

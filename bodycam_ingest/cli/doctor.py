@@ -47,3 +47,5 @@ def _checks(context: Context) -> Iterator[checkup.Check]:
         return
     yield checkup.Check("config", checkup.Outcome.OK, str(config.path))
     yield from checkup.directories(config)
+    yield checkup.ledger(config)
+    yield from checkup.stores(config)
