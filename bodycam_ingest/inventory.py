@@ -167,7 +167,8 @@ def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[
             (
                 item
                 for item in candidate.items
-                if item.state in _NEVER_READ or item.sample_sha256 == sample
+                if item.state in _NEVER_READ
+                or (item.sample_sha256 is not None and item.sample_sha256 == sample)
             ),
             None,
         )

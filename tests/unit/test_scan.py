@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bodycam_ingest import scan, volume
+from bodycam_ingest.errors import (
+    AbandonedError,
+    SourceChangedError,
+    SourceError,
+    SourceGoneError,
+    SourceLimitError,
+)
+from bodycam_ingest.evidence import EntryKind, FileStamp
+from bodycam_ingest.sampling import SampleHasher, sample_digest, sample_windows
+
+WIDE = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=64)
+
+
+@pytest.fixture
+def card(tmp_path):
+    root = tmp_path / "card"
+    root.mkdir()
+    fd = volume.open_volume(root)
+    yield root, fd
+    os.close(fd)
+
+
+def listed(fd, limits=WIDE):
+    listing = scan.walk(fd, limits)
+    return listing, {entry.path: entry for entry in listing.entries}
+
+
+def test_hostile_names_and_special_files_are_listed_and_nothing_is_followed(card):
+    root, fd = card
+    (root / "DCIM").mkdir()
+    (root / "DCIM" / "A.MP4").write_bytes(b"clip")
+    odd = [b"new\nline.mp4", b"\xff\xfe.mp4", b"[R][0@0][0].mp4", b"\x1b[31m.mp4", b"n" * 255]
+    for name in odd:
+        (root / os.fsdecode(name)).write_bytes(b"")
+    (root / "etc").symlink_to("/etc")
+    (root / "up").symlink_to("..")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        here = os.open(root, os.O_PATH)
+        sock.bind(f"/proc/self/fd/{here}/sock")
+        os.close(here)
+    listing, entries = listed(fd)
+    assert listing.complete
+    assert entries[b"DCIM/A.MP4"].stamp.size_bytes == 4
+    assert {entries[name].kind for name in odd} == {EntryKind.FILE}
+    assert entries[b"etc"].kind is entries[b"up"].kind is EntryKind.SYMLINK
+    assert entries[b"fifo"].kind is EntryKind.FIFO
+    assert entries[b"sock"].kind is EntryKind.SOCKET
+    assert len(entries) == 2 + len(odd) + 4
+
+
+@pytest.mark.parametrize("path", [b"etc/passwd", b"link", b"../outside", b"/etc/passwd", b"a\0b"])
+@pytest.mark.parametrize("kernel_guards", [True, False])
+def test_no_path_leads_out_of_the_volume(card, monkeypatch, path, kernel_guards):
+    root, fd = card
+    if not kernel_guards:
+
+        def refused(*_):
+            raise OSError(38, "ENOSYS")
+
+        monkeypatch.setattr(volume, "_openat2", refused)
+    (root.parent / "outside").write_bytes(b"secret")
+    (root / "etc").symlink_to("/etc")
+    (root / "link").symlink_to("../outside")
+    with pytest.raises(SourceError):
+        volume.open_beneath(fd, path)
+
+
+@pytest.mark.parametrize("kernel_guards", [True, False])
+def test_a_file_in_a_directory_opens_either_way(card, monkeypatch, kernel_guards):
+    root, fd = card
+    if not kernel_guards:
+
+        def refused(*_):
+            raise OSError(38, "ENOSYS")
+
+        monkeypatch.setattr(volume, "_openat2", refused)
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "c").write_bytes(b"clip")
+    found = volume.open_beneath(fd, b"a/b/c")
+    assert os.pread(found, 10, 0) == b"clip"
+    os.close(found)
+
+
+def test_a_fifo_neither_blocks_nor_opens(card):
+    root, fd = card
+    os.mkfifo(root / "fifo")
+    with pytest.raises(SourceChangedError):
+        volume.open_beneath(fd, b"fifo")
+
+
+def test_a_file_that_is_gone_is_told_as_gone_not_as_empty(card):
+    _, fd = card
+    with pytest.raises(SourceGoneError):
+        volume.open_beneath(fd, b"DCIM/A.MP4")
+
+
+@pytest.mark.parametrize(
+    ("limits", "tree"),
+    [
+        (scan.Limits(3, 4096, 64), ["a", "b", "c", "d"]),
+        (scan.Limits(100, 8, 64), ["a" * 9]),
+        (scan.Limits(100, 4096, 2), ["1/2/3/4"]),
+    ],
+)
+def test_a_passed_limit_is_a_fault_and_what_was_listed_stands(card, limits, tree):
+    root, fd = card
+    for name in tree:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    listing, _ = listed(fd, limits)
+    assert not listing.complete
+    assert isinstance(listing.fault, SourceLimitError)
+
+
+def test_a_directory_that_cannot_be_listed_hides_no_other_and_is_never_complete(card, monkeypatch):
+    root, fd = card
+    for name in ("bad", "good"):
+        (root / name).mkdir()
+        (root / name / "A.MP4").write_bytes(b"")
+    real = volume.open_directory_beneath
+
+    def failing(root_fd, path):
+        if path == b"bad":
+            raise OSError(5, "Input/output error")
+        return real(root_fd, path)
+
+    monkeypatch.setattr(volume, "open_directory_beneath", failing)
+    listing, entries = listed(fd)
+    assert not listing.complete
+    assert b"good/A.MP4" in entries
+    assert b"bad/A.MP4" not in entries
+
+
+def test_a_directory_swapped_for_a_link_is_not_entered(card, monkeypatch):
+    root, fd = card
+    (root / "DCIM").mkdir()
+    real = volume.open_directory_beneath
+
+    def swapping(root_fd, path):
+        if path == b"DCIM":
+            (root / "DCIM").rmdir()
+            (root / "DCIM").symlink_to("/etc")
+        return real(root_fd, path)
+
+    monkeypatch.setattr(volume, "open_directory_beneath", swapping)
+    listing, entries = listed(fd)
+    assert not listing.complete
+    assert not [path for path in entries if path.startswith(b"DCIM/")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="expected: only root can mount")
+def test_another_mount_below_the_volume_is_not_entered(card):
+    root, fd = card
+    inner = root / "inner"
+    inner.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "none", inner], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("expected: this container may not mount")
+    try:
+        (inner / "stranger").write_bytes(b"")
+        listing, entries = listed(fd)
+        assert entries[b"inner"].kind is EntryKind.OTHER_MOUNT
+        assert b"inner/stranger" not in entries
+        assert listing.complete
+        with pytest.raises(SourceError):
+            volume.open_beneath(fd, b"inner/stranger")
+    finally:
+        subprocess.run(["umount", inner], check=True)
+
+
+def test_a_walk_stops_when_the_daemon_stops(card):
+    _, fd = card
+    abandon = threading.Event()
+    abandon.set()
+    with pytest.raises(AbandonedError):
+        scan.walk(fd, WIDE, abandon)
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 3)), max_size=30))
+def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
+    settling = scan.Settling(5.0)
+    now, since, last = 0.0, 0.0, None
+    for wait, size in looks:
+        now += wait
+        if size != last:
+            since, last = now, size
+        settled = settling.observe(now, b"A", FileStamp(size, 1, 1, 1))
+        assert settled == (now - since >= 5.0)
+
+
+def test_a_file_held_open_for_writing_is_seen(card):
+    root, fd = card
+    (root / "A.MP4").write_bytes(b"clip")
+    assert not scan.being_written(fd, b"A.MP4")
+    with (root / "A.MP4").open("ab"):
+        assert scan.being_written(fd, b"A.MP4")
+    assert not scan.being_written(fd, b"A.MP4")
+
+
+@given(st.binary(min_size=1, max_size=20), st.integers(0, 700_000), st.randoms())
+def test_the_sample_by_windows_is_the_sample_of_the_whole(path, size, random):
+    data = random.randbytes(size)
+    hasher = SampleHasher(path, size)
+    at = 0
+    while at < size:
+        step = random.randint(1, 200_000)
+        hasher.update(data[at : at + step])
+        at += step
+    windows = sample_windows(path, size)
+    assert hasher.digest() == sample_digest(path, size, lambda at, n: data[at : at + n])
+    assert all(0 <= low < high <= size for low, high in windows)
+    assert sum(high - low for low, high in windows) <= 192 * 1024
