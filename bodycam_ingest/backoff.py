@@ -1,59 +1,115 @@
-"""How long a retry waits, by the class of its fault. Pure: a table and its bounds.
+"""How long a retry waits: bounds by delay class and failures in a row; and when uploads may run.
 
-The wait is drawn at random between nothing and a limit that doubles with every failed try (full
-jitter), from `initial_s` up to `max_s`; `bodycam_ingest.stores.retrying` draws it.
+Pure. `bodycam_ingest.stores.retrying` draws the delay between the bounds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bodycam_ingest.errors import DelayClass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
 
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
+_DOUBLINGS_MAX: Final = 40
+_DAY_MINUTES: Final = 24 * 60
 
-INITIAL_S_DEFAULT: Final = 1.0
-MAX_S_DEFAULT: Final = 5 * _MINUTE_S
-# Nothing may wait longer than that: a person who mended the cause sees it taken up the same day.
+# A store that asks for more is asked again after that all the same.
 LONGEST_S: Final = 6 * _HOUR_S
-# So long without any progress may a link be down before a person is told.
+# So long without any progress may a transient fault last before a person is told.
 TRANSIENT_ALARM_AFTER_S: Final = _HOUR_S
+# Times in a row that a store may receive other bytes than were sent before a person is told.
 INTEGRITY_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """The limits of a wait.
+class Delays:
+    """The delays of one class.
 
     Args:
-        initial_s: limit of the first wait.
-        max_s: limit of all waits.
-        floor_s: no wait is shorter.
+        initial_s: upper bound of the first wait, s.
+        max_s: upper bound of any wait, s.
+        floor_s: lower bound of any wait, s.
     """
 
     initial_s: float
     max_s: float
     floor_s: float = 0.0
 
+    def bounds_s(self, attempts: int) -> tuple[float, float]:
+        """Lowest and highest wait after so many failures in a row (from 1), s."""
+        doublings = min(max(attempts, 1) - 1, _DOUBLINGS_MAX)
+        return self.floor_s, max(self.floor_s, min(self.max_s, self.initial_s * 2**doublings))
 
-def delay_bounds(
-    initial_s: float = INITIAL_S_DEFAULT, max_s: float = MAX_S_DEFAULT
-) -> Mapping[DelayClass, Bounds]:
-    """The limits of each delay class.
+
+# Short waits jitter down to nothing: a whole station's docks come back from one outage. The others
+# wait at least their floor: asking sooner is what they were told not to do, or is of no use.
+TABLE: Final[Mapping[DelayClass, Delays]] = {
+    DelayClass.SHORT: Delays(initial_s=1.0, max_s=5 * _MINUTE_S),
+    DelayClass.THROTTLED: Delays(30.0, 15 * _MINUTE_S, floor_s=15.0),
+    DelayClass.CLOCK: Delays(2 * _MINUTE_S, 5 * _MINUTE_S, floor_s=_MINUTE_S),
+    DelayClass.CREDENTIALS: Delays(2 * _MINUTE_S, 30 * _MINUTE_S, floor_s=_MINUTE_S),
+    DelayClass.SLOW: Delays(30 * _MINUTE_S, LONGEST_S, floor_s=15 * _MINUTE_S),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The delays of this dock.
 
     Args:
-        initial_s: as configured, for transient faults.
-        max_s: as configured, for transient faults.
+        initial_s: upper bound of the first wait of the short class, s.
+        max_s: upper bound of any wait of the short class, s. The other classes are what stores and
+            admins ask for; they are not configured.
     """
-    return {
-        DelayClass.SHORT: Bounds(initial_s, max_s),
-        DelayClass.THROTTLED: Bounds(15.0, 15 * _MINUTE_S, floor_s=5.0),
-        DelayClass.CLOCK: Bounds(_MINUTE_S, 5 * _MINUTE_S, floor_s=30.0),
-        DelayClass.CREDENTIALS: Bounds(_MINUTE_S, 30 * _MINUTE_S, floor_s=30.0),
-        DelayClass.SLOW: Bounds(15 * _MINUTE_S, LONGEST_S, floor_s=5 * _MINUTE_S),
-    }
+
+    initial_s: float = 1.0
+    max_s: float = 5 * _MINUTE_S
+
+    def delays(self, delay_class: DelayClass) -> Delays:
+        """The delays of a class."""
+        if delay_class is DelayClass.SHORT:
+            return Delays(self.initial_s, self.max_s)
+        return TABLE[delay_class]
+
+
+class Window(Protocol):
+    """A time of day in which uploads run."""
+
+    @property
+    def start_minute(self) -> int:
+        """Minutes after midnight, inclusive."""
+        ...
+
+    @property
+    def end_minute(self) -> int:
+        """Minutes after midnight, exclusive; at or below the start it lies on the next day."""
+        ...
+
+
+def closed_for_s(windows: Sequence[Window], local: dt.datetime) -> float:
+    """Seconds until uploads may run.
+
+    Args:
+        windows: when they may; none means always.
+        local: the dock's local time.
+
+    Returns:
+        0 inside of a window.
+    """
+    if not windows:
+        return 0.0
+    now_s = (local.hour * 60 + local.minute) * 60 + local.second
+    waits = []
+    for window in windows:
+        length = (window.end_minute - window.start_minute) % _DAY_MINUTES
+        since_s = (now_s - window.start_minute * 60) % (_DAY_MINUTES * 60)
+        if since_s < length * 60:
+            return 0.0
+        waits.append(float(_DAY_MINUTES * 60 - since_s))
+    return min(waits)
