@@ -1,0 +1,111 @@
+"""What every store asks of the one that sends, and how it knows its own objects."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from bodycam_ingest.errors import StoreConflictError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bodycam_ingest.evidence import FoundObject, StoreObject
+
+ITEM_ID: Final = "item-id"
+SHA256: Final = "sha256"
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+_VALUE: Final = re.compile(r"[\x21-\x7e]+( [\x21-\x7e]+)*|")
+_METADATA_KEY: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_KEY_BYTES_MAX: Final = 900
+_METADATA_BYTES_MAX: Final = 2048
+
+
+class ByteSource(Protocol):
+    """The sealed local copy that is sent."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`.
+
+        Raises:
+            LocalCopyDamagedError: the copy is shorter.
+            StagingError: the medium failed.
+        """
+        ...
+
+
+class UploadJournal(Protocol):
+    """How far one upload in parts got; every call is durable when it returns."""
+
+    upload_id: str
+    completing: bool
+
+    @property
+    def etags(self) -> Mapping[int, str]:
+        """Tags of the parts that the store took under `upload_id`, by number from 1."""
+        ...
+
+    def begun(self, upload_id: str) -> None:
+        """The store began an upload of this id; parts of another count no more."""
+
+    def part_stored(self, number: int, etag: str) -> None:
+        """The store took a part."""
+
+    def completing_now(self) -> None:
+        """All parts are there; from now on the object may exist."""
+
+    def forgotten(self) -> None:
+        """The store knows the upload id no more."""
+
+
+def check(obj: StoreObject) -> None:
+    """Refuse an object whose key or metadata not every store keeps as they are.
+
+    Args:
+        obj: the object.
+
+    Raises:
+        StoreError: the key has unsafe characters, or the metadata is not plain ASCII in 2 KB.
+    """
+    check_key(obj.key)
+    size_bytes = 0
+    for key, value in obj.metadata.items():
+        if not _METADATA_KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+            raise StoreError(f"metadata {key!r}: {value!r} cannot be kept by every store")
+        size_bytes += len(key) + len(value)
+    if size_bytes > _METADATA_BYTES_MAX:
+        raise StoreError(f"{size_bytes} bytes of metadata, stores take {_METADATA_BYTES_MAX}")
+    if obj.metadata.get(SHA256) != obj.digests.sha256.hex() or not obj.metadata.get(ITEM_ID):
+        raise StoreError(f"metadata of {obj.key} does not say whose it is")
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is unsafe as a path or in a request.
+
+    Raises:
+        StoreError: it is.
+    """
+    if len(key) > _KEY_BYTES_MAX or not all(_SEGMENT.fullmatch(part) for part in key.split("/")):
+        raise StoreError(f"{key!r} is no safe key")
+
+
+def is_ours(obj: StoreObject, found: FoundObject) -> bool:
+    """Whether the object at a key says that it is this one: item id, digest and length."""
+    return (
+        found.size_bytes == obj.digests.size_bytes
+        and found.metadata.get(ITEM_ID) == obj.metadata[ITEM_ID]
+        and found.metadata.get(SHA256) == obj.metadata[SHA256]
+    )
+
+
+def must_be_ours(obj: StoreObject, found: FoundObject) -> None:
+    """Refuse to go on when another object lies at the key.
+
+    Raises:
+        StoreConflictError: it does.
+    """
+    if not is_ours(obj, found):
+        raise StoreConflictError(
+            f"{obj.key} is taken: {found.size_bytes} bytes, item {found.metadata.get(ITEM_ID)!r}, "
+            f"SHA-256 {found.metadata.get(SHA256)!r}"
+        )

@@ -1,0 +1,201 @@
+"""What an S3 server or the way to it says, sorted into the tree of faults, once.
+
+Codes decide, then the status. What is not known here is a `StoreError`: slow, with an alarm.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import botocore.exceptions as be
+from botocore.parsers import ResponseParserError
+
+from bodycam_ingest.errors import (
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreError,
+    StoreFullError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CODES: Final[Mapping[str, type[StoreError]]] = {
+    **dict.fromkeys(
+        (
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "InternalError",
+            "ServiceUnavailable",
+            "BadGateway",
+            "GatewayTimeout",
+            "OperationAborted",
+            "ConditionalRequestConflict",
+        ),
+        StoreUnreachableError,
+    ),
+    **dict.fromkeys(
+        ("SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests", "Throttling")
+        + ("ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded", "Busy"),
+        StoreThrottledError,
+    ),
+    **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired"), StoreClockSkewError),
+    **dict.fromkeys(
+        ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")
+        + ("TokenRefreshRequired", "InvalidClientTokenId", "MissingAuthenticationToken"),
+        StoreCredentialsError,
+    ),
+    **dict.fromkeys(
+        ("NoSuchBucket", "AccessDenied", "AllAccessDisabled", "AccountProblem", "PermanentRedirect")
+        + ("TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "NotImplemented")
+        + ("MissingContentLength", "InvalidBucketName", "InvalidBucketState", "NotSignedUp")
+        + ("InvalidStorageClass", "InvalidEncryptionAlgorithmError", "MethodNotAllowed")
+        + ("ObjectLockConfigurationNotFoundError", "IllegalLocationConstraintException")
+        + ("InvalidRegion", "UserSuspended", "InvalidObjectState", "AccessForbidden"),
+        StoreMisconfiguredError,
+    ),
+    **dict.fromkeys(
+        ("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody")
+        + ("XAmzContentChecksumMismatch", "InvalidPart", "InvalidPartOrder", "MalformedXML"),
+        StoreIntegrityError,
+    ),
+    **dict.fromkeys(
+        ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageFull")
+        + ("XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"),
+        StoreFullError,
+    ),
+}
+_STATUSES: Final[Mapping[int, type[StoreError]]] = {
+    401: StoreCredentialsError,
+    403: StoreMisconfiguredError,
+    405: StoreMisconfiguredError,
+    408: StoreUnreachableError,
+    411: StoreMisconfiguredError,
+    429: StoreThrottledError,
+    500: StoreUnreachableError,
+    501: StoreMisconfiguredError,
+    502: StoreUnreachableError,
+    503: StoreThrottledError,
+    504: StoreUnreachableError,
+    507: StoreFullError,
+}
+_TRANSIENT: Final = (
+    be.EndpointConnectionError,
+    be.ConnectTimeoutError,
+    be.ReadTimeoutError,
+    be.ConnectionClosedError,
+    be.ResponseStreamingError,
+    be.IncompleteReadError,
+    be.HTTPClientError,
+    ResponseParserError,
+)
+_CREDENTIALS: Final = (
+    be.NoCredentialsError,
+    be.PartialCredentialsError,
+    be.CredentialRetrievalError,
+    be.TokenRetrievalError,
+    be.UnauthorizedSSOTokenError,
+)
+# A server refuses requests that are more than 15 minutes off.
+_SKEW_MAX: Final = dt.timedelta(minutes=14)
+_HINT_HEAD: Final = (
+    "The keys need the rights to list, get and put: a look at a missing object is refused without."
+)
+
+
+def answer_of(error: be.ClientError) -> tuple[int, str]:
+    """Status and code of a server's refusal; a HEAD has its status for a code."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _headers(error: be.ClientError) -> Mapping[str, str]:
+    found: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return found
+
+
+def skew(headers: Mapping[str, str], now: dt.datetime) -> dt.timedelta | None:
+    """How far the dock's clock is ahead of the `Date` of an answer, None where that has none."""
+    date = headers.get("date", "")
+    if not date:
+        return None
+    try:
+        said = email.utils.parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    # RFC 5322 lets "-0000" mean: UTC, zone unknown.
+    return now - (said if said.tzinfo else said.replace(tzinfo=dt.UTC))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a `Retry-After` header, None where there is none in seconds (RFC 9110)."""
+    text = headers.get("retry-after", "").strip()
+    return float(text) if text.isdecimal() else None
+
+
+def refusal(error: be.ClientError, doing: str, now: dt.datetime) -> StoreError:
+    """The fault that a server's refusal stands for.
+
+    Args:
+        error: what boto3 made of the answer.
+        doing: what was being done, for people.
+        now: the dock's time, with a time zone.
+
+    Returns:
+        The fault, to be raised from `error`.
+    """
+    status, code = answer_of(error)
+    headers = _headers(error)
+    said = error.response.get("Error", {}).get("Message", "")
+    message = f"{doing}: {status} {code}: {said}" if said else f"{doing}: {status} {code}"
+    kind = _CODES.get(code) or _STATUSES.get(status, StoreError)
+    if status in {301, 302, 307, 308} or code.startswith("KMS."):
+        kind = StoreMisconfiguredError
+    if status == 403:  # noqa: PLR2004 - a bare 403 is all that a HEAD says of a skewed clock
+        off = skew(headers, now)
+        if off is not None and abs(off) > _SKEW_MAX:
+            minutes = round(off.total_seconds() / 60)
+            return StoreClockSkewError(f"{message}; the dock's clock is {minutes} minutes ahead")
+    hint = _HINT_HEAD if kind is StoreMisconfiguredError and code == "403" else ""
+    return kind(message, hint=hint, retry_after_s=retry_after_s(headers))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and everything that it was made of: urllib3 hides the cause in arguments."""
+    found: list[BaseException] = [error]
+    for known in found:
+        inner = [*known.args, getattr(known, "reason", None), known.__cause__]
+        inner += list(getattr(known, "kwargs", {}).values())
+        found.extend(one for one in inner if isinstance(one, BaseException) and one not in found)
+    return found
+
+
+def failure(error: Exception, doing: str) -> StoreError:
+    """The fault that a failure on this side of the wire stands for.
+
+    Args:
+        error: an exception of botocore's that is no answer of the server.
+        doing: what was being done, for people.
+
+    Returns:
+        The fault, to be raised from `error`.
+    """
+    message = f"{doing}: {error}"
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return StoreMisconfiguredError(
+            message, hint="The store's certificate is not trusted: see ca_bundle and endpoint_url."
+        )
+    if isinstance(error, _CREDENTIALS):
+        return StoreCredentialsError(message)
+    if isinstance(error, _TRANSIENT):
+        return StoreUnreachableError(message)
+    if isinstance(error, be.ProfileNotFound | be.ConfigParseError | be.ConfigNotFound):
+        return StoreMisconfiguredError(message)
+    return StoreError(message)
