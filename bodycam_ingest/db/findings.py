@@ -86,17 +86,35 @@ def close_finding(txn: Txn, now: str, *, code: str, subject: str) -> bool:
     Returns:
         Whether one was open.
     """
-    found = txn.conn.execute(
-        sa.select(finding.c.finding_id).where(
-            finding.c.closed_at.is_(None), finding.c.code == code, finding.c.subject == subject
+    return bool(_close_all(txn, now, subject, finding.c.code == code))
+
+
+def close_about(txn: Txn, now: str, *, subject: str) -> int:
+    """Close all open findings about a subject, because all is well with it.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        subject: whom they are about.
+
+    Returns:
+        How many were open.
+    """
+    return _close_all(txn, now, subject, sa.true())
+
+
+def _close_all(txn: Txn, now: str, subject: str, which: sa.ColumnElement[bool]) -> int:
+    rows = txn.conn.execute(
+        sa.select(finding.c.finding_id, finding.c.code).where(
+            finding.c.closed_at.is_(None), finding.c.subject == subject, which
         )
-    ).scalars()
-    ids = list(found)
-    for finding_id in ids:
-        _close(txn, now, finding_id)
-        txn.append("finding.closed", f"finding:{finding_id}", {"code": code, "about": subject})
-        log.info("finding.closed", code=code, subject=subject)
-    return bool(ids)
+    ).all()
+    for row in rows:
+        _close(txn, now, row.finding_id)
+        data = {"code": row.code, "about": subject}
+        txn.append("finding.closed", f"finding:{row.finding_id}", data)
+        log.info("finding.closed", code=row.code, subject=subject)
+    return len(rows)
 
 
 def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Actor) -> None:

@@ -30,6 +30,8 @@ class DatabaseJournal:
         self._item_id = row.item_id
         self._store = row.store
         self._lock = threading.Lock()
+        # Whether this process got anything across: then a fault after it begins a new row of them.
+        self.progressed = False
         self.upload_id = row.upload_id
         self.completing = row.completing
         with engine.connect() as conn:
@@ -51,6 +53,7 @@ class DatabaseJournal:
             uploads.put_part(txn.conn, self._item_id, self._store, number, self.upload_id, etag)
         with self._lock:
             self._etags[number] = etag
+            self.progressed = True
 
     def completing_now(self) -> None:
         """Keep that the completing call is about to be made: from now on its answer may be lost."""
@@ -71,3 +74,37 @@ class DatabaseJournal:
         self.upload_id, self.completing = upload_id, False
         with self._lock:
             self._etags = {}
+
+
+class PassingJournal:
+    """A journal for objects that are small and made again at will: nothing is persisted.
+
+    What an interrupted upload leaves in the store is found and aborted at the next try.
+    """
+
+    def __init__(self) -> None:
+        self.upload_id = ""
+        self.completing = False
+        self.progressed = False
+        self._etags: dict[int, str] = {}
+
+    @property
+    def etags(self) -> Mapping[int, str]:
+        """Tags of the parts that were sent under `upload_id`, by number."""
+        return dict(self._etags)
+
+    def begun(self, upload_id: str) -> None:
+        """As `DatabaseJournal.begun`, in memory."""
+        self.upload_id, self.completing, self._etags = upload_id, False, {}
+
+    def part_stored(self, number: int, etag: str) -> None:
+        """As `DatabaseJournal.part_stored`, in memory."""
+        self._etags[number] = etag
+
+    def completing_now(self) -> None:
+        """As `DatabaseJournal.completing_now`, in memory."""
+        self.completing = True
+
+    def forgotten(self) -> None:
+        """As `DatabaseJournal.forgotten`, in memory."""
+        self.begun("")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import outbox
+from bodycam_ingest.db.uploads import is_due
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.lifecycle import UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bodycam_ingest.db.ledger import Txn
 
@@ -32,6 +33,7 @@ class OutboxRow:
         sha256: their digest.
         required: release waits for it.
         attempts: failed tries in a row.
+        last_error: code of the last fault, empty when none.
     """
 
     store: str
@@ -41,6 +43,7 @@ class OutboxRow:
     sha256: bytes
     required: bool
     attempts: int
+    last_error: str
 
 
 def queue_object(
@@ -111,24 +114,48 @@ def anchored_size(conn: sa.Connection, required: Sequence[str]) -> int:
     return min(sizes, default=0)
 
 
-def next_due(conn: sa.Connection, store: str, now_ms: int) -> OutboxRow | None:
-    """The object of a store that has been due for longest, None when none is."""
+def next_due(
+    conn: sa.Connection, store: str, now_ms: int, in_hand: Collection[str]
+) -> OutboxRow | None:
+    """The object of a store that has been due for longest.
+
+    Args:
+        conn: an open connection.
+        store: whose.
+        now_ms: the time, ms since 1970.
+        in_hand: keys that a worker of this process has in hand.
+
+    Returns:
+        The row, None when none is due.
+    """
     row = conn.execute(
         sa.select(outbox)
-        .where(outbox.c.store == store, outbox.c.state.in_(_OPEN), outbox.c.due_ms <= now_ms)
+        .where(outbox.c.store == store, outbox.c.state.in_(_OPEN))
+        .where(is_due(outbox.c.due_ms, now_ms), outbox.c.key.not_in(list(in_hand)))
         .order_by(outbox.c.due_ms, outbox.c.created_at, outbox.c.key)
         .limit(1)
     ).first()
     if row is None:
         return None
-    return OutboxRow(row.store, row.key, row.kind, row.body, row.sha256, row.required, row.attempts)
+    return OutboxRow(
+        row.store,
+        row.key,
+        row.kind,
+        row.body,
+        row.sha256,
+        row.required,
+        row.attempts,
+        row.last_error,
+    )
 
 
-def next_due_ms(conn: sa.Connection, store: str) -> int | None:
+def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> int | None:
     """When the next object of a store is due, ms since 1970; None when none waits."""
     due = conn.execute(
         sa.select(sa.func.min(outbox.c.due_ms)).where(
-            outbox.c.store == store, outbox.c.state.in_(_OPEN)
+            outbox.c.store == store,
+            outbox.c.state.in_(_OPEN),
+            outbox.c.key.not_in(list(in_hand)),
         )
     ).scalar()
     return None if due is None else int(due)

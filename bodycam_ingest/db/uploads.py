@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.backoff import LONGEST_S
 from bodycam_ingest.db.schema import item, outbox, store_state, upload, upload_part
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
 
 _CHUNK: Final = 500
+_HORIZON_MS: Final = round(LONGEST_S * 1000) + 60_000
 # An item in any other state has no copy that may be sent.
 SENDABLE: Final = frozenset(
     {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
@@ -55,6 +57,7 @@ class UploadRow:
         attempts: failed tries in a row.
         integrity_faults: times in a row that the store received other bytes than were sent.
         first_failed_at: RFC 3339, start of the present row of failures, empty when none.
+        last_error: code of the last fault, empty when none.
     """
 
     item_id: str
@@ -70,6 +73,7 @@ class UploadRow:
     attempts: int = 0
     integrity_faults: int = 0
     first_failed_at: str = ""
+    last_error: str = ""
 
 
 def _row(row: Any) -> UploadRow:
@@ -87,6 +91,7 @@ def _row(row: Any) -> UploadRow:
         attempts=row.attempts,
         integrity_faults=row.integrity_faults,
         first_failed_at=row.first_failed_at,
+        last_error=row.last_error,
     )
 
 
@@ -190,11 +195,16 @@ def next_due(
     """
     row = conn.execute(
         _open_uploads(sa.select(upload), store)
-        .where(upload.c.due_ms <= now_ms, upload.c.item_id.not_in(list(in_hand)))
+        .where(is_due(upload.c.due_ms, now_ms), upload.c.item_id.not_in(list(in_hand)))
         .order_by(upload.c.due_ms, upload.c.item_id)
         .limit(1)
     ).first()
     return None if row is None else _row(row)
+
+
+def is_due(column: sa.Column[int], now_ms: int) -> sa.ColumnElement[bool]:
+    """Whether a due time has come; one beyond the longest wait is a clock that was set back."""
+    return sa.or_(column <= now_ms, column > now_ms + _HORIZON_MS)
 
 
 def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> int | None:
