@@ -70,9 +70,12 @@ class Pump:
 
         Raises:
             AbandonedError: the abandon event was set.
+            ValueError: there is no sink.
             Exception: the first fault of `fill` or of a sink; all threads have ended.
         """
-        if size_bytes <= self._pool.buffer_bytes or len(sinks) == 0:
+        if not sinks:
+            raise ValueError("bytes that nobody takes need not be read")
+        if size_bytes <= self._pool.buffer_bytes:
             return self._run_inline(fill, size_bytes, sinks, progress)
         return _Run(self._pool, self._abandon, sinks).run(fill, size_bytes, progress)
 
