@@ -1,0 +1,76 @@
+"""Checkpoints as C2SP tlog-checkpoint has them: origin, size and root in a signed note (pure)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.custody import note
+from bodycam_ingest.custody.merkle import HASH_BYTES
+from bodycam_ingest.custody.note import NoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bodycam_ingest.custody.note import Signer, Verifier
+
+_LINES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint commits to.
+
+    Args:
+        origin: the log's name.
+        size: entries in the log.
+        root: Merkle root over them.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """The note's text."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode('ascii')}\n"
+
+
+def sign(checkpoint: Checkpoint, signers: Sequence[Signer]) -> str:
+    """The signed checkpoint."""
+    return note.sign(checkpoint.text(), signers)
+
+
+def parse(text: str) -> Checkpoint:
+    """A checkpoint from a note's text; further lines are extensions and are passed over.
+
+    Raises:
+        NoteError: it is none.
+    """
+    lines = text.split("\n")
+    if len(lines) <= _LINES or not lines[0]:
+        raise NoteError("no checkpoint: it has too few lines")
+    origin, size, encoded = lines[:_LINES]
+    if not size.isascii() or not size.isdigit() or (size != "0" and size.startswith("0")):
+        raise NoteError(f"no checkpoint: {size!r} is no size")
+    try:
+        root = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise NoteError("no checkpoint: the root is not base64") from error
+    if len(root) != HASH_BYTES:
+        raise NoteError("no checkpoint: the root is no SHA-256")
+    return Checkpoint(origin, int(size), root)
+
+
+def verified(signed: str, verifier: Verifier, origin: str) -> Checkpoint:
+    """The checkpoint in a note, if the log's key signed it and it is this log's.
+
+    Raises:
+        NoteError: it is not.
+    """
+    found = parse(note.verified_text(signed, verifier))
+    if found.origin != origin:
+        raise NoteError(f"a checkpoint of {found.origin!r}, not of {origin!r}")
+    return found

@@ -1,0 +1,192 @@
+"""Ledger entries: canonical bytes that are the record (pure; docs/ledger-format.md).
+
+Verification hashes the stored bytes and never serialises again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import rfc8785
+
+from bodycam_ingest.errors import LedgerEntryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION: Final = 1
+BODY_BYTES_MAX: Final = 65_535
+_INTEGER_MAX: Final = 2**53 - 1
+_TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")
+_KEYS: Final = frozenset(
+    {"v", "log", "seq", "prev", "t", "boot", "mono", "type", "actor", "subj", "data"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it.
+
+    Args:
+        kind: `system` for the daemon itself, `user` for a person.
+        id: which one.
+    """
+
+    kind: str
+    id: str
+
+
+SYSTEM: Final = Actor("system", "bodycam-ingest")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an entry stands.
+
+    Args:
+        log: the log's origin.
+        seq: its number, from 0.
+        prev: leaf hash of the entry before, 32 zero bytes for the first.
+        subject: what it is about.
+        ordinal: its number within the subject, from 0.
+        subject_prev: number of the subject's entry before, None for its first.
+    """
+
+    log: str
+    seq: int
+    prev: bytes
+    subject: str
+    ordinal: int
+    subject_prev: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When an entry was made.
+
+    Args:
+        t: time of day, RFC 3339 with milliseconds, UTC.
+        boot: the kernel's id of this boot.
+        mono: CLOCK_BOOTTIME, ms.
+    """
+
+    t: str
+    boot: str
+    mono: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A parsed entry; the arguments are the format's own."""
+
+    position: Position
+    moment: Moment
+    type: str
+    actor: Actor
+    data: Mapping[str, Any]
+
+
+def _check(value: Any, where: str) -> None:
+    if value is None or isinstance(value, (bool, str)):
+        return
+    if isinstance(value, int):
+        if abs(value) > _INTEGER_MAX:
+            raise LedgerEntryError(f"{where}: integers beyond 2^53 stand as text")
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise LedgerEntryError(f"{where}: keys are ASCII text")
+            _check(inner, f"{where}.{key}")
+        return
+    if isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            _check(inner, f"{where}[{index}]")
+        return
+    raise LedgerEntryError(f"{where}: {type(value).__name__} has no place in an entry")
+
+
+def build_entry(
+    position: Position, moment: Moment, kind: str, actor: Actor, data: Mapping[str, Any]
+) -> bytes:
+    """An entry's bytes.
+
+    Args:
+        position: where it stands.
+        moment: when it is made.
+        kind: its type.
+        actor: who did it.
+        data: what happened; no floats, integers below 2^53, ASCII keys.
+
+    Returns:
+        RFC 8785 JSON.
+
+    Raises:
+        LedgerEntryError: it does not follow the format.
+    """
+    if not _TYPE.fullmatch(kind):
+        raise LedgerEntryError(f"no entry type: {kind!r}")
+    _check(dict(data), "data")
+    value: dict[str, Any] = {
+        "v": VERSION,
+        "log": position.log,
+        "seq": position.seq,
+        "prev": position.prev.hex(),
+        "t": moment.t,
+        "boot": moment.boot,
+        "mono": moment.mono,
+        "type": kind,
+        "actor": {"kind": actor.kind, "id": actor.id},
+        "subj": {
+            "id": position.subject,
+            "n": position.ordinal,
+            "prev": position.subject_prev,
+        },
+        "data": dict(data),
+    }
+    try:
+        body = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeError) as error:
+        raise LedgerEntryError(f"{kind}: {error}") from error
+    if len(body) > BODY_BYTES_MAX:
+        raise LedgerEntryError(f"{kind}: {len(body)} bytes are more than {BODY_BYTES_MAX}")
+    return body
+
+
+def parse_entry(body: bytes) -> Entry:
+    """An entry from its bytes.
+
+    Raises:
+        LedgerEntryError: the bytes are no entry of this version.
+    """
+    try:
+        value = json.loads(body)
+        if value["v"] != VERSION or set(value) != _KEYS:
+            raise LedgerEntryError("not an entry of this version")
+        subject = value["subj"]
+        return Entry(
+            position=Position(
+                log=value["log"],
+                seq=value["seq"],
+                prev=bytes.fromhex(value["prev"]),
+                subject=subject["id"],
+                ordinal=subject["n"],
+                subject_prev=subject["prev"],
+            ),
+            moment=Moment(value["t"], value["boot"], value["mono"]),
+            type=value["type"],
+            actor=Actor(value["actor"]["kind"], value["actor"]["id"]),
+            data=value["data"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerEntryError(f"not an entry: {error!r}") from error
+
+
+def is_canonical(body: bytes) -> bool:
+    """Whether bytes are RFC 8785 JSON; under this format's rules sorted JSON is the same."""
+    value = json.loads(body)
+    fast = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return fast == body or rfc8785.dumps(value) == body
