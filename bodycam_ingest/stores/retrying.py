@@ -1,52 +1,53 @@
-"""Draws the next wait after a persisted number of failures, with tenacity's full-jitter strategy.
+"""Draws how long a retry waits. Tenacity is the engine; nothing here sleeps.
 
-The loop itself is not tenacity's: failures and next times live in the database, so that a restart
-neither forgets nor repeats a wait.
+A worker does not sit on a retry: the time is written into the database, and whoever is free
+then takes the work up, also after a restart.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, wait_random_exponential
+import tenacity
 
-from bodycam_ingest.backoff import LONGEST_S, Schedule
 
 if TYPE_CHECKING:
+    from bodycam_ingest.backoff import Schedule
     from bodycam_ingest.errors import DelayClass
 
+_DAY_S = 86_400.0
 
-class RetryPolicy:
-    """Waits by delay class.
+
+class NextDelay:
+    """Exponential back-off with full jitter, by the class of the fault.
 
     Args:
-        initial_s: highest first wait after a transient fault, s.
-        max_s: highest wait after a transient fault, s.
+        schedule: the delays of this dock.
     """
 
-    def __init__(self, initial_s: float, max_s: float) -> None:
-        self._schedule = Schedule(initial_s, max_s)
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
 
-    def delay_s(
+    def __call__(
         self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
     ) -> float:
         """Seconds until the next try.
 
         Args:
-            delay_class: of the fault that was met.
-            attempts: failures in a row, the last one included.
-            retry_after_s: what the store itself asked for, None when it did not.
+            delay_class: of the fault.
+            attempts: failures in a row, from 1.
+            retry_after_s: what the store asked for, s; it is waited for at least, a day at most.
 
         Returns:
-            A wait drawn anew at each call; not shorter than the store asked for, up to 6 hours.
+            Seconds, within the bounds of `Schedule.delays` or later where the store says so.
         """
         delays = self._schedule.delays(delay_class)
-        draw = wait_random_exponential(
+        wait = tenacity.wait_random_exponential(
             multiplier=delays.initial_s, max=delays.max_s, min=delays.floor_s
         )
-        state = RetryCallState(Retrying(), None, (), {})
+        state = tenacity.RetryCallState(
+            retry_object=tenacity.Retrying(), fn=None, args=(), kwargs={}
+        )
         state.attempt_number = max(1, attempts)
-        drawn = max(delays.floor_s, draw(state))
-        if retry_after_s is not None:
-            drawn = max(drawn, min(retry_after_s, LONGEST_S))
-        return drawn
+        drawn_s = float(wait(state))
+        return max(drawn_s, min(retry_after_s or 0.0, _DAY_S))

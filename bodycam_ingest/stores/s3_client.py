@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # It also bounds how long a send may stall, so it is longer than a mere connect needs.
 CONNECT_TIMEOUT_S: Final = 30
 READ_TIMEOUT_S: Final = 120
+_UNCLEAR: Final = frozenset({400, 403})
 
 
 class Answer(Exception):  # noqa: N818 - an answer that the caller asked to be told, no fault
@@ -159,6 +160,10 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
     return client
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(tz=dt.UTC)
+
+
 class S3Client:
     """Makes single requests of one bucket; safe for several threads, not across fork.
 
@@ -206,13 +211,25 @@ class S3Client:
             status, code = answer_of(error)
             if code in expect or str(status) in expect:
                 raise Answer(status, code) from error
-            fault = refusal(error, doing, dt.datetime.now(tz=dt.UTC))
+            if operation == "head_object" and status in _UNCLEAR:
+                self._ask_for_code(client, params, doing)
+            fault = refusal(error, doing, _now())
             if isinstance(fault, StoreIntegrityError):
                 # Sent again on a new connection: this one may be what damages the bytes.
                 self.renew()
             raise fault from error
         except (botocore.exceptions.BotoCoreError, ResponseParserError) as error:
             raise failure(error, doing) from error
+
+    def _ask_for_code(self, client: Any, params: dict[str, Any], doing: str) -> None:
+        """The answer to a HEAD has no body and so no code: ask in a way that has one."""
+        try:
+            client.get_object(Bucket=self.bucket, Key=params["Key"], Range="bytes=0-0")[
+                "Body"
+            ].close()
+        except botocore.exceptions.ClientError as error:
+            if answer_of(error)[0] in _UNCLEAR:
+                raise refusal(error, doing, _now()) from error
 
     def _get(self) -> Any:
         with self._lock:

@@ -27,51 +27,85 @@ from bodycam_ingest.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CODES: Final[Mapping[str, type[StoreError]]] = {
-    **dict.fromkeys(
-        (
-            "RequestTimeout",
-            "RequestTimeoutException",
-            "InternalError",
-            "ServiceUnavailable",
-            "BadGateway",
-            "GatewayTimeout",
-            "OperationAborted",
-            "ConditionalRequestConflict",
-        ),
-        StoreUnreachableError,
+_CODES_OF: Final[Mapping[type[StoreError], tuple[str, ...]]] = {
+    StoreUnreachableError: (
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "InternalError",
+        "ServiceUnavailable",
+        "BadGateway",
+        "GatewayTimeout",
+        "OperationAborted",
+        "NoSuchUpload",
+        "ConditionalRequestConflict",
     ),
-    **dict.fromkeys(
-        ("SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests", "Throttling")
-        + ("ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded", "Busy"),
-        StoreThrottledError,
+    StoreThrottledError: (
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "TooManyRequests",
+        "Throttling",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "Busy",
     ),
-    **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired"), StoreClockSkewError),
-    **dict.fromkeys(
-        ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")
-        + ("TokenRefreshRequired", "InvalidClientTokenId", "MissingAuthenticationToken"),
-        StoreCredentialsError,
+    StoreClockSkewError: (
+        "RequestTimeTooSkewed",
+        "RequestExpired",
     ),
-    **dict.fromkeys(
-        ("NoSuchBucket", "AccessDenied", "AllAccessDisabled", "AccountProblem", "PermanentRedirect")
-        + ("TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed", "NotImplemented")
-        + ("MissingContentLength", "InvalidBucketName", "InvalidBucketState", "NotSignedUp")
-        + ("InvalidStorageClass", "InvalidEncryptionAlgorithmError", "MethodNotAllowed")
-        + ("ObjectLockConfigurationNotFoundError", "IllegalLocationConstraintException")
-        + ("InvalidRegion", "UserSuspended", "InvalidObjectState", "AccessForbidden"),
-        StoreMisconfiguredError,
+    StoreCredentialsError: (
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidToken",
+        "TokenRefreshRequired",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
     ),
-    **dict.fromkeys(
-        ("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody")
-        + ("XAmzContentChecksumMismatch", "InvalidPart", "InvalidPartOrder", "MalformedXML"),
-        StoreIntegrityError,
+    StoreMisconfiguredError: (
+        "NoSuchBucket",
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AccountProblem",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "Redirect",
+        "AuthorizationHeaderMalformed",
+        "NotImplemented",
+        "MissingContentLength",
+        "InvalidBucketName",
+        "InvalidBucketState",
+        "NotSignedUp",
+        "InvalidStorageClass",
+        "InvalidEncryptionAlgorithmError",
+        "MethodNotAllowed",
+        "ObjectLockConfigurationNotFoundError",
+        "IllegalLocationConstraintException",
+        "InvalidRegion",
+        "UserSuspended",
+        "InvalidObjectState",
+        "AccessForbidden",
     ),
-    **dict.fromkeys(
-        ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "StorageFull")
-        + ("XMinioAdminBucketQuotaExceeded", "InsufficientCapacity"),
-        StoreFullError,
+    StoreIntegrityError: (
+        "BadDigest",
+        "InvalidDigest",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "IncompleteBody",
+        "InvalidPart",
+        "InvalidPartOrder",
+    ),
+    StoreFullError: (
+        "QuotaExceeded",
+        "InsufficientStorage",
+        "InsufficientCapacity",
+        "StorageFull",
+        "XMinioStorageFull",
+        "XMinioAdminBucketQuotaExceeded",
     ),
 }
+_CODES: Final = {code: kind for kind, codes in _CODES_OF.items() for code in codes}
 _STATUSES: Final[Mapping[int, type[StoreError]]] = {
     401: StoreCredentialsError,
     403: StoreMisconfiguredError,

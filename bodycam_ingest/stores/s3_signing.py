@@ -1,4 +1,4 @@
-"""Request signing that takes the payload's digest from the checksum header instead of hashing again.
+"""Request signing with the digest that is known already, instead of hashing again.
 
 No S3 server is known to check both digests, each checks one. So the same SHA-256, taken while the
 item was read from its camera, is sent twice in one request: as `x-amz-checksum-sha256` and as the
