@@ -84,6 +84,10 @@ class Acquirer:
 
     # -- one item --
 
+    def set_min_free_bytes(self, min_free_bytes: int) -> None:
+        """As `Room.set_min_free_bytes`."""
+        self._room.set_min_free_bytes(min_free_bytes)
+
     def acquire(
         self, root_fd: int, wanted: Wanted, progress: Callable[[int], None] = _ignore
     ) -> Acquired:

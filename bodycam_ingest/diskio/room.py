@@ -47,6 +47,11 @@ class Room:
         self._lock = threading.Lock()
         self._promised_bytes = 0
 
+    def set_min_free_bytes(self, min_free_bytes: int) -> None:
+        """Leave this much from now on; what was begun goes on."""
+        with self._lock:
+            self._min_free_bytes = min_free_bytes
+
     def fits(self, size_bytes: int) -> bool:
         """Whether an item of this size can be begun now, beside all that have been begun.
 
