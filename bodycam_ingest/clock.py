@@ -79,3 +79,8 @@ def now_ms() -> int:
 def text_ms(text: str) -> int:
     """An RFC 3339 time as ms since 1970."""
     return round(parse_rfc3339(text).timestamp() * 1000)
+
+
+def ms_text(moment_ms: int) -> str:
+    """A time in ms since 1970 as the ledger and the tables write it."""
+    return rfc3339(dt.datetime.fromtimestamp(moment_ms / 1000, tz=dt.UTC))

@@ -237,3 +237,8 @@ def make_due(txn: Txn, item_ids: Sequence[str]) -> None:
         txn.conn.execute(
             item.update().where(item.c.item_id.in_(item_ids[start : start + 500])).values(due_ms=0)
         )
+
+
+def set_confirmed_seq(txn: Txn, item_id: str, seq: int) -> None:
+    """Keep which entry says that the last required store confirmed an item."""
+    txn.conn.execute(item.update().where(item.c.item_id == item_id).values(confirmed_seq=seq))

@@ -85,7 +85,6 @@ class PassingJournal:
     def __init__(self) -> None:
         self.upload_id = ""
         self.completing = False
-        self.progressed = False
         self._etags: dict[int, str] = {}
 
     @property

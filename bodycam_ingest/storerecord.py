@@ -1,0 +1,246 @@
+"""What is written down of stores and of the daemon's own objects: pauses, proofs, refusals.
+
+A store that is away is left alone as a whole until a persisted time; what it is asked first after
+that is the trial that ends or prolongs the pause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from bodycam_ingest import clock
+from bodycam_ingest.backoff import TRANSIENT_ALARM_AFTER_S
+from bodycam_ingest.db import findings, outbox, storehealth
+from bodycam_ingest.errors import (
+    DelayClass,
+    Disposition,
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreError,
+    StoreFullError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.lifecycle import UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.errors import IngestError
+
+log = structlog.get_logger(__name__)
+
+_STORE_WIDE: Final = (
+    StoreUnreachableError,
+    StoreThrottledError,
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreMisconfiguredError,
+    StoreFullError,
+)
+
+
+class DelayPolicy(Protocol):
+    """Draws how long a retry waits."""
+
+    def delay_s(
+        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+    ) -> float:
+        """Seconds until the next try."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault as it was met.
+
+    Args:
+        error: the fault.
+        health: the store as it was when the try began.
+        progressed: something got across before it.
+    """
+
+    error: IngestError
+    health: StoreHealth
+    progressed: bool = False
+
+    def is_stores(self, last_error: str) -> bool:
+        """Whether the store is at fault.
+
+        Args:
+            last_error: what the same work met last. The same fault twice, from a store that was
+                well in between, is the work's own: it must not hold up all the rest.
+        """
+        alone = last_error == self.error.code and not self.health.last_error
+        return isinstance(self.error, _STORE_WIDE) and not alone
+
+
+def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
+    """Whether a person must be told now.
+
+    Args:
+        error: the fault.
+        since: RFC 3339, when this row of faults began.
+        now_ms: the time, ms since 1970.
+    """
+    if isinstance(error, StoreIntegrityError):
+        return False
+    age_ms = now_ms - clock.text_ms(since)
+    return error.alarm_at_once or age_ms >= TRANSIENT_ALARM_AFTER_S * 1000
+
+
+def store_subject(store: str) -> str:
+    """Whom a store's findings and entries are about."""
+    return f"store:{store}"
+
+
+def _object_subject(row: OutboxRow) -> str:
+    return f"object:{row.store}:{row.sha256.hex()[:16]}"
+
+
+class StoreRecord:
+    """Writes what happens to stores and to the daemon's own objects.
+
+    Args:
+        ledger: the only way to write.
+        policy: draws waits.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(
+        self, ledger: LedgerWriter, policy: DelayPolicy, now_ms: Callable[[], int]
+    ) -> None:
+        self._ledger = ledger
+        self.policy = policy
+        self._now_ms = now_ms
+
+    def _now(self) -> str:
+        return clock.ms_text(self._now_ms())
+
+    # -- the daemon's own objects --
+
+    def object_confirmed(self, row: OutboxRow) -> None:
+        """Record that a store proved one of the daemon's own objects."""
+        with self._ledger.transaction() as txn:
+            outbox.update(
+                txn.conn,
+                row,
+                state=UploadState.CONFIRMED.value,
+                attempts=0,
+                last_error="",
+                last_message="",
+            )
+            findings.close_about(txn, self._now(), subject=_object_subject(row))
+        log.info("object.confirmed", store=row.store, key=row.key, kind=row.kind)
+
+    def object_failed(self, row: OutboxRow, failure: Failure) -> None:
+        """Record a fault of one of the daemon's own objects; as `failed`."""
+        error = failure.error
+        if error.disposition is Disposition.HALT:
+            raise error
+        refused = error.disposition is Disposition.QUARANTINE
+        attempts = row.attempts + 1
+        stores_fault = failure.is_stores(row.last_error)
+        if stores_fault:
+            due_ms = self.store_failed(failure)
+        else:
+            delay_s = self.policy.delay_s(error.delay_class, attempts)
+            due_ms = self._now_ms() + round(delay_s * 1000)
+        state = UploadState.REFUSED if refused else UploadState.WAITING
+        with self._ledger.transaction() as txn:
+            outbox.update(
+                txn.conn,
+                row,
+                state=state.value,
+                attempts=attempts,
+                due_ms=due_ms,
+                last_error=error.code,
+                last_message=error.message,
+            )
+            if refused:
+                data = {"store": row.store, "key": row.key, "reason": error.code}
+                txn.append("upload.refused", store_subject(row.store), data)
+            if refused or (not stores_fault and error.alarm_at_once):
+                findings.raise_finding(
+                    txn,
+                    self._now(),
+                    code=error.code,
+                    severity="alarm",
+                    subject=_object_subject(row),
+                    detail=error.message,
+                )
+        log.warning(
+            "object.postponed",
+            store=row.store,
+            key=row.key,
+            error=error.code,
+            message=error.message,
+            refused=refused,
+        )
+
+    # -- stores --
+
+    def store_failed(self, failure: Failure) -> int:
+        """Leave a store alone for a while.
+
+        Args:
+            failure: what happened, and how the store was before.
+
+        Returns:
+            Until when, ms since 1970.
+        """
+        error, before = failure.error, failure.health
+        attempts = 1 if failure.progressed else before.attempts + 1
+        retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
+        delay_s = self.policy.delay_s(error.delay_class, attempts, retry_after_s)
+        until_ms = self._now_ms() + round(delay_s * 1000)
+        now = self._now()
+        with self._ledger.transaction() as txn:
+            if failure.progressed:
+                storehealth.progressed(txn, before.store, now)
+            storehealth.pause(
+                txn,
+                before,
+                now,
+                until_ms=until_ms,
+                attempts=attempts,
+                error=error.code,
+                message=error.message,
+            )
+            since = now if failure.progressed else before.failing_since or now
+            if is_alarming(error, since, self._now_ms()):
+                findings.raise_finding(
+                    txn,
+                    now,
+                    code=error.code,
+                    severity="alarm",
+                    subject=store_subject(before.store),
+                    detail=error.message,
+                )
+        log.warning(
+            "store.paused",
+            store=before.store,
+            error=error.code,
+            message=error.message,
+            hint=error.hint,
+            attempts=attempts,
+            wait_s=round(delay_s, 1),
+        )
+        return until_ms
+
+    def store_works(self, before: StoreHealth) -> None:
+        """All is well with a store that had failed: its alarms are closed."""
+        if not before.last_error:
+            return
+        with self._ledger.transaction() as txn:
+            storehealth.recovered(txn, before.store)
+            findings.close_about(txn, self._now(), subject=store_subject(before.store))
+        log.info("store.recovered", store=before.store, error=before.last_error)

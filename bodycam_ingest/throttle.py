@@ -1,0 +1,75 @@
+"""Keeps all uploads of the dock together below a rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.errors import AbandonedError
+
+if TYPE_CHECKING:
+    from bodycam_ingest.stores.contract import ByteSource
+
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class Throttle:
+    """A budget of bytes a second that all who ask share, in the order in which they ask.
+
+    Args:
+        bytes_per_s: the rate; 0 sets no limit.
+        stop: set when the process must end.
+    """
+
+    def __init__(self, bytes_per_s: int, stop: threading.Event) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at_s = 0.0
+
+    def set_rate(self, bytes_per_s: int) -> None:
+        """Change the rate, from the next byte on."""
+        with self._lock:
+            self._bytes_per_s = bytes_per_s
+
+    def take(self, count: int) -> None:
+        """Wait until `count` bytes may be sent.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        while count > 0:
+            piece = min(count, _PIECE_BYTES)
+            count -= piece
+            with self._lock:
+                if not self._bytes_per_s:
+                    return
+                now_s = time.monotonic()
+                self._free_at_s = max(now_s, self._free_at_s) + piece / self._bytes_per_s
+                wait_s = self._free_at_s - now_s
+            if self._stop.wait(wait_s):
+                raise AbandonedError("the daemon is stopping")
+
+
+class ThrottledSource:
+    """A local copy whose bytes are handed out at the dock's rate.
+
+    Args:
+        source: the copy.
+        throttle: the budget.
+    """
+
+    def __init__(self, source: ByteSource, throttle: Throttle) -> None:
+        self._source = source
+        self._throttle = throttle
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`, later.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        data = self._source.read_at(offset, length)
+        self._throttle.take(len(data))
+        return data

@@ -1,0 +1,389 @@
+"""Sends what is due to the stores, one piece of work a call, and has each copy proven.
+
+Nothing lives in memory that a restart needs: what is due, how far it got and when it is tried
+again stand in the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from bodycam_ingest import clock
+from bodycam_ingest.backoff import LONGEST_S, closed_for_s
+from bodycam_ingest.db import outbox, storehealth, uploads
+from bodycam_ingest.db.journal import DatabaseJournal, PassingJournal
+from bodycam_ingest.errors import (
+    AbandonedError,
+    Disposition,
+    IngestError,
+    StoreMisconfiguredError,
+)
+from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Digests, StoredObject, StoreObject
+from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.sampling import sample_digest
+from bodycam_ingest.storerecord import Failure, StoreRecord
+from bodycam_ingest.throttle import Throttle, ThrottledSource
+from bodycam_ingest.uploadrecord import UploadRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.backoff import Window
+    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.db.uploads import UploadRow
+    from bodycam_ingest.evidence import Confirmation, FoundObject, StoreProbe
+    from bodycam_ingest.storerecord import DelayPolicy
+    from bodycam_ingest.stores.contract import ByteSource, UploadJournal
+
+log = structlog.get_logger(__name__)
+
+_PROBE_EVERY_MS: Final = 24 * 3600 * 1000
+# A failing store is tried by one worker; the others look again after this.
+_STAND_BY_S: Final = 0.5
+_CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
+
+
+class ObjectStore(Protocol):
+    """A place for objects that are created once and never overwritten."""
+
+    name: str
+
+    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+        """Create an object, going on where an earlier try stopped; ours already there is fine.
+
+        Raises:
+            StoreConflictError: another object lies at the key.
+            LocalCopyDamagedError: the local copy has other bytes.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def confirm(self, obj: StoreObject, stored: StoredObject) -> Confirmation:
+        """Prove that the store holds the object's bytes.
+
+        Raises:
+            StoreMismatchError: it holds others, or none.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def look(self, key: str, version_id: str = "") -> FoundObject | None:
+        """What lies at a key, None when nothing does."""
+        ...
+
+    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
+        """The bytes of an object."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all objects that begin with a prefix."""
+        ...
+
+    def probe(self) -> StoreProbe:
+        """Find out what the store really verifies; leaves nothing behind."""
+        ...
+
+    def identity(self) -> str:
+        """Who the store is; pinned at first contact."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class LocalCopy(Protocol):
+    """A sealed copy in staging, open."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Settings(Protocol):
+    """How much of the dock's line uploads may use."""
+
+    @property
+    def bandwidth_limit_bytes_per_s(self) -> int:
+        """For all uploads together; 0 sets no limit."""
+        ...
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        """Local times of day in which uploads run; none means always."""
+        ...
+
+    @property
+    def backoff_initial_s(self) -> float:
+        """Highest first wait after a transient fault."""
+        ...
+
+    @property
+    def backoff_max_s(self) -> float:
+        """Highest wait after a transient fault."""
+        ...
+
+
+class _Body:
+    """One of the daemon's own objects as a source."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        return self._body[offset : offset + length]
+
+
+@dataclass(slots=True)
+class _Line:
+    """What this process knows of one store, under `lock`."""
+
+    store: ObjectStore
+    lock: threading.Lock
+    introducing: threading.Lock
+    in_hand: set[str]
+    probed_ms: int | None = None
+
+
+class Uploader:
+    """Does what is due; called by several workers for each store.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        stores: by name.
+        open_staged: opens a sealed copy by its staged path.
+        policy: draws waits.
+        settings: limit and windows, as configured.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        ledger: LedgerWriter,
+        stores: Mapping[str, ObjectStore],
+        open_staged: Callable[[str], LocalCopy],
+        policy: DelayPolicy,
+        settings: Settings,
+        now_ms: Callable[[], int] = clock.now_ms,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._open_staged = open_staged
+        self._settings = settings
+        self._now_ms = now_ms
+        self._stopping = threading.Event()
+        self._throttle = Throttle(settings.bandwidth_limit_bytes_per_s, self._stopping)
+        self._store_record = StoreRecord(ledger, policy, now_ms)
+        self._record = UploadRecord(ledger, self._store_record, now_ms)
+        self._lines = {
+            name: _Line(store, threading.Lock(), threading.Lock(), set())
+            for name, store in stores.items()
+        }
+
+    def apply(self, settings: Settings, policy: DelayPolicy | None = None) -> None:
+        """Take over limit, windows and waits that changed while the daemon runs."""
+        self._settings = settings
+        self._throttle.set_rate(settings.bandwidth_limit_bytes_per_s)
+        if policy is not None:
+            self._store_record.policy = policy
+
+    def stop(self) -> None:
+        """Have all work break off at the next safe point."""
+        self._stopping.set()
+
+    def run_due(self, store_name: str) -> float | None:
+        """Send and prove one upload or object that is due.
+
+        Args:
+            store_name: the store.
+
+        Returns:
+            Seconds until there may be more to do: 0 right after work was done, None when nothing
+            waits.
+
+        Raises:
+            IngestError: only those whose disposition is HALT; all others are persisted.
+        """
+        if self._stopping.is_set():
+            return None
+        now_ms = self._now_ms()
+        closed_s = closed_for_s(
+            self._settings.windows, dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
+        )
+        if closed_s > 0:
+            return closed_s
+        line = self._lines[store_name]
+        with self._engine.connect() as conn:
+            health = storehealth.health(conn, store_name)
+        pause_ms = health.paused_until_ms - now_ms
+        if 0 < pause_ms <= LONGEST_S * 1000:
+            return pause_ms / 1000
+        work = self._claim(line, health, now_ms)
+        if isinstance(work, float):
+            return work
+        if work is None:
+            return self._until_next_s(line, now_ms)
+        try:
+            self._work(line, health, work)
+        finally:
+            with line.lock:
+                line.in_hand.discard(_name_of(work))
+        return 0.0
+
+    def _claim(
+        self, line: _Line, health: StoreHealth, now_ms: int
+    ) -> OutboxRow | UploadRow | float | None:
+        with line.lock:
+            if health.last_error and line.in_hand:
+                return _STAND_BY_S
+            with self._engine.connect() as conn:
+                work: OutboxRow | UploadRow | None = outbox.next_due(
+                    conn, line.store.name, now_ms, line.in_hand
+                ) or uploads.next_due(conn, line.store.name, now_ms, line.in_hand)
+            if work is not None:
+                line.in_hand.add(_name_of(work))
+            return work
+
+    def _until_next_s(self, line: _Line, now_ms: int) -> float | None:
+        with line.lock, self._engine.connect() as conn:
+            due = [
+                outbox.next_due_ms(conn, line.store.name, line.in_hand),
+                uploads.next_due_ms(conn, line.store.name, line.in_hand),
+            ]
+        waits = [max(0, due_ms - now_ms) / 1000 for due_ms in due if due_ms is not None]
+        return min(waits, default=None)
+
+    def _work(self, line: _Line, health: StoreHealth, work: OutboxRow | UploadRow) -> None:
+        try:
+            self._introduce(line, health)
+        except AbandonedError:
+            return
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            self._store_record.store_failed(Failure(error, health))
+            return
+        if isinstance(work, outbox.OutboxRow):
+            done = self._try_object(line.store, health, work)
+        else:
+            done = self._try_item(line.store, health, work)
+        if done:
+            self._store_record.store_works(health)
+
+    def _try_object(self, store: ObjectStore, health: StoreHealth, row: OutboxRow) -> bool:
+        try:
+            self._send_object(store, row)
+        except AbandonedError:
+            return False
+        except IngestError as error:
+            self._store_record.object_failed(row, Failure(error, health))
+            return False
+        return True
+
+    def _try_item(self, store: ObjectStore, health: StoreHealth, row: UploadRow) -> bool:
+        begun = self._record.begin(row)
+        if begun is None:
+            return False
+        fresh, item = begun
+        journal = DatabaseJournal(self._engine, self._ledger, fresh)
+        try:
+            self._send_item(store, fresh, item.digests(), item.staged_path, journal)
+        except AbandonedError:
+            # Begun again at the next start; the journal knows what is already there.
+            return False
+        except IngestError as error:
+            self._record.failed(fresh, Failure(error, health, journal.progressed))
+            return False
+        return True
+
+    def _introduce(self, line: _Line, health: StoreHealth) -> None:
+        """At first use and daily: is it the store that it was, and what does it verify?"""
+        with line.introducing:
+            now_ms = self._now_ms()
+            if line.probed_ms is not None and 0 <= now_ms - line.probed_ms < _PROBE_EVERY_MS:
+                return
+            store = line.store
+            identity = store.identity()
+            if health.identity and identity != health.identity:
+                raise StoreMisconfiguredError(
+                    f"{store.name} is {identity}, it was {health.identity} at first contact",
+                    hint="Another bucket or disk stands where this store was. Bring the old one "
+                    "back, or give the new one a name of its own.",
+                )
+            probe = store.probe()
+            with self._ledger.transaction() as txn:
+                if not storehealth.health(txn.conn, store.name).identity:
+                    storehealth.pin(txn, store.name, identity)
+                storehealth.probed(txn, store.name, clock.ms_text(now_ms), probe)
+            line.probed_ms = now_ms
+            log.info(
+                "store.probed",
+                store=store.name,
+                identity=identity,
+                verifies_checksum=probe.verifies_checksum,
+                verifies_payload=probe.verifies_payload,
+                reads_back=probe.reads_back,
+            )
+
+    def _send_item(
+        self,
+        store: ObjectStore,
+        row: UploadRow,
+        digests: Digests,
+        staged_path: str,
+        journal: DatabaseJournal,
+    ) -> None:
+        obj = StoreObject(key=row.key, digests=digests, metadata=row.metadata)
+        if row.state is UploadState.STORED:
+            stored = StoredObject(row.key, row.version_id, row.etag)
+        else:
+            with contextlib.closing(self._open_staged(staged_path)) as copy:
+                stored = store.send(obj, ThrottledSource(copy, self._throttle), journal)
+            if not self._record.stored(row, digests, stored):
+                return
+        if not self._stopping.is_set():
+            self._record.confirmed(row, digests, store.confirm(obj, stored))
+
+    def _send_object(self, store: ObjectStore, row: OutboxRow) -> None:
+        source = _Body(row.body)
+        size = PART_SIZE_BYTES_DEFAULT
+        parts = [row.body[i : i + size] for i in range(0, len(row.body), size)] or [b""]
+        digests = Digests(
+            size_bytes=len(row.body),
+            sha256=row.sha256,
+            part_size_bytes=size,
+            part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
+            sample_sha256=sample_digest(row.key.encode(), len(row.body), source.read_at),
+        )
+        obj = StoreObject(
+            key=row.key,
+            digests=digests,
+            metadata={"item-id": row.kind, "sha256": row.sha256.hex()},
+            content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
+        )
+        stored = store.send(obj, ThrottledSource(source, self._throttle), PassingJournal())
+        store.confirm(obj, stored)
+        self._store_record.object_confirmed(row)
+
+
+def _name_of(work: OutboxRow | UploadRow) -> str:
+    return work.key if isinstance(work, outbox.OutboxRow) else work.item_id
