@@ -1,53 +1,52 @@
-"""Draws how long a retry waits. Tenacity is the engine; nothing here sleeps.
+"""Draws the next wait after a persisted number of failures, with tenacity's full-jitter strategy.
 
-A worker does not sit on a retry: the time is written into the database, and whoever is free
-then takes the work up, also after a restart.
+The loop itself is not tenacity's: failures and next times live in the database, so that a restart
+neither forgets nor repeats a wait.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import tenacity
+from tenacity import RetryCallState, Retrying, wait_random_exponential
 
+from bodycam_ingest.backoff import LONGEST_S, Schedule
 
 if TYPE_CHECKING:
-    from bodycam_ingest.backoff import Schedule
     from bodycam_ingest.errors import DelayClass
 
-_DAY_S = 86_400.0
 
-
-class NextDelay:
-    """Exponential back-off with full jitter, by the class of the fault.
+class RetryPolicy:
+    """Waits by delay class.
 
     Args:
-        schedule: the delays of this dock.
+        initial_s: highest first wait after a transient fault, s.
+        max_s: highest wait after a transient fault, s.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
+    def __init__(self, initial_s: float, max_s: float) -> None:
+        self._schedule = Schedule(initial_s, max_s)
 
-    def __call__(
+    def delay_s(
         self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
     ) -> float:
         """Seconds until the next try.
 
         Args:
-            delay_class: of the fault.
-            attempts: failures in a row, from 1.
-            retry_after_s: what the store asked for, s; it is waited for at least, a day at most.
+            delay_class: of the fault that was met.
+            attempts: failures in a row, the last one included.
+            retry_after_s: what the store itself asked for, None when it did not.
 
         Returns:
-            Seconds, within the bounds of `Schedule.delays` or later where the store says so.
+            A wait drawn anew at each call; not shorter than the store asked for, up to 6 hours.
         """
         delays = self._schedule.delays(delay_class)
-        wait = tenacity.wait_random_exponential(
+        draw = wait_random_exponential(
             multiplier=delays.initial_s, max=delays.max_s, min=delays.floor_s
         )
-        state = tenacity.RetryCallState(
-            retry_object=tenacity.Retrying(), fn=None, args=(), kwargs={}
-        )
+        state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = max(1, attempts)
-        drawn_s = float(wait(state))
-        return max(drawn_s, min(retry_after_s or 0.0, _DAY_S))
+        drawn = max(delays.floor_s, draw(state))
+        if retry_after_s is not None:
+            drawn = max(drawn, min(retry_after_s, LONGEST_S))
+        return drawn

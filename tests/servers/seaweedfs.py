@@ -1,0 +1,269 @@
+"""A real S3 server on loopback, over TLS with a certificate of its own.
+
+    with SeaweedServer(directory) as server:
+        boto3.client("s3", endpoint_url=server.url, verify=str(server.ca_bundle), …)
+
+It answers health checks before it takes writes, so a canary object is put first. It needs 20 s to
+end when asked, so it is killed: what was acknowledged survives that.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+BUCKET = "evidence"
+LOCKED_BUCKET = "locked"
+_START_TIMEOUT_S = 60.0
+_ACTIONS = ("Read", "Write", "List", "Tagging")
+
+
+def write_certificate(directory: Path) -> tuple[Path, Path]:
+    """A self-made certificate for loopback and its key, valid for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(tz=dt.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = directory / "cert.pem", directory / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    key_path.chmod(0o600)
+    return certificate_path, key_path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free on loopback now."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in found]
+
+
+class SeaweedServer:
+    """The server, its bucket and the keys of an uploader that may not delete.
+
+    Args:
+        directory: where it keeps everything; should be empty.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.bucket = BUCKET
+        self.access_key = "AKUPLOADER"
+        self.secret_key = secrets.token_hex(16)
+        self._admin_secret = secrets.token_hex(16)
+        self.ca_bundle, self._key = write_certificate(directory)
+        self._ports = free_ports(9)
+        self.http_port, self.https_port = self._ports[0], self._ports[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address over TLS."""
+        return f"https://127.0.0.1:{self.https_port}"
+
+    @property
+    def http_url(self) -> str:
+        """The address without TLS, for proxies that look into what passes."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it takes writes."""
+        binary = Path(sys.executable).parent / "weed"
+        config = self.directory / "s3.json"
+        config.write_text(json.dumps(self._identities()), encoding="utf-8")
+        (self.directory / "data").mkdir(exist_ok=True)
+        (self.directory / "log").mkdir(exist_ok=True)
+        with (self.directory / "weed.out").open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(binary), *self._arguments(config)],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
+                env={
+                    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+                    "HOME": str(self.directory),
+                    "WEED_S3_SSE_KEK": secrets.token_hex(32),
+                },
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _arguments(self, config: Path) -> list[str]:
+        http, https, master, volume, filer = self._ports[:5]
+        # Sockets have short names; a test's directory can be deep.
+        grpc = self._ports[5:9]
+        return [
+            f"-logdir={self.directory / 'log'}",
+            "-alsologtostderr=false",
+            "server",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={self.directory / 'data'}",
+            f"-master.port={master}",
+            f"-master.port.grpc={grpc[0]}",
+            "-master.volumeSizeLimitMB=128",
+            "-master.volumePreallocate=false",
+            "-master.telemetry=false",
+            "-master.electionTimeout=1s",
+            "-master.heartbeatInterval=150ms",
+            f"-volume.port={volume}",
+            f"-volume.port.grpc={grpc[1]}",
+            "-volume.max=400",
+            "-volume.preStopSeconds=0",
+            "-filer",
+            f"-filer.port={filer}",
+            f"-filer.port.grpc={grpc[2]}",
+            "-filer.localSocket=filer.sock",
+            "-s3",
+            f"-s3.port={http}",
+            f"-s3.port.grpc={grpc[3]}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            f"-s3.config={config}",
+            "-s3.autoCreateBucket=false",
+            "-s3.localSocket=s3.sock",
+            f"-s3.port.https={https}",
+            f"-s3.cert.file={self.ca_bundle}",
+            f"-s3.key.file={self._key}",
+        ]
+
+    def _identities(self) -> dict[str, Any]:
+        buckets = (BUCKET, LOCKED_BUCKET)
+        return {
+            "identities": [
+                {
+                    "name": "uploader",
+                    "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+                    "actions": [f"{action}:{bucket}" for action in _ACTIONS for bucket in buckets],
+                },
+                {
+                    "name": "admin",
+                    "credentials": [{"accessKey": "AKADMIN", "secretKey": self._admin_secret}],
+                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                },
+            ]
+        }
+
+    def _wait(self) -> None:
+        until_s = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            try:
+                self._make_buckets()
+            except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+                process = self._process
+                if process is None or process.poll() is not None or time.monotonic() > until_s:
+                    raise RuntimeError(f"the S3 server did not start: {self.output()}") from error
+                time.sleep(0.1)
+            else:
+                return
+
+    def _make_buckets(self) -> None:
+        admin = self.admin()
+        there = {bucket["Name"] for bucket in admin.list_buckets().get("Buckets", [])}
+        if BUCKET not in there:
+            admin.create_bucket(Bucket=BUCKET)
+        if LOCKED_BUCKET not in there:
+            admin.create_bucket(Bucket=LOCKED_BUCKET, ObjectLockEnabledForBucket=True)
+        self.client().put_object(Bucket=BUCKET, Key="canary", Body=b"canary")
+        admin.delete_object(Bucket=BUCKET, Key="canary")
+
+    def client(self) -> Any:
+        """A plain client with the uploader's keys, to look at the store from aside."""
+        return self._boto(self.access_key, self.secret_key)
+
+    def admin(self) -> Any:
+        """A plain client that may do everything."""
+        return self._boto("AKADMIN", self._admin_secret)
+
+    def _boto(self, access_key: str, secret_key: str) -> Any:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.url,
+            verify=str(self.ca_bundle),
+            region_name="us-east-1",
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 1},
+                connect_timeout=5,
+                read_timeout=20,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def uploads(self, bucket: str = BUCKET, prefix: str = "") -> list[str]:
+        """Keys of unfinished uploads in parts."""
+        page = self.admin().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+        return [one["Key"] for one in page.get("Uploads") or []]
+
+    def write_keys_file(self, path: Path) -> Path:
+        """The uploader's keys as a credentials file."""
+        path.touch(mode=0o600)
+        path.write_text(
+            f"[default]\naws_access_key_id = {self.access_key}\n"
+            f"aws_secret_access_key = {self.secret_key}\n",
+            encoding="utf-8",
+        )
+        return path
+
+    def output(self) -> str:
+        """The end of what the server printed."""
+        return (self.directory / "weed.out").read_text(errors="replace")[-2000:]
+
+    def stop(self) -> None:
+        """Kill it; what it acknowledged is on disk."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
