@@ -7,6 +7,7 @@ whole number of hours as the others', and its sample digest is what it was when 
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOUR_NS: Final = 3_600_000_000_000
 _SHIFT_MAX_HOURS: Final = 14
+_NEARLY_ALL: Final = 0.75
 _NEVER_READ: Final = frozenset({ItemState.DISCOVERED, ItemState.VANISHED})
 NAME_WRAP: Final = 9999
 
@@ -34,7 +36,7 @@ class KnownItem:
         item_id: the item.
         path: path on the volume.
         size_bytes: length.
-        mtime_ns: raw modification time when it was listed.
+        mtime_ns: raw modification time when it was last listed.
         state: where it stands.
         sample_sha256: its sample digest, None when it was never read.
     """
@@ -91,8 +93,8 @@ def hour_shift(files: Mapping[bytes, FileStamp], known: Iterable[KnownItem]) -> 
         known: the camera's items.
 
     Returns:
-        Whole hours from -14 to 14; 0 unless every file that was met before with the same size,
-        and at least one, moved by exactly that.
+        Whole hours from -14 to 14; 0 unless nearly every file that was met before with the same
+        size (three of four; names with sizes that never differ are reused) moved by exactly that.
     """
     newest = {item.path: item for item in known}
     shifts: collections.Counter[int | None] = collections.Counter()
@@ -100,10 +102,10 @@ def hour_shift(files: Mapping[bytes, FileStamp], known: Iterable[KnownItem]) -> 
         item = newest.get(path)
         if item is not None and item.size_bytes == stamp.size_bytes:
             shifts[_whole_hours(stamp.mtime_ns - item.mtime_ns)] += 1
-    moved = [hours for hours in shifts if hours is not None]
-    if len(moved) == 1 and shifts[None] == 0:
-        return moved[0]
-    return 0
+    if not shifts:
+        return 0
+    hours, count = shifts.most_common(1)[0]
+    return hours if hours is not None and count >= shifts.total() * _NEARLY_ALL else 0
 
 
 def _whole_hours(difference_ns: int) -> int | None:
@@ -162,16 +164,7 @@ def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[
         entry = candidate.entry
         if candidate.needs_sample() and entry.path not in samples:
             continue
-        sample = samples.get(entry.path)
-        match = next(
-            (
-                item
-                for item in candidate.items
-                if item.state in _NEVER_READ
-                or (item.sample_sha256 is not None and item.sample_sha256 == sample)
-            ),
-            None,
-        )
+        match = _match(candidate.items, samples.get(entry.path))
         if match is not None:
             resolved.append(Resolved(entry, Verdict.SAME, match.item_id, ""))
         elif candidate.items:
@@ -185,22 +178,48 @@ def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[
     return resolved
 
 
-def gaps(numbers: Iterable[int], *, wrap: int = NAME_WRAP) -> list[tuple[int, int]]:
+def _match(items: Sequence[KnownItem], sample: bytes | None) -> KnownItem | None:
+    """The item whose content this is, else the newest that was never read, else None."""
+    read = (item for item in items if item.sample_sha256 is not None)
+    unread = (i for i in items if i.sample_sha256 is None and i.state in _NEVER_READ)
+    # An item read once is known by its content for good, also when its copy was lost since.
+    same = (item for item in read if item.sample_sha256 == sample)
+    return next(same, None) or next(unread, None)
+
+
+def gaps(
+    numbers: Iterable[int], *, known: Iterable[int] = (), wrap: int = NAME_WRAP
+) -> list[tuple[int, int]]:
     """Holes in a camera's own file numbering.
 
     Args:
         numbers: the numbers of one directory.
-        wrap: the highest number before the count begins again.
+        known: numbers met there before; a file that was ingested and is gone since leaves no hole.
+        wrap: the highest number before the count begins again at 1.
 
     Returns:
-        `(first, last)` of each run of missing numbers, ascending; the widest hole is taken for
-        the end of the count when numbers lie on both sides of the wrap.
+        `(first, last)` of each run of missing numbers, ascending. A hole wider than half of the
+        count is where a count that wrapped has not come to yet; then what lacks to its end and
+        from its beginning is missing.
     """
     present = sorted(set(numbers))
     holes = [(low + 1, high - 1) for low, high in itertools.pairwise(present) if high - low > 1]
-    if holes and present[-1] == wrap:
-        holes.remove(max(holes, key=lambda hole: hole[1] - hole[0]))
-    return holes
+    widest = max(holes, key=_width, default=(1, 0))
+    if _width(widest) > wrap // 2 and present[-1] <= wrap:
+        holes.remove(widest)
+        holes += [(1, present[0] - 1), (present[-1] + 1, wrap)]
+    met = sorted(set(known))
+    return sorted(left for hole in holes for left in _without(hole, met) if _width(left) > 0)
+
+
+def _width(hole: tuple[int, int]) -> int:
+    return hole[1] - hole[0] + 1
+
+
+def _without(hole: tuple[int, int], met: Sequence[int]) -> list[tuple[int, int]]:
+    first, last = hole
+    inside = met[bisect.bisect_left(met, first) : bisect.bisect_right(met, last)]
+    return [(low + 1, high - 1) for low, high in itertools.pairwise([first - 1, *inside, last + 1])]
 
 
 def is_dead_clock(mtime_ns: int, now_ns: int) -> bool:

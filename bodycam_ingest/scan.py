@@ -6,13 +6,19 @@ A listing that met a fault is never complete, and what it lacks is never taken f
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import volume
-from bodycam_ingest.errors import AbandonedError, IngestError, SourceLimitError
+from bodycam_ingest.errors import (
+    AbandonedError,
+    IngestError,
+    SourceChangedError,
+    SourceLimitError,
+)
 from bodycam_ingest.evidence import EntryKind, FileStamp, InventoryEntry, printable_path
 from bodycam_ingest.sampling import sample_digest
 from bodycam_ingest.writers import held_open_for_writing
@@ -88,34 +94,43 @@ def walk(root_fd: int, limits: Limits, abandon: threading.Event | None = None) -
         if abandon is not None and abandon.is_set():
             raise AbandonedError("the daemon is stopping")
         path, depth = waiting.pop()
+        # Filled while listing: what came before a fault in a directory is gone on with.
+        inner: list[bytes] = []
         try:
-            names = _list_directory(root_fd, path, device, limits, listing)
+            _list_directory(root_fd, path, device, limits, listing, inner)
         except OSError as error:
-            fault = volume.source_error(error, path or b"/")
+            fault = _directory_fault(error, path)
             listing.failed(fault)
             if path:
                 listing.entries.append(
                     InventoryEntry(path, EntryKind.UNREADABLE, detail=fault.message)
                 )
-            continue
         except SourceLimitError as error:
             listing.failed(error)
             break
-        if depth + 1 > limits.max_depth and names:
+        if depth + 1 > limits.max_depth and inner:
             listing.failed(
                 SourceLimitError(f"{printable_path(path)}: deeper than {limits.max_depth}")
             )
             continue
-        waiting.extend((name, depth + 1) for name in names)
+        waiting.extend((name, depth + 1) for name in inner)
     return listing
 
 
+def _directory_fault(error: OSError, path: bytes) -> IngestError:
+    fault = volume.source_error(error, path or b"/")
+    if path and error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        # A name that cannot be entered is this directory's trouble, as on a damaged FAT, or it
+        # was removed just now. Whether the camera is there is asked of its source, after the walk.
+        return SourceChangedError(fault.message)
+    return fault
+
+
 def _list_directory(
-    root_fd: int, path: bytes, device: int, limits: Limits, listing: Listing
-) -> list[bytes]:
-    """Take a directory's entries into the listing; returns the directories to go on with."""
+    root_fd: int, path: bytes, device: int, limits: Limits, listing: Listing, found: list[bytes]
+) -> None:
+    """Take a directory's entries into the listing, its directories into `found`."""
     fd = volume.open_directory_beneath(root_fd, path)
-    directories = []
     try:
         with os.scandir(fd) as names:
             for name in names:
@@ -135,10 +150,9 @@ def _list_directory(
                 if entry.kind is EntryKind.UNREADABLE:
                     listing.complete = False
                 if entry.kind is EntryKind.DIRECTORY:
-                    directories.append(inner)
+                    found.append(inner)
     finally:
         os.close(fd)
-    return directories
 
 
 def _entry(fd: int, name: bytes, path: bytes, device: int) -> InventoryEntry:
@@ -199,23 +213,35 @@ def sample(root_fd: int, path: bytes, stamp: FileStamp) -> bytes:
     """
     fd = volume.open_beneath(root_fd, path)
     try:
-        return sample_digest(
+        digest = sample_digest(
             path,
             stamp.size_bytes,
             lambda offset, length: volume.read_exactly_at(fd, offset, length, path),
         )
+        # Looked at after reading: a writer in between is seen, one before it as well.
+        now = volume.stamp_of(fd)
+    except OSError as error:
+        raise volume.source_error(error, path) from error
     finally:
         os.close(fd)
+    if now != stamp:
+        raise SourceChangedError(f"{printable_path(path)} is not the file that was listed")
+    return digest
 
 
 def being_written(root_fd: int, path: bytes) -> bool:
-    """Whether a process of this machine holds the file open for writing.
+    """Whether a process of this machine is known to hold the file open for writing.
 
-    Raises:
-        SourceError: it could not be opened.
+    A file that cannot be asked is not known to be: reading it meets the same fault, with a time
+    for the next try that is its own, and holds up no other file.
     """
-    fd = volume.open_beneath(root_fd, path)
+    try:
+        fd = volume.open_beneath(root_fd, path)
+    except IngestError:
+        return False
     try:
         return held_open_for_writing(fd)
+    except OSError:
+        return False
     finally:
         os.close(fd)

@@ -122,6 +122,14 @@ def _open(root_fd: int, path: bytes, flags: int) -> int:
     if b"\0" in path:
         raise OSError(errno.EINVAL, "a NUL byte in the path")
     try:
+        # Evidence keeps its access time, where the file is ours to ask that of.
+        return _open_guarded(root_fd, path, flags | os.O_NOATIME)
+    except PermissionError:
+        return _open_guarded(root_fd, path, flags)
+
+
+def _open_guarded(root_fd: int, path: bytes, flags: int) -> int:
+    try:
         return _openat2(root_fd, path, flags)
     except OSError as error:
         if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EAGAIN}:
@@ -144,7 +152,12 @@ def open_beneath(root_fd: int, path: bytes) -> int:
         fd = _open(root_fd, path, _READ)
     except OSError as error:
         raise source_error(error, path) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError as error:
+        os.close(fd)
+        raise source_error(error, path) from error
+    if not stat.S_ISREG(mode):
         os.close(fd)
         raise SourceChangedError(f"{printable_path(path)} is no regular file any more")
     return fd

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.evidence import EntryKind, FileStamp, InventoryEntry, Verdict
 from bodycam_ingest.inventory import (
     KnownItem,
     candidates,
+    files_of,
     gaps,
     hour_shift,
     is_dead_clock,
@@ -53,7 +54,7 @@ def test_nothing_is_taken_for_known_unless_path_size_time_and_content_all_fit(
     listed, history, samples
 ):
     entries = [entry(path, size, mtime) for path, (size, mtime) in listed.items()]
-    files = {e.path: e.stamp for e in entries}
+    files = files_of(entries)
     shift = hour_shift(files, history)
     by_id = {item.item_id: item for item in history}
     resolved = judge(entries, history, samples, shift)
@@ -67,8 +68,7 @@ def test_nothing_is_taken_for_known_unless_path_size_time_and_content_all_fit(
         assert match.path == one.entry.path
         assert match.size_bytes == one.entry.stamp.size_bytes
         assert one.entry.stamp.mtime_ns - match.mtime_ns in {0, shift * HOUR_NS}
-        never_read = match.state in {ItemState.DISCOVERED, ItemState.VANISHED}
-        assert never_read or match.sample_sha256 == samples[one.entry.path]
+        assert match.sample_sha256 in {None, samples.get(one.entry.path)}
 
 
 @given(listings, st.lists(known_items, max_size=6))
@@ -77,10 +77,7 @@ def test_a_file_whose_content_could_not_be_looked_at_is_never_judged_known(liste
     for one in judge(entries, history, samples={}):
         if one.verdict is Verdict.SAME:
             match = next(item for item in history if item.item_id == one.item_id)
-            assert match.sample_sha256 is None or match.state in {
-                ItemState.DISCOVERED,
-                ItemState.VANISHED,
-            }
+            assert match.sample_sha256 is None
 
 
 def test_the_same_file_is_known_again():
@@ -110,7 +107,7 @@ def test_an_item_that_was_seen_but_never_read_goes_on_under_its_id():
 def test_daylight_saving_moves_no_file_to_new():
     history = [known(b"A.MP4"), known(b"B.MP4", item_id="b")]
     files = {e.path: e for e in (entry(p, mtime_ns=T0_NS + HOUR_NS) for p in (b"A.MP4", b"B.MP4"))}
-    shift = hour_shift({path: e.stamp for path, e in files.items()}, history)
+    shift = hour_shift(files_of(files.values()), history)
     assert shift == 1
     samples = {b"A.MP4": b"a" * 32, b"B.MP4": b"a" * 32}
     found = judge(list(files.values()), history, samples, shift)
@@ -128,17 +125,61 @@ def test_a_shift_of_all_files_by_half_an_hour_is_no_shift():
     assert hour_shift(stamps, [known()]) == 0
 
 
-@given(st.sets(st.integers(1, 9999), min_size=1, max_size=30))
-def test_gaps_and_numbers_make_up_the_whole_range(numbers):
-    assume(max(numbers) != 9999)
-    holes = {n for low, high in gaps(numbers) for n in range(low, high + 1)}
-    assert holes | numbers == set(range(min(numbers), max(numbers) + 1))
-    assert not holes & numbers
+def test_one_reused_name_hides_no_daylight_saving():
+    names = [b"%d.key" % n for n in range(8)]
+    history = [known(name) for name in names]
+    stamps = {name: FileStamp(1, T0_NS + HOUR_NS, 1, 1) for name in names}
+    stamps[names[0]] = FileStamp(1, T0_NS + 12_345, 1, 1)
+    assert hour_shift(stamps, history) == 1
+
+
+def test_an_item_whose_copy_was_lost_is_still_known_by_its_content_alone():
+    lost = known(state=ItemState.DISCOVERED, sample_sha256=b"a" * 32)
+    assert judge([entry(b"A.MP4")], [lost], {b"A.MP4": b"b" * 32})[0].item_id is None
+    assert judge([entry(b"A.MP4")], [lost], {b"A.MP4": b"a" * 32})[0].item_id == "old"
+
+
+def test_content_that_is_known_goes_before_an_item_that_was_never_read():
+    unread = known(item_id="unread", state=ItemState.DISCOVERED, sample_sha256=None)
+    samples = {b"A.MP4": b"a" * 32}
+    assert judge([entry(b"A.MP4")], [known(), unread], samples)[0].item_id == "old"
+    assert judge([entry(b"A.MP4")], [known(sample_sha256=b"b" * 32), unread], samples)[
+        0
+    ].item_id == ("unread")
+
+
+numberings = st.sets(st.integers(1, 9999), min_size=1, max_size=30)
+
+
+def numbers_in(holes):
+    return {n for low, high in holes for n in range(low, high + 1)}
+
+
+@given(numberings, st.sets(st.integers(1, 9999), max_size=30))
+def test_no_number_that_was_met_is_told_as_missing(numbers, before):
+    assert not numbers_in(gaps(numbers, known=before)) & (numbers | before)
+
+
+@given(st.integers(1, 9999), st.integers(2, 4000), st.data())
+def test_every_number_lost_from_a_count_is_told_across_its_wrap(first, length, data):
+    count = [(first + n - 1) % 9999 + 1 for n in range(length)]
+    lost = data.draw(st.sets(st.sampled_from(count[1:-1] or [0]), max_size=5)) - {0}
+    assert numbers_in(gaps(set(count) - lost)) == lost
+
+
+def test_a_count_that_is_longer_than_four_digits_never_wraps():
+    assert gaps([20240101, 20240103, 20250101]) == [(20240102, 20240102), (20240104, 20250100)]
+
+
+def test_files_that_were_ingested_and_overwritten_since_leave_no_gap():
+    assert gaps([120, 480, 481], known=range(1, 479)) == [(479, 479)]
 
 
 def test_a_counter_that_wrapped_has_no_gap():
     assert gaps([9998, 9999, 1, 2]) == []
     assert gaps([9997, 9999, 1, 2]) == [(9998, 9998)]
+    assert gaps([9997, 9998, 1, 2]) == [(9999, 9999)]
+    assert gaps([9990, 9999]) == [(9991, 9998)]
 
 
 def test_a_dead_or_runaway_camera_clock_is_told_from_a_good_one():

@@ -225,3 +225,79 @@ def test_the_sample_by_windows_is_the_sample_of_the_whole(path, size, random):
     assert hasher.digest() == sample_digest(path, size, lambda at, n: data[at : at + n])
     assert all(0 <= low < high <= size for low, high in windows)
     assert sum(high - low for low, high in windows) <= 192 * 1024
+
+
+def test_a_file_that_cannot_be_opened_holds_up_nobody(card, monkeypatch):
+    _, fd = card
+
+    def failing(root_fd, path, flags):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(volume, "_open", failing)
+    assert not scan.being_written(fd, b"A.MP4")
+
+
+def test_what_stood_before_a_fault_in_a_directory_is_gone_on_with(card, monkeypatch):
+    root, fd = card
+    (root / "good").mkdir()
+    (root / "good" / "A.MP4").write_bytes(b"clip")
+    real = os.scandir
+
+    class Failing:
+        def __init__(self, at):
+            self._names = real(at)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._names.close()
+
+        def __iter__(self):
+            yield from self._names
+            raise OSError(5, "Input/output error")
+
+    def once(at):
+        monkeypatch.setattr(os, "scandir", real)
+        return Failing(at)
+
+    monkeypatch.setattr(os, "scandir", once)
+    listing, entries = listed(fd)
+    assert not listing.complete
+    assert b"good/A.MP4" in entries
+
+
+def test_a_directory_that_cannot_be_entered_is_no_sign_that_the_camera_left(card, monkeypatch):
+    root, fd = card
+    (root / "bad").mkdir()
+    (root / "A.MP4").write_bytes(b"clip")
+    real = volume.open_directory_beneath
+
+    def failing(root_fd, path):
+        if path == b"bad":
+            raise OSError(2, "No such file or directory")
+        return real(root_fd, path)
+
+    monkeypatch.setattr(volume, "open_directory_beneath", failing)
+    listing, entries = listed(fd)
+    assert not listing.complete
+    assert not isinstance(listing.fault, SourceGoneError)
+    assert b"A.MP4" in entries
+
+
+def test_a_sample_of_a_file_that_changed_since_it_was_listed_is_refused(card):
+    root, fd = card
+    (root / "A.MP4").write_bytes(b"clip")
+    stamp = listed(fd)[1][b"A.MP4"].stamp
+    assert scan.sample(fd, b"A.MP4", stamp)
+    (root / "A.MP4").write_bytes(b"clip and more")
+    with pytest.raises(SourceChangedError):
+        scan.sample(fd, b"A.MP4", stamp)
+
+
+def test_reading_leaves_the_access_time_as_it_was(card):
+    root, fd = card
+    (root / "A.MP4").write_bytes(b"clip")
+    os.utime(root / "A.MP4", (1, 2))
+    scan.sample(fd, b"A.MP4", listed(fd)[1][b"A.MP4"].stamp)
+    assert (root / "A.MP4").stat().st_atime == 1
