@@ -1,0 +1,206 @@
+"""The state directory: made once by `init`, opened by everything else.
+
+    <state_dir>/lock          held by the process that writes
+    <state_dir>/keys/log.key  the log's signing key
+    <state_dir>/bodycam.db    ledger and states
+    <state_dir>/checkpoint    the last signed checkpoint, outside of the database
+
+`init` builds all of it in a directory beside and renames that into place last, so that a state
+directory is whole or not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest import clock, durable
+from bodycam_ingest.custody.merkle import Peaks
+from bodycam_ingest.db.engine import open_database
+from bodycam_ingest.db.ledger import LOG_ID, STATE_FILE, ZERO, LedgerWriter, Txn
+from bodycam_ingest.db.schema import ledger_head, ledger_log
+from bodycam_ingest.db.versions import check_version, upgrade
+from bodycam_ingest.errors import (
+    AlreadyInitialisedError,
+    AlreadyRunningError,
+    KeyUnreadableError,
+    NotInitialisedError,
+    StateDirectoryError,
+)
+from bodycam_ingest.keys import KEYS_DIRECTORY, LOG_KEY, create_log_key, load_log_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.custody.note import Signer
+
+DATABASE: Final = "bodycam.db"
+LOCK: Final = "lock"
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def initialise(state_dir: Path, origin: str) -> str:
+    """Make a state directory with keys, database and genesis entry.
+
+    Args:
+        state_dir: must not exist, or be empty; its parents are made.
+        origin: the log's name.
+
+    Returns:
+        The log's verifier key, which belongs off this machine as well.
+
+    Raises:
+        AlreadyInitialisedError: there is something there; nothing was touched.
+        StateDirectoryError: it cannot be made.
+    """
+    if state_dir.exists() and (not state_dir.is_dir() or any(state_dir.iterdir())):
+        raise AlreadyInitialisedError(f"{state_dir} exists already")
+    building = state_dir.with_name(f".{state_dir.name}.init")
+    try:
+        state_dir.parent.mkdir(parents=True, exist_ok=True)
+        # Left by an `init` that was cut off: it never was a state directory, nothing used it.
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(mode=0o700)
+        durable.make_directory(building / KEYS_DIRECTORY)
+        signer = create_log_key(building / KEYS_DIRECTORY / LOG_KEY, origin)
+        _build_database(building, signer)
+        durable.create_file(building / LOCK, b"")
+        durable.fsync_directory(building)
+        with durable.act("init.rename"):
+            building.rename(state_dir)
+        durable.fsync_directory(state_dir.parent)
+    except OSError as error:
+        raise StateDirectoryError(f"{state_dir}: {error}") from error
+    return signer.verifier().vkey()
+
+
+def _build_database(building: Path, signer: Signer) -> None:
+    path = building / DATABASE
+    path.touch(mode=0o600)
+    engine = open_database(path)
+    try:
+        with engine.begin() as conn:
+            upgrade(conn)
+        with engine.begin() as conn:
+            conn.execute(
+                ledger_log.insert().values(
+                    log_id=LOG_ID, origin=signer.name, vkey=signer.verifier().vkey()
+                )
+            )
+            conn.execute(
+                ledger_head.insert().values(
+                    log_id=LOG_ID, size=0, peaks=b"", last=ZERO, checkpoint=""
+                )
+            )
+            txn = Txn(conn, signer.name, Peaks(), ZERO)
+            txn.append(
+                "log.genesis",
+                "log",
+                {
+                    "format": "bodycam-ledger/1",
+                    "vkey": signer.verifier().vkey(),
+                    "ntp_synchronised": clock.synchronised(),
+                },
+            )
+            head = txn.write(signer)
+        if head is not None:
+            durable.create_file(building / STATE_FILE, head.checkpoint.encode())
+    finally:
+        engine.dispose()
+    # The log is folded into the database before it gets its place.
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
+
+
+def _check_directory(state_dir: Path) -> None:
+    try:
+        status = state_dir.stat()
+    except FileNotFoundError:
+        raise NotInitialisedError(f"no state directory {state_dir}") from None
+    except OSError as error:
+        raise StateDirectoryError(f"{state_dir}: {error}") from error
+    if status.st_mode & _OPEN_TO_OTHERS:
+        raise StateDirectoryError(
+            f"{state_dir} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"chmod 700 {state_dir}",
+        )
+    for name in (DATABASE, STATE_FILE, LOCK, KEYS_DIRECTORY):
+        if not (state_dir / name).exists():
+            raise NotInitialisedError(
+                f"{state_dir / name} is missing",
+                hint="Restore the state directory from its backup as a whole. A new one is made "
+                "by `bodycam-ingest init`, in an empty place only.",
+            )
+
+
+def _lock(state_dir: Path) -> int:
+    try:
+        fd = os.open(state_dir / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateDirectoryError(f"{state_dir / LOCK}: {error}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise AlreadyRunningError(f"another process writes to {state_dir}") from None
+    return fd
+
+
+def open_ledger(state_dir: Path, origin: str) -> tuple[sa.Engine, LedgerWriter]:
+    """Open a state directory for writing; nothing is created.
+
+    Args:
+        state_dir: as `initialise` made it.
+        origin: the log's name; it must be the one that the ledger was begun with.
+
+    Raises:
+        NotInitialisedError: something is missing.
+        AlreadyRunningError: another process writes to it.
+        SchemaUnknownError: the database is of another version.
+        KeyUnreadableError: the key is not this ledger's.
+        LedgerForkError: the database is not an extension of what was signed last.
+        StateDirectoryError: it cannot be used.
+    """
+    _check_directory(state_dir)
+    fd = _lock(state_dir)
+    try:
+        signer = load_log_key(state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
+        engine = open_database(state_dir / DATABASE)
+        _check_log(engine, signer)
+        return engine, LedgerWriter(engine, signer, state_dir / STATE_FILE, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _check_log(engine: sa.Engine, signer: Signer) -> None:
+    with engine.connect() as conn:
+        check_version(conn)
+        row = conn.execute(ledger_log.select()).one()
+    if row.origin != signer.name:
+        raise StateDirectoryError(
+            f"the ledger is {row.origin}, the configuration says {signer.name}",
+            hint="dock.id and dock.agency never change; give another dock its own state_dir.",
+        )
+    if row.vkey != signer.verifier().vkey():
+        raise KeyUnreadableError("the key is not the one that this ledger was begun with")
+
+
+def open_for_reading(state_dir: Path) -> sa.Engine:
+    """Open the database read-only; works beside a running daemon.
+
+    Raises:
+        NotInitialisedError: there is none.
+        SchemaUnknownError: it is of another version.
+    """
+    engine = open_database(state_dir / DATABASE, read_only=True)
+    with engine.connect() as conn:
+        check_version(conn)
+    return engine

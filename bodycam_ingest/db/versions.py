@@ -1,0 +1,65 @@
+"""Which schema version a database has, and the way to this program's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from bodycam_ingest.errors import SchemaUnknownError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_SCRIPTS: Final = Path(__file__).parent / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return config
+
+
+def program_version() -> str:
+    """The schema version that this program works with."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def database_version(conn: sa.Connection) -> str:
+    """The schema version of a database, empty when it has none."""
+    return MigrationContext.configure(conn).get_current_revision() or ""
+
+
+def check_version(conn: sa.Connection) -> None:
+    """Refuse a database of another schema version.
+
+    Raises:
+        SchemaUnknownError: it has another version than this program.
+    """
+    found, wanted = database_version(conn), program_version()
+    if found != wanted:
+        known = {script.revision for script in _script_directory().walk_revisions()}
+        hint = (
+            "Stop the daemon and run `bodycam-ingest migrate`."
+            if found in known
+            else "Install the version of bodycam-ingest that made this database, or a newer one."
+        )
+        raise SchemaUnknownError(
+            f"the database has schema {found or 'none'}, this program works with {wanted}",
+            hint=hint,
+        )
+
+
+def _script_directory() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def upgrade(conn: sa.Connection) -> None:
+    """Bring a database to this program's schema, inside of the caller's transaction."""
+    config = _config()
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")

@@ -1,0 +1,70 @@
+"""The log's signing key on disk: made once, mode 0600, never shown."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from bodycam_ingest import durable
+from bodycam_ingest.custody.note import Signer
+from bodycam_ingest.errors import KeyUnreadableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEYS_DIRECTORY: Final = "keys"
+LOG_KEY: Final = "log.key"
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def create_log_key(path: Path, name: str) -> Signer:
+    """Make a key, durably.
+
+    Args:
+        path: the file; it must not exist.
+        name: the key's name, the log's origin.
+
+    Raises:
+        FileExistsError: there is one; it is as it was.
+        OSError: the medium refused.
+    """
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    durable.create_file(path, pem, mode=0o600)
+    return Signer(name, private)
+
+
+def load_log_key(path: Path, name: str) -> Signer:
+    """Read a key.
+
+    Args:
+        path: the file.
+        name: the key's name, the log's origin.
+
+    Raises:
+        KeyUnreadableError: it is missing, open to others, or no Ed25519 key.
+    """
+    try:
+        mode = path.stat().st_mode
+        if mode & _OPEN_TO_OTHERS:
+            raise KeyUnreadableError(
+                f"{path} is open to others (mode {stat.S_IMODE(mode):04o})",
+                hint=f"Find out who read it, then: chmod 600 {path}",
+            )
+        private = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise KeyUnreadableError(f"{path}: {os.strerror(error.errno or 0)}") from error
+    except (ValueError, TypeError) as error:
+        raise KeyUnreadableError(f"{path} holds no private key: {error}") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyUnreadableError(f"{path} holds no Ed25519 key")
+    return Signer(name, private)
