@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import Config
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource
+    from bodycam_ingest.errors import DelayClass
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class Plant:
             min_free_bytes=config.staging.min_free_bytes,
             abandon=self._abandon,
         )
-        policy = RetryPolicy(config.upload.backoff_initial_s, config.upload.backoff_max_s)
+        self._policy = _policy(config)
         self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
         self._shop = Workshop(
             engine=self.engine,
@@ -76,7 +77,7 @@ class Plant:
             targets=[Target(name, required) for name, required in names],
             dock_id=config.dock.id,
             part_size_bytes=config.part_size_bytes,
-            delay_s=policy.delay_s,
+            delay_s=self._delay_s,
         )
         self.verifier = Verifier(self._shop, self._abandon)
         self.uploader = Uploader(
@@ -84,7 +85,7 @@ class Plant:
             ledger=self.ledger,
             stores=self.stores,
             open_staged=self.acquirer.open_staged,
-            policy=policy,
+            policy=self._policy,
             settings=config.upload,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
@@ -164,7 +165,12 @@ class Plant:
         self._rules.pace.rescan_s = fresh.cameras.rescan_s
         self.acquirer.set_min_free_bytes(fresh.staging.min_free_bytes)
         self.retention.keep_days = fresh.staging.keep_days
-        self.uploader.apply(fresh.upload)
+        self._policy = _policy(fresh)
+        self.uploader.apply(fresh.upload, self._policy)
+
+    def _delay_s(self, delay_class: DelayClass, tries: int) -> float:
+        # Asked anew each time: a reload replaces the policy.
+        return self._policy.delay_s(delay_class, tries)
 
     def abandon(self) -> None:
         """Have every thread stop at its next safe point."""
@@ -258,6 +264,10 @@ class Plant:
             progress=progress,
             rules=self._rules,
         )
+
+
+def _policy(config: Config) -> RetryPolicy:
+    return RetryPolicy(config.upload.backoff_initial_s, config.upload.backoff_max_s)
 
 
 def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
