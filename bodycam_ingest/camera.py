@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bodycam_ingest.evidence import printable_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -17,6 +19,7 @@ SERIAL_MAX: Final = 64
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 # A hostile name must not make a pattern work for ever.
 _PATH_MAX: Final = 1024
+_DIGITS_MAX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Profile:
         include: shell patterns of the paths to take; `**` crosses directories.
         exclude: shell patterns of the paths to leave.
         patterns: regular expressions on the path; the first that matches tells.
-        recorded_at_format: how `recorded_at` is written, as strptime has it.
+        recorded_at_format: how `recorded_at` is written, as strptime has it; where a pattern has
+            the groups `date` and `time` instead, they are joined by a space.
         serial_file: path on the camera of a file that holds its serial; empty for none.
         serial_pattern: regular expression with the group `serial` on that file's text.
     """
@@ -75,9 +79,9 @@ def safe_serial(raw: str) -> str:
     if not stripped:
         return ""
     safe = _UNSAFE.sub("_", stripped)
-    if safe == raw and len(safe) <= SERIAL_MAX and not safe.startswith("."):
+    if safe == stripped and len(safe) <= SERIAL_MAX and not safe.startswith("."):
         return safe
-    mark = hashlib.sha256(raw.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    mark = hashlib.sha256(stripped.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{safe.lstrip('.')[: SERIAL_MAX - 13]}-{mark}"
 
 
@@ -109,9 +113,9 @@ def _glob(pattern: str) -> re.Pattern[str]:
             parts.append("[^/]*")
         elif piece == "?":
             parts.append("[^/]")
-        elif piece.startswith("["):
-            inner = piece[1:-1].replace("\\", "\\\\")
-            parts.append(f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]")
+        elif re.fullmatch(r"\[!?[^\]]+\]", piece):
+            inner = re.sub(r"([\[\\^&~|])", r"\\\1", piece[1:-1].removeprefix("!"))
+            parts.append(f"[^/{inner}]" if piece.startswith("[!") else f"[{inner}]")
         else:
             parts.append(re.escape(piece))
     return re.compile("".join(parts), re.DOTALL | re.IGNORECASE)
@@ -135,11 +139,13 @@ def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
     for pattern in profile.patterns:
         match = re.search(pattern, text)
         if match is not None:
-            groups = {name: value or "" for name, value in match.groupdict().items()}
+            groups = {name: _clean(value or "") for name, value in match.groupdict().items()}
             number = groups.get("number", "")
+            # A date that stands in the directory's name alone, a time in the file's.
+            split = f"{groups.get('date', '')} {groups.get('time', '')}".strip()
             return ItemFacts(
-                recorded_at=_recorded_at(groups.get("recorded_at", ""), profile),
-                number=int(number) if number.isdecimal() and len(number) < SERIAL_MAX else None,
+                recorded_at=_recorded_at(groups.get("recorded_at") or split, profile),
+                number=int(number) if number.isdecimal() and len(number) <= _DIGITS_MAX else None,
                 officer=groups.get("officer", ""),
                 serial=groups.get("serial", ""),
             )
@@ -149,7 +155,7 @@ def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
 def serial_in_text(profile: Profile, text: str) -> str:
     """The serial in a camera's own file, empty where the pattern finds none."""
     match = re.search(profile.serial_pattern, text) if profile.serial_pattern else None
-    return match.groupdict().get("serial") or "" if match else ""
+    return _clean((match.groupdict().get("serial") or "").strip()) if match else ""
 
 
 def _recorded_at(text: str, profile: Profile) -> str:
@@ -163,3 +169,8 @@ def _recorded_at(text: str, profile: Profile) -> str:
 
 def _text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+def _clean(text: str) -> str:
+    """Part of a camera's text for ledger and logs: bytes that are no UTF-8 are shown escaped."""
+    return printable_path(text.encode("utf-8", "surrogateescape"))

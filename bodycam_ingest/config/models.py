@@ -52,7 +52,7 @@ class CameraLimits(Section):
     )
 
 
-_GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "number"})
+_GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "date", "time", "number"})
 
 
 def _compiled(value: str) -> re.Pattern[str]:
@@ -104,11 +104,12 @@ class CameraProfile(Section):
     )
     patterns: Annotated[tuple[PathPattern, ...], Listed] = Field(
         default=(),
-        description="regular expressions on the path with the groups serial, officer, recorded_at, "
-        "number; the first that matches tells",
+        description="regular expressions on the path with the groups serial, officer, recorded_at "
+        "(or date and time), number; the first that matches tells",
     )
     recorded_at_format: str = Field(
-        default="%Y%m%d_%H%M%S", description="how recorded_at is written, as strptime has it"
+        default="%Y%m%d_%H%M%S",
+        description='how recorded_at, or "date time", is written, as strptime has it',
     )
     serial_file: str = Field(
         default="", description="path on the camera of a small file that holds its serial number"
