@@ -1,0 +1,249 @@
+"""A dock with a real ledger and verified items, for tests of what comes after staging."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest import clock
+from bodycam_ingest.db import items, uploads
+from bodycam_ingest.db.installation import initialise, open_ledger
+from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_state
+from bodycam_ingest.diskio.staging import StagingArea
+from bodycam_ingest.evidence import Digests, StoreObject
+from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.sampling import sample_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ORIGIN = "pd.example/custody/dock-1"
+CAMERA = "X81-0042"
+DOCKING_ID = "01J00000000000000000000DCK"
+MOMENT = "2026-03-14T09:26:53.589Z"
+
+
+def digests_of(body: bytes, part_size_bytes: int) -> Digests:
+    """What reading `body` off a camera would have yielded."""
+    parts = [body[i : i + part_size_bytes] for i in range(0, len(body), part_size_bytes)] or [b""]
+    return Digests(
+        size_bytes=len(body),
+        sha256=hashlib.sha256(body).digest(),
+        part_size_bytes=part_size_bytes,
+        part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
+        sample_sha256=sample_digest(b"clip", len(body), lambda at, n: body[at : at + n]),
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the configuration says of uploads."""
+
+    bandwidth_limit_bytes_per_s: int = 0
+    windows: Sequence[Any] = ()
+    backoff_initial_s: float = 1.0
+    backoff_max_s: float = 300.0
+
+
+class Bench:
+    """A dock below one directory; `reopen` is a restart.
+
+    Args:
+        directory: where it lies; made new when `create`.
+        create: whether to initialise it.
+    """
+
+    def __init__(self, directory: Path, *, create: bool = True) -> None:
+        self.directory = directory
+        self.staging = StagingArea(directory / "staging")
+        self._numbers = itertools.count(1)
+        if create:
+            initialise(directory / "state", ORIGIN)
+            (directory / "staging").mkdir()
+        self.engine, self.ledger = open_ledger(directory / "state", ORIGIN)
+        if create:
+            self._begin()
+
+    def _begin(self) -> None:
+        with self.ledger.transaction() as txn:
+            txn.conn.execute(
+                camera.insert().values(
+                    camera=CAMERA,
+                    assigned=True,
+                    profile="",
+                    officer="",
+                    first_docked_at=MOMENT,
+                    last_docked_at=MOMENT,
+                )
+            )
+            txn.conn.execute(
+                docking.insert().values(
+                    docking_id=DOCKING_ID,
+                    camera=CAMERA,
+                    bay="1",
+                    volume="",
+                    mount_path=b"/none",
+                    started_at=MOMENT,
+                )
+            )
+
+    def close(self) -> None:
+        """As at the process's end."""
+        self.ledger.close()
+        self.engine.dispose()
+
+    def reopen(self) -> None:
+        """As after a restart."""
+        self.close()
+        self.engine, self.ledger = open_ledger(self.directory / "state", ORIGIN)
+
+    def add(
+        self, body: bytes, stores: Sequence[tuple[str, bool]], *, part_size_bytes: int = 1024
+    ) -> str:
+        """A verified item with a sealed copy, queued for stores; returns its id."""
+        number = next(self._numbers)
+        item_id = f"01J000000000000000000{number:05d}"
+        digests = digests_of(body, part_size_bytes)
+        staged = self.staging.sealed_name(DOCKING_ID, item_id, digests.sha256)
+        path = self.directory / "staging" / staged
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(body)
+        row = items.ItemRow(
+            item_id=item_id,
+            camera=CAMERA,
+            docking_id=DOCKING_ID,
+            volume="",
+            path=f"DCIM/clip{number}.MP4".encode(),
+            size_bytes=len(body),
+            mtime_ns=0,
+            state=ItemState.DISCOVERED,
+            discovered_at=MOMENT,
+        )
+        with self.ledger.transaction() as txn:
+            items.discover(txn, row, {"path": f"clip{number}.MP4"})
+            items.record(
+                txn,
+                row,
+                ItemEvent.ACQUIRED,
+                {"sha256": digests.sha256.hex()},
+                sha256=digests.sha256,
+                sample_sha256=digests.sample_sha256,
+                part_size_bytes=part_size_bytes,
+                part_sha256s=b"".join(digests.part_sha256s),
+                staged_path=staged,
+            )
+            row = items.get(txn.conn, item_id)
+            items.record(txn, row, ItemEvent.VERIFIED, {"sha256": digests.sha256.hex()})
+            uploads.queue_item(
+                txn,
+                clock.now_text(),
+                item_id,
+                stores,
+                f"evidence/{CAMERA}/2026/03/14/{DOCKING_ID}/{item_id}/clip{number}.MP4",
+                {"item-id": item_id, "sha256": digests.sha256.hex(), "camera": CAMERA},
+            )
+        return item_id
+
+    # -- looking --
+
+    def item(self, item_id: str) -> items.ItemRow:
+        """The item's row."""
+        with self.engine.connect() as conn:
+            return items.get(conn, item_id)
+
+    def upload(self, item_id: str, store: str) -> uploads.UploadRow:
+        """The upload's row."""
+        with self.engine.connect() as conn:
+            return uploads.get(conn, item_id, store)
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """The data of all entries of a type, oldest first."""
+        with self.engine.connect() as conn:
+            bodies = conn.execute(
+                sa.select(ledger_entry.c.body)
+                .where(ledger_entry.c.type == kind)
+                .order_by(ledger_entry.c.seq)
+            ).scalars()
+            return [json.loads(body)["data"] for body in bodies]
+
+    def open_alarms(self) -> list[tuple[str, str]]:
+        """Code and subject of each open alarm."""
+        with self.engine.connect() as conn:
+            rows = conn.execute(
+                sa.select(finding.c.code, finding.c.subject)
+                .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+                .order_by(finding.c.finding_id)
+            )
+            return [(row.code, row.subject) for row in rows]
+
+    def store_row(self, store: str) -> Any:
+        """The store's row."""
+        with self.engine.connect() as conn:
+            return conn.execute(sa.select(store_state).where(store_state.c.store == store)).one()
+
+
+@dataclass
+class MemoryJournal:
+    """An upload's journal in memory, with everything it was told."""
+
+    upload_id: str = ""
+    completing: bool = False
+    told: list[str] = field(default_factory=list)
+    kept: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def etags(self) -> dict[int, str]:
+        """Tags of the parts that were sent."""
+        return dict(self.kept)
+
+    def begun(self, upload_id: str) -> None:
+        """As `UploadJournal.begun`."""
+        self.told.append("begun")
+        self.upload_id, self.completing, self.kept = upload_id, False, {}
+
+    def part_stored(self, number: int, etag: str) -> None:
+        """As `UploadJournal.part_stored`."""
+        self.told.append(f"part {number}")
+        self.kept[number] = etag
+
+    def completing_now(self) -> None:
+        """As `UploadJournal.completing_now`."""
+        self.told.append("completing")
+        self.completing = True
+
+    def forgotten(self) -> None:
+        """As `UploadJournal.forgotten`."""
+        self.told.append("forgotten")
+        self.upload_id, self.completing, self.kept = "", False, {}
+
+
+class BytesSource:
+    """Bytes in memory as a local copy."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        return self.body[offset : offset + length]
+
+
+def store_object(key: str, body: bytes, part_size_bytes: int, item_id: str) -> StoreObject:
+    """An object as an upload would make it."""
+    return StoreObject(
+        key=key,
+        digests=digests_of(body, part_size_bytes),
+        metadata={"item-id": item_id, "sha256": hashlib.sha256(body).hexdigest()},
+    )
+
+
+def random_bytes(count: int) -> bytes:
+    """Bytes that no two calls share."""
+    return os.urandom(count)

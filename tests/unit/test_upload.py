@@ -1,0 +1,585 @@
+"""Uploads: nothing is lost, given up or claimed, whatever the stores do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+
+import pytest
+
+from bodycam_ingest.config.models import UploadWindow
+from bodycam_ingest.db import findings, items, outbox, uploads
+from bodycam_ingest.errors import (
+    LedgerUnwritableError,
+    LocalCopyDamagedError,
+    StagingUnreadableError,
+    StoreClockSkewError,
+    StoreError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+    UsageError,
+)
+from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadState
+from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.upload import Uploader
+from tests.servers.dockbench import Bench, Settings, random_bytes
+from tests.servers.memory_store import Fault, MemoryStore
+
+BODY = random_bytes(5000)
+HOUR_MS = 3_600_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = round(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC).timestamp() * 1000)
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+class Dock:
+    """A bench with stores and an uploader that can be made anew, as after a restart."""
+
+    def __init__(self, bench: Bench, *names: str) -> None:
+        self.bench = bench
+        self.clock = Clock()
+        self.stores = {name: MemoryStore(name) for name in names}
+        self.settings = Settings()
+        self.start()
+
+    def start(self) -> None:
+        self.uploader = Uploader(
+            engine=self.bench.engine,
+            ledger=self.bench.ledger,
+            stores=self.stores,
+            open_staged=self.bench.staging.open_staged,
+            policy=RetryPolicy(1.0, 300.0),
+            settings=self.settings,
+            now_ms=self.clock,
+        )
+
+    def restart(self) -> None:
+        self.bench.reopen()
+        self.start()
+
+    def drain(self, store: str, limit: int = 200) -> float | None:
+        """Work until nothing is due now."""
+        for _ in range(limit):
+            wait_s = self.uploader.run_due(store)
+            if wait_s is None or wait_s > 0:
+                return wait_s
+        raise AssertionError("there is no end")
+
+    def work_on(self, store: str, rounds: int = 60) -> None:
+        """Work, and let the time come for whatever waits."""
+        for _ in range(rounds):
+            wait_s = self.drain(store)
+            if wait_s is None:
+                return
+            self.clock.ms += round(wait_s * 1000) + 1
+        raise AssertionError("it still waits")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dock(bench):
+    return Dock(bench, "main")
+
+
+def add(dock: Dock, body: bytes = BODY, stores=(("main", True),)) -> str:
+    return dock.bench.add(body, stores)
+
+
+def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) -> None:
+    dock = Dock(bench, "a", "b", "extra")
+    item_id = add(dock, stores=[("a", True), ("b", True), ("extra", False)])
+    dock.drain("a")
+    assert bench.item(item_id).state is ItemState.VERIFIED
+    assert bench.entries("item.confirmed")[0]["outstanding"] == ["b"]
+    dock.drain("extra")
+    assert bench.item(item_id).state is ItemState.VERIFIED
+    dock.drain("b")
+    row = bench.item(item_id)
+    assert row.state is ItemState.CONFIRMED
+    last = bench.entries("item.confirmed")[-1]
+    assert (last["store"], last["outstanding"], last["sha256"]) == ("b", [], row.sha256.hex())
+    assert row.confirmed_seq is not None
+    key = bench.upload(item_id, "a").key
+    assert all(store.objects[key].body == BODY for store in dock.stores.values())
+
+
+def test_the_entry_that_confirms_is_the_one_that_release_waits_for(dock) -> None:
+    item_id = add(dock)
+    dock.drain("main")
+    row = dock.bench.item(item_id)
+    with dock.bench.engine.connect() as conn:
+        from bodycam_ingest.db.schema import ledger_entry  # noqa: PLC0415 - only here
+
+        kind = conn.execute(
+            ledger_entry.select().where(ledger_entry.c.seq == row.confirmed_seq)
+        ).one()
+    assert kind.type == "item.confirmed"
+
+
+@pytest.mark.parametrize("body", [b"", BODY], ids=["whole", "parts"])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    "call", ["look", "put", "create", "part", "complete", "confirm", "list_parts", "identity"]
+)
+def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body) -> None:
+    item_id = add(dock, body)
+    main = dock.stores["main"]
+    main.faults.append(Fault(call, done=done))
+    dock.work_on("main")
+    upload = dock.bench.upload(item_id, "main")
+    assert upload.state is UploadState.CONFIRMED
+    assert list(main.objects) == [upload.key]
+    assert main.objects[upload.key].body == body
+    assert not main.open
+    assert dock.bench.open_alarms() == []
+    assert len(dock.bench.entries("item.stored")) == 1
+    assert len(dock.bench.entries("item.confirmed")) == 1
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("call", ["create", "part", "complete", "confirm"])
+def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault(call, done=done))
+    dock.drain("main")
+    sent = [c for c in main.calls if c[0] == "part"]
+    waits = dock.bench.store_row("main").paused_until_ms
+    assert waits > dock.clock.ms
+    dock.restart()
+    assert dock.uploader.run_due("main") == pytest.approx((waits - dock.clock.ms) / 1000)
+    dock.work_on("main")
+    assert dock.bench.upload(item_id, "main").state is UploadState.CONFIRMED
+    parts = [c for c in main.calls if c[0] == "part"]
+    # Five parts; at most the one whose answer was lost is sent twice.
+    assert len(parts) <= 6
+    assert len(parts) >= len(sent)
+    assert not main.open
+
+
+def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
+    item_id = add(dock)
+    with dock.bench.engine.connect() as conn:
+        row = uploads.get(conn, item_id, "main")
+    with dock.bench.ledger.transaction() as txn:
+        uploads.advance(txn.conn, row, uploads.UploadEvent.BEGIN)
+    dock.restart()
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_next_times_stand_in_the_database_and_grow(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", times=-1))
+    for attempt in range(1, 8):
+        wait_s = dock.drain("main")
+        assert wait_s is not None
+        assert dock.bench.store_row("main").attempts == attempt
+        assert wait_s <= 2 ** (attempt - 1)
+        dock.restart()
+        dock.clock.ms += round(wait_s * 1000) + 1
+
+
+def test_an_hour_without_progress_is_an_alarm_and_success_ends_it(dock) -> None:
+    add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", times=-1))
+    dock.drain("main")
+    assert dock.bench.open_alarms() == []
+    dock.clock.ms += HOUR_MS + 1000
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [("store_unreachable", "store:main")]
+    main.faults.clear()
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert dock.bench.open_alarms() == []
+    assert dock.bench.entries("finding.closed")
+    assert dock.bench.store_row("main").last_error == ""
+
+
+@pytest.mark.parametrize("error", [StoreMisconfiguredError, StoreClockSkewError])
+def test_what_a_person_must_mend_is_an_alarm_at_once(dock, error) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: error("injected")))
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [(error.code, "store:main")]
+
+
+def test_a_dead_store_holds_up_no_other(bench) -> None:
+    dock = Dock(bench, "dead", "well")
+    ids = [add(dock, stores=[("dead", True), ("well", True)]) for _ in range(3)]
+    dock.stores["dead"].faults.append(Fault("identity", times=-1))
+    dock.drain("dead")
+    dock.drain("well")
+    assert all(bench.upload(i, "well").state is UploadState.CONFIRMED for i in ids)
+    assert all(bench.item(i).state is ItemState.VERIFIED for i in ids)
+    dock.stores["dead"].faults.clear()
+    dock.work_on("dead")
+    assert all(bench.item(i).state is ItemState.CONFIRMED for i in ids)
+
+
+@pytest.mark.parametrize("error", [StoreUnreachableError, StoreError, StoreMisconfiguredError])
+def test_a_bad_item_holds_up_no_other(dock, error) -> None:
+    bad = add(dock)
+    ids = [add(dock, random_bytes(100)) for _ in range(20)]
+    key = dock.bench.upload(bad, "main").key
+    dock.stores["main"].faults.append(
+        Fault("look", lambda: error("injected"), times=-1, matches=lambda k: k == key)
+    )
+    start_ms = dock.clock.ms
+    for _ in range(20):
+        wait_s = dock.drain("main")
+        if all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids):
+            break
+        dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.clock.ms - start_ms <= HOUR_MS, "it was held up at most by one pause"
+    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+    # Its second failure is its own: the store stays open for what comes after.
+    dock.clock.ms += 7 * HOUR_MS
+    more = add(dock, b"later")
+    dock.drain("main")
+    assert dock.bench.item(more).state is ItemState.CONFIRMED
+
+
+def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
+    bad, good = add(dock), add(dock, b"good")
+    key = dock.bench.upload(bad, "main").key
+    main = dock.stores["main"]
+    other = MemoryStore("x")
+    item = other_item(dock, key)
+    other.send(*item)
+    main.objects[key] = other.objects[key]
+    dock.drain("main")
+    assert main.objects[key].body == b"foreign"
+    assert dock.bench.upload(bad, "main").state is UploadState.REFUSED
+    assert dock.bench.open_alarms() == [("store_conflict", f"upload:{bad}:main")]
+    assert dock.bench.entries("upload.refused")[0]["reason"] == "store_conflict"
+    assert dock.bench.item(bad).state is ItemState.VERIFIED
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    del main.objects[key]
+    with dock.bench.ledger.transaction() as txn:
+        assert uploads.retry_now(txn, bad, None) == 1
+    dock.drain("main")
+    assert dock.bench.item(bad).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
+
+
+def other_item(dock: Dock, key: str):
+    from tests.servers.dockbench import (  # noqa: PLC0415 - only here
+        BytesSource,
+        MemoryJournal,
+        store_object,
+    )
+
+    obj = store_object(key, b"foreign", 1024, "01J00000000000000000009999")
+    return obj, BytesSource(b"foreign"), MemoryJournal()
+
+
+def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("confirm"))
+    dock.drain("main")
+    key = dock.bench.upload(item_id, "main").key
+    main.objects[key].body = b"?" + BODY[1:]
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert dock.bench.upload(item_id, "main").state is UploadState.REFUSED
+    assert dock.bench.open_alarms()[-1] == ("store_mismatch", f"upload:{item_id}:main")
+    assert dock.bench.item(item_id).state is ItemState.STORED
+    assert dock.bench.entries("item.confirmed") == []
+
+
+def test_a_damaged_copy_is_quarantined_and_never_sent_as_good(dock) -> None:
+    item_id, good = add(dock), add(dock, b"good")
+    path = dock.bench.staging.path_of(dock.bench.item(item_id).staged_path)
+    with open(path, "r+b") as file:  # noqa: PTH123 - a plain string
+        file.write(b"\0\0\0\0")
+    dock.drain("main")
+    row = dock.bench.item(item_id)
+    assert (row.state, row.quarantine_reason) == (ItemState.QUARANTINED, LocalCopyDamagedError.code)
+    assert dock.bench.open_alarms() == [("local_copy_damaged", f"item:{item_id}")]
+    assert dock.stores["main"].look(dock.bench.upload(item_id, "main").key) is None
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.drain("main") is None, "it is not tried again and again"
+
+
+def test_an_unreadable_staging_disk_is_the_items_fault_not_the_stores(dock, monkeypatch) -> None:
+    bad, good = add(dock), add(dock, b"good")
+    staged = dock.bench.item(bad).staged_path
+    really = dock.bench.staging.open_staged
+
+    def open_staged(path: str):
+        if path == staged:
+            raise StagingUnreadableError("injected")
+        return really(path)
+
+    dock.uploader._open_staged = open_staged
+    dock.drain("main")
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == [("staging_unreadable", f"upload:{bad}:main")]
+    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+
+
+def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("part", lambda: StoreIntegrityError("injected"), times=3))
+    for tries in (1, 2):
+        dock.drain("main")
+        assert dock.bench.open_alarms() == []
+        assert dock.bench.upload(item_id, "main").integrity_faults == tries
+        dock.clock.ms += 60_000
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [("store_integrity", f"upload:{item_id}:main")]
+    dock.clock.ms += 7 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
+
+
+def test_a_store_that_asks_for_patience_gets_it(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(
+        Fault("part", lambda: StoreThrottledError("slow down", retry_after_s=1234.0))
+    )
+    wait_s = dock.drain("main")
+    assert wait_s is not None
+    assert wait_s >= 1234.0
+
+
+def test_progress_begins_the_waits_anew(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", times=6))
+    for _ in range(6):
+        dock.drain("main")
+        dock.clock.ms += 400_000
+    assert dock.bench.store_row("main").attempts == 6
+    parts_seen = [0]
+
+    def third(_key: str) -> bool:
+        parts_seen[0] += 1
+        return parts_seen[0] == 3
+
+    main.faults.append(Fault("part", matches=third))
+    dock.drain("main")
+    assert dock.bench.store_row("main").attempts == 1
+    assert dock.bench.upload(item_id, "main").attempts == 1
+
+
+def test_another_store_under_the_same_name_is_refused(dock) -> None:
+    first = add(dock)
+    dock.drain("main")
+    assert [e["identity"] for e in dock.bench.entries("store.pinned")] == ["memory:1"]
+    dock.stores["main"] = MemoryStore("main", identity="memory:2")
+    dock.restart()
+    second = add(dock, b"second")
+    dock.drain("main")
+    assert dock.stores["main"].objects == {}
+    assert dock.bench.open_alarms() == [("store_misconfigured", "store:main")]
+    assert dock.bench.item(first).state is ItemState.CONFIRMED
+    assert dock.bench.item(second).state is ItemState.VERIFIED
+
+
+def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
+    main = dock.stores["main"]
+    for body in (b"1", b"2"):
+        add(dock, body)
+        dock.drain("main")
+    assert main.probes == 1
+    dock.clock.ms += 25 * HOUR_MS
+    add(dock, b"3")
+    dock.drain("main")
+    assert main.probes == 2
+    assert dock.bench.store_row("main").probed_at
+
+
+def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> None:
+    main = dock.stores["main"]
+    with dock.bench.ledger.transaction() as txn:
+        outbox.queue_object(
+            txn, "now", [("main", True)], "ledger/x/checkpoint/07", "checkpoint", b"note", 7
+        )
+    main.faults.append(Fault("put", done=True))
+    dock.drain("main")
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 0
+    dock.work_on("main")
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 7
+        assert outbox.anchored_size(conn, ["main", "other"]) == 0
+        assert outbox.anchored_size(conn, []) == 0
+    assert main.objects["ledger/x/checkpoint/07"].body == b"note"
+
+
+def test_other_bytes_are_never_queued_under_a_key_that_is_taken(dock) -> None:
+    def queue(body: bytes) -> None:
+        with dock.bench.ledger.transaction() as txn:
+            outbox.queue_object(txn, "now", [("main", True)], "k", "manifest", body)
+
+    queue(b"a")
+    queue(b"a")
+    with pytest.raises(UsageError):
+        queue(b"b")
+
+
+def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+
+    def set_apart(_key: str) -> bool:
+        if dock.bench.item(item_id).state is ItemState.VERIFIED:
+            with dock.bench.ledger.transaction() as txn:
+                items.record(
+                    txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"}
+                )
+        return False
+
+    main.faults.append(Fault("complete", matches=set_apart))
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.QUARANTINED
+    assert dock.bench.entries("item.stored") == []
+    assert dock.drain("main") is None
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
+        uploads.retry_now(txn, item_id, None)
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> None:
+    item_id = add(dock)
+    dock.drain("main")
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"})
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
+        uploads.retry_now(txn, item_id, None)
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert len(dock.stores["main"].objects) == 1
+
+
+def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock) -> None:
+    item_id = add(dock)
+    with dock.bench.engine.connect() as conn:
+        uploads.forbid_if_sent(conn, item_id)
+    dock.stores["main"].faults.append(Fault("part"))
+    dock.drain("main")
+    with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
+        uploads.forbid_if_sent(conn, item_id)
+    with dock.bench.ledger.transaction() as txn:
+        uploads.retry_now(txn, item_id, None)
+    with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
+        uploads.forbid_if_sent(conn, item_id)
+
+
+def test_retry_makes_everything_due_now(dock) -> None:
+    item_id = add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    wait_s = dock.drain("main")
+    assert wait_s is not None
+    assert wait_s > 60
+    with dock.bench.ledger.transaction() as txn:
+        assert uploads.retry_now(txn, None, "main") == 1
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
+    add(dock)
+    local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
+    minute = local.hour * 60 + local.minute
+    window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
+    dock.uploader.apply(Settings(windows=(window,)))
+    assert dock.uploader.run_due("main") == pytest.approx(3600)
+    assert dock.stores["main"].calls == []
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert len(dock.stores["main"].objects) == 1
+
+
+def test_a_clock_set_back_does_not_hold_uploads_for_days(dock) -> None:
+    item_id = add(dock)
+    dock.stores["main"].faults.append(Fault("look"))
+    dock.drain("main")
+    dock.clock.ms -= 72 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_halting_fault_is_not_swallowed(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: LedgerUnwritableError("injected")))
+    with pytest.raises(LedgerUnwritableError):
+        dock.drain("main")
+
+
+def test_workers_never_send_one_item_twice_at_once(dock) -> None:
+    ids = [add(dock, random_bytes(3000)) for _ in range(12)]
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            dock.drain("main")
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            faults.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    dock.drain("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    puts = [c for c in dock.stores["main"].calls if c[0] == "complete"]
+    assert len(puts) == len(set(puts)) == 12
+
+
+def test_stopping_breaks_off_without_a_trace(dock) -> None:
+    item_id = add(dock)
+    dock.uploader.apply(Settings(bandwidth_limit_bytes_per_s=1))
+    thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
+    thread.start()
+    while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
+        pass
+    dock.uploader.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert dock.bench.upload(item_id, "main").attempts == 0
+    dock.restart()
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_findings_open_once_and_close_with_a_reason(dock) -> None:
+    def raise_one() -> str:
+        with dock.bench.ledger.transaction() as txn:
+            return findings.raise_finding(
+                txn, "now", code="c", severity="alarm", subject="camera:1", detail="d"
+            )
+
+    assert raise_one() == raise_one()
+    assert len(dock.bench.entries("finding.raised")) == 1
+    with dock.bench.ledger.transaction() as txn:
+        assert findings.close_finding(txn, "now", code="c", subject="camera:1")
+        assert not findings.close_finding(txn, "now", code="c", subject="camera:1")
+    assert dock.bench.open_alarms() == []
+    raise_one()
+    assert len(dock.bench.entries("finding.raised")) == 2
