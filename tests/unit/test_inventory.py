@@ -125,6 +125,11 @@ def test_a_shift_of_all_files_by_half_an_hour_is_no_shift():
     assert hour_shift(stamps, [known()]) == 0
 
 
+def test_one_file_an_hour_off_is_new_even_if_its_sample_fits():
+    found = judge([entry(b"A.MP4", mtime_ns=T0_NS + HOUR_NS)], [known()], {b"A.MP4": b"a" * 32})[0]
+    assert (found.verdict, found.item_id) == (Verdict.CHANGED, None)
+
+
 def test_one_reused_name_hides_no_daylight_saving():
     names = [b"%d.key" % n for n in range(8)]
     history = [known(name) for name in names]

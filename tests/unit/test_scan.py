@@ -183,6 +183,30 @@ def test_another_mount_below_the_volume_is_not_entered(card):
         subprocess.run(["umount", inner], check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="expected: only root can mount")
+@pytest.mark.parametrize("kernel_guards", [True, False])
+def test_a_file_mounted_over_a_file_is_not_opened(card, monkeypatch, kernel_guards):
+    root, fd = card
+    if not kernel_guards:
+
+        def refused(*_):
+            raise OSError(38, "ENOSYS")
+
+        monkeypatch.setattr(volume, "_openat2", refused)
+    (root / "A.MP4").write_bytes(b"clip")
+    mounted = subprocess.run(
+        ["mount", "--bind", "/proc/version", root / "A.MP4"], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("expected: this container may not mount")
+    try:
+        assert listed(fd)[1][b"A.MP4"].kind is EntryKind.OTHER_MOUNT
+        with pytest.raises(SourceError):
+            volume.open_beneath(fd, b"A.MP4")
+    finally:
+        subprocess.run(["umount", root / "A.MP4"], check=True)
+
+
 def test_a_walk_stops_when_the_daemon_stops(card):
     _, fd = card
     abandon = threading.Event()
