@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import sqlite3
 
 import pytest
 
@@ -11,6 +13,10 @@ from bodycam_ingest import clock
 from bodycam_ingest.cli import checkup
 from bodycam_ingest.cli.checkup import Outcome
 from bodycam_ingest.config import load
+from bodycam_ingest.db.installation import initialise
+from bodycam_ingest.evidence import StoreProbe
+from bodycam_ingest.stores.directory import DirectoryStore
+from bodycam_ingest.stores.registry import prepare_store
 
 CONFIG = """
 [dock]
@@ -117,3 +123,64 @@ def test_a_low_limit_of_open_files_is_told(monkeypatch):
 def test_every_check_that_is_not_ok_says_what_to_do(machine):
     for check in [*checkup.machine(), *found(machine).values()]:
         assert bool(check.todo) is (check.outcome is not Outcome.OK)
+
+
+DIRECTORY = """
+[[stores]]
+name = "archive"
+type = "directory"
+path = "archive"
+"""
+
+
+@pytest.fixture
+def dock(tmp_path):
+    """A dock after `init`, with a directory as its one store."""
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.partition("[[stores]]")[0] + DIRECTORY, encoding="utf-8")
+    for name in ("cameras", "archive"):
+        (tmp_path / name).mkdir()
+    config = load(path)
+    initialise(config.dock.state_dir, config.origin)
+    prepare_store(config.stores[0])
+    return config
+
+
+def test_ledger_and_store_of_a_fresh_dock_are_told_of(dock):
+    assert checkup.ledger(dock).found == "police.example.org/custody/dock-7, 1 entries"
+    (store,) = checkup.stores(dock)
+    assert (store.outcome, store.found) == (Outcome.OK, "is confirmed by reading back")
+
+
+@pytest.mark.parametrize("harm", ["missing", "no database", "newer schema"])
+def test_a_ledger_that_the_daemon_would_refuse_fails_here_too(dock, harm):
+    path = dock.dock.state_dir / "bodycam.db"
+    if harm == "missing":
+        path.unlink()
+    elif harm == "no database":
+        path.write_bytes(b"x" * 8192)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = '9999'")
+    check = checkup.ledger(dock)
+    assert check.outcome is Outcome.FAIL
+    assert check.todo
+
+
+@pytest.mark.parametrize(("required", "outcome"), [(True, Outcome.FAIL), (False, Outcome.WARN)])
+def test_a_store_that_does_not_answer_is_told_without_ending_the_rest(dock, required, outcome):
+    (dock.dock.state_dir.parent / "archive").rename(dock.dock.state_dir.parent / "elsewhere")
+    store = dock.stores[0].model_copy(update={"required": required})
+    config = dock.model_copy(update={"stores": (store,)})
+    (check,) = checkup.stores(config)
+    assert check.outcome is outcome
+    assert check.todo
+
+
+def test_a_store_that_proves_nothing_is_no_store(dock, monkeypatch):
+    nothing = StoreProbe(
+        verifies_checksum=False, verifies_payload=False, returns_checksum=True, reads_back=False
+    )
+    monkeypatch.setattr(DirectoryStore, "probe", lambda _self: nothing)
+    (check,) = checkup.stores(dock)
+    assert check.outcome is Outcome.FAIL
