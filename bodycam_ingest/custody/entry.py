@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import rfc8785
 
 from bodycam_ingest.errors import LedgerEntryError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 VERSION: Final = 1
 BODY_BYTES_MAX: Final = 65_535
@@ -109,6 +107,32 @@ def _check(value: Any, where: str) -> None:
     raise LedgerEntryError(f"{where}: {type(value).__name__} has no place in an entry")
 
 
+def check_entry(kind: str, data: Mapping[str, Any]) -> None:
+    """Hold an entry's type and data to the format, before anything else is known of it.
+
+    Raises:
+        LedgerEntryError: they do not follow it.
+    """
+    if not _TYPE.fullmatch(kind):
+        raise LedgerEntryError(f"no entry type: {kind!r}")
+    _check(dict(data), "data")
+
+
+def storable(value: Any) -> Any:
+    """A deep copy in which text that is not Unicode has its stray bytes escaped.
+
+    Such text comes from the operating system's messages about a camera's files. A hostile name
+    must not stop the record, so it is told by its escape, never refused.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {key: storable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(inner) for inner in value]
+    return value
+
+
 def build_entry(
     position: Position, moment: Moment, kind: str, actor: Actor, data: Mapping[str, Any]
 ) -> bytes:
@@ -127,9 +151,7 @@ def build_entry(
     Raises:
         LedgerEntryError: it does not follow the format.
     """
-    if not _TYPE.fullmatch(kind):
-        raise LedgerEntryError(f"no entry type: {kind!r}")
-    _check(dict(data), "data")
+    check_entry(kind, data)
     value: dict[str, Any] = {
         "v": VERSION,
         "log": position.log,

@@ -45,11 +45,31 @@ class Peaks:
 
     def append(self, leaf: bytes) -> Peaks:
         """The tree with one more leaf hash."""
-        hashes, carry, bit = list(self.hashes), leaf, 1
-        while self.size & bit:
-            carry = node_hash(hashes.pop(), carry)
-            bit <<= 1
-        return Peaks(self.size + 1, (*hashes, carry))
+        return self.grow(leaf)[0]
+
+    def grow(self, value: bytes, level: int = 0) -> tuple[Peaks, list[tuple[int, int, bytes]]]:
+        """The tree with one more leaf, or one more full subtree.
+
+        Args:
+            value: the leaf's hash, or the subtree's root.
+            level: 0 for a leaf; a subtree has 2**level leaves.
+
+        Returns:
+            The tree, and the subtrees that became full as (level, index, root), smallest first.
+
+        Raises:
+            ValueError: a full subtree of that level cannot begin here.
+        """
+        if self.size & ((1 << level) - 1):
+            raise ValueError(f"no subtree of level {level} begins at leaf {self.size}")
+        size = self.size + (1 << level)
+        hashes = list(self.hashes)
+        made = [(level, (size >> level) - 1, value)]
+        while self.size >> level & 1:
+            value = node_hash(hashes.pop(), value)
+            level += 1
+            made.append((level, (size >> level) - 1, value))
+        return Peaks(size, (*hashes, value)), made
 
     def root(self) -> bytes:
         """The tree's root (MTH of RFC 6962); the digest of nothing for an empty tree."""

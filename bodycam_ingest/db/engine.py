@@ -8,16 +8,30 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from bodycam_ingest.errors import NotInitialisedError
+from bodycam_ingest.errors import (
+    HaltError,
+    LedgerUnwritableError,
+    NotInitialisedError,
+    StateDirectoryError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _BUSY_TIMEOUT_S: Final = 30.0
+_WRITES: Final = "bodycam_writes"
+_BASE_CODE: Final = 0xFF
+# Full, read-only or not to be opened: an admin mends the directory; nothing was damaged.
+_DIRECTORY_CODES: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
+)
 
 
 def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
     """Open the database; it is never created by opening it.
+
+    Faults of SQLite come out of this engine as `StateDirectoryError` or `LedgerUnwritableError`,
+    reads included.
 
     Args:
         path: the database file.
@@ -51,11 +65,38 @@ def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("immediate"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.exec_driver_sql("BEGIN")
-
+    sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def for_writing(conn: sa.Connection) -> sa.Connection:
+    """Let this connection write; its transactions take the write lock when they begin."""
+    return conn.execution_options(**{_WRITES: True})
+
+
+def _begin(conn: sa.Connection) -> None:
+    # Whoever did not ask to write cannot, by SQLite's own word: every change of state goes through
+    # the ledger's transaction. A writer must not find out at its first write that it lost a race.
+    if conn.get_execution_options().get(_WRITES):
+        conn.exec_driver_sql("PRAGMA query_only = OFF")
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        conn.exec_driver_sql("PRAGMA query_only = ON")
+        conn.exec_driver_sql("BEGIN")
+
+
+def fault_of(error: sqlite3.Error) -> HaltError:
+    """What a fault of SQLite means: the daemon stops, and nothing was marked done."""
+    code = getattr(error, "sqlite_errorcode", None)
+    message = f"the database refused: {error} ({getattr(error, 'sqlite_errorname', 'unknown')})"
+    if isinstance(code, int) and code & _BASE_CODE in _DIRECTORY_CODES:
+        return StateDirectoryError(message)
+    return LedgerUnwritableError(message)
+
+
+def _translate(context: sa.ExceptionContext) -> None:
+    error = context.original_exception
+    # A broken constraint is a defect of the caller, not of the disk: told as what it is.
+    if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+        context.chained_exception = fault_of(error)

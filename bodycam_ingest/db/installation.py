@@ -11,6 +11,7 @@ directory is whole or not there.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import clock, durable
 from bodycam_ingest.custody.merkle import Peaks
-from bodycam_ingest.db.engine import open_database
-from bodycam_ingest.db.ledger import LOG_ID, STATE_FILE, ZERO, LedgerWriter, Txn
+from bodycam_ingest.db.engine import for_writing, open_database
+from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
+from bodycam_ingest.db.ledgertree import LOG_ID
 from bodycam_ingest.db.schema import ledger_head, ledger_log
 from bodycam_ingest.db.versions import check_version, upgrade
 from bodycam_ingest.errors import (
@@ -85,9 +87,9 @@ def _build_database(building: Path, signer: Signer) -> None:
     path.touch(mode=0o600)
     engine = open_database(path)
     try:
-        with engine.begin() as conn:
+        with for_writing(engine.connect()) as conn, conn.begin():
             upgrade(conn)
-        with engine.begin() as conn:
+        with for_writing(engine.connect()) as conn, conn.begin():
             conn.execute(
                 ledger_log.insert().values(
                     log_id=LOG_ID, origin=signer.name, vkey=signer.verifier().vkey()
@@ -131,6 +133,12 @@ def _check_directory(state_dir: Path) -> None:
             f"{state_dir} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
             hint=f"chmod 700 {state_dir}",
         )
+    if status.st_uid != os.geteuid():
+        # Files that another user makes here could not be read by the daemon any more.
+        raise StateDirectoryError(
+            f"{state_dir} belongs to the user with id {status.st_uid}",
+            hint=f"Run this as that user: sudo -u '#{status.st_uid}' bodycam-ingest …",
+        )
     for name in (DATABASE, STATE_FILE, LOCK, KEYS_DIRECTORY):
         if not (state_dir / name).exists():
             raise NotInitialisedError(
@@ -169,15 +177,16 @@ def open_ledger(state_dir: Path, origin: str) -> tuple[sa.Engine, LedgerWriter]:
         StateDirectoryError: it cannot be used.
     """
     _check_directory(state_dir)
-    fd = _lock(state_dir)
-    try:
+    with contextlib.ExitStack() as undo:
+        fd = _lock(state_dir)
+        undo.callback(os.close, fd)
         signer = load_log_key(state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
         engine = open_database(state_dir / DATABASE)
+        undo.callback(engine.dispose)
         _check_log(engine, signer)
-        return engine, LedgerWriter(engine, signer, state_dir / STATE_FILE, fd)
-    except BaseException:
-        os.close(fd)
-        raise
+        ledger = LedgerWriter(engine, signer, state_dir / STATE_FILE, fd)
+        undo.pop_all()
+    return engine, ledger
 
 
 def _check_log(engine: sa.Engine, signer: Signer) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +18,27 @@ import sqlalchemy as sa
 from bodycam_ingest import clock, durable
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.checkpoint import Checkpoint
-from bodycam_ingest.custody.entry import SYSTEM, Actor, Moment, Position, build_entry, parse_entry
-from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash, node_hash
+from bodycam_ingest.custody.entry import (
+    SYSTEM,
+    Actor,
+    Moment,
+    Position,
+    build_entry,
+    check_entry,
+    storable,
+)
+from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
 from bodycam_ingest.custody.note import NoteError, Signer
 from bodycam_ingest.custody.sealing import SALT_BYTES, commitment
+from bodycam_ingest.db.engine import for_writing
+from bodycam_ingest.db.ledgertree import (
+    LOG_ID,
+    NODE_LEVELS,
+    last_of_subjects,
+    leaves,
+    peaks_at,
+    subtree,
+)
 from bodycam_ingest.db.schema import (
     ledger_checkpoint,
     ledger_entry,
@@ -30,16 +46,13 @@ from bodycam_ingest.db.schema import (
     ledger_node,
     ledger_private,
 )
-from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError
+from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError, StateDirectoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-LOG_ID: Final = 1
 ZERO: Final = bytes(HASH_BYTES)
-# Roots of full subtrees of 256, 65,536 and 16,777,216 leaves are kept: proofs need no full scan.
-NODE_LEVELS: Final = (8, 16, 24)
 STATE_FILE: Final = "checkpoint"
 
 
@@ -59,15 +72,36 @@ class LedgerHead:
 
 
 def _read_head(conn: sa.Connection) -> tuple[Peaks, bytes, str]:
-    row = conn.execute(sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)).one()
-    return Peaks.decode(row.size, row.peaks), row.last, row.checkpoint
+    row = conn.execute(sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)).one_or_none()
+    if row is None:
+        raise LedgerForkError("the database's head is missing")
+    try:
+        return Peaks.decode(row.size, row.peaks), row.last, row.checkpoint
+    except ValueError as error:
+        raise LedgerForkError(f"the database's head: {error}") from error
 
 
 def read_head(engine: sa.Engine) -> LedgerHead:
-    """The head as committed, for readers."""
+    """The head as committed, for readers.
+
+    Raises:
+        LedgerForkError: there is none, or it does not hold together.
+    """
     with engine.connect() as conn:
         peaks, _, checkpoint = _read_head(conn)
     return LedgerHead(peaks.size, peaks.root(), checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An entry that has its number, and gets its place in its subject's history at the end."""
+
+    seq: int
+    moment: Moment
+    type: str
+    subject: str
+    actor: Actor
+    data: Mapping[str, Any]
 
 
 class Txn:
@@ -82,12 +116,11 @@ class Txn:
 
     def __init__(self, conn: sa.Connection, origin: str, peaks: Peaks, last: bytes) -> None:
         self.conn = conn
-        self.peaks = peaks
-        self.last = last
         self._origin = origin
-        self._rows: list[dict[str, Any]] = []
+        self._peaks = peaks
+        self._last = last
+        self._pending: list[_Pending] = []
         self._private: list[dict[str, Any]] = []
-        self._subjects: dict[str, tuple[int, int]] = {}
 
     def append(
         self,
@@ -103,7 +136,7 @@ class Txn:
         Args:
             type: its type, such as `item.acquired`.
             subject: what it is about, such as `item:<ulid>`.
-            data: what happened.
+            data: what happened; copied, so it may change afterwards.
             actor: who did it.
             sealed: personal values by field; the entry holds salted commitments only.
 
@@ -113,122 +146,91 @@ class Txn:
         Raises:
             LedgerEntryError: it does not follow the format; the transaction is to be given up.
         """
-        seq = self.peaks.size
-        known = self._subject(subject)
-        ordinal, before = (known[0] + 1, known[1]) if known else (0, None)
+        seq = self._peaks.size + len(self._pending)
         now = clock.read()
-        body = build_entry(
-            Position(self._origin, seq, self.last, subject, ordinal, before),
-            Moment(clock.rfc3339(now.wall), now.boot_id, now.boottime_ms),
-            type,
-            actor,
-            self._sealed(seq, data, sealed or {}),
-        )
-        leaf = leaf_hash(body)
-        self._rows.append(
-            {
-                "log_id": LOG_ID,
-                "seq": seq,
-                "body": body,
-                "leaf_hash": leaf,
-                "type": type,
-                "subject": subject,
-                "t": clock.rfc3339(now.wall),
-            }
-        )
-        self.peaks, self.last = self.peaks.append(leaf), leaf
-        self._subjects[subject] = (ordinal, seq)
+        moment = Moment(clock.rfc3339(now.wall), now.boot_id, now.boottime_ms)
+        copied = storable(data)
+        check_entry(type, copied)
+        if sealed:
+            copied["sealed"] = self._seal(seq, sealed)
+        self._pending.append(_Pending(seq, moment, type, storable(subject), actor, copied))
         return seq
 
-    def _subject(self, subject: str) -> tuple[int, int] | None:
-        if subject in self._subjects:
-            return self._subjects[subject]
-        body = self.conn.execute(
-            sa.select(ledger_entry.c.body)
-            .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.subject == subject)
-            .order_by(ledger_entry.c.seq.desc())
-            .limit(1)
-        ).scalar()
-        if body is None:
-            return None
-        position = parse_entry(body).position
-        return position.ordinal, position.seq
-
-    def _sealed(
-        self, seq: int, data: Mapping[str, Any], values: Mapping[str, str]
-    ) -> Mapping[str, Any]:
-        if not values:
-            return data
+    def _seal(self, seq: int, values: Mapping[str, str]) -> dict[str, str]:
         commitments = {}
         for field, value in values.items():
             salt = os.urandom(SALT_BYTES)
-            commitments[field] = commitment(field, salt, value)
+            plain = storable(value)
+            commitments[field] = commitment(field, salt, plain)
             self._private.append(
-                {"log_id": LOG_ID, "seq": seq, "field": field, "salt": salt, "value": value}
+                {"log_id": LOG_ID, "seq": seq, "field": field, "salt": salt, "value": plain}
             )
-        return {**data, "sealed": commitments}
+        return commitments
 
     def write(self, signer: Signer) -> LedgerHead | None:
-        """Put entries, tree and signed checkpoint into the transaction.
+        """Put entries, tree and signed checkpoint into the transaction; it takes no more entries.
 
         Returns:
             The new head, None when nothing was appended.
+
+        Raises:
+            LedgerEntryError: an entry does not follow the format.
         """
-        if not self._rows:
+        if not self._pending:
             return None
-        self.conn.execute(ledger_entry.insert(), self._rows)
+        first = self._peaks.size
+        self.conn.execute(ledger_entry.insert(), self._rows())
         if self._private:
             self.conn.execute(ledger_private.insert(), self._private)
-        self._write_nodes()
-        root = self.peaks.root()
-        signed = checkpoints.sign(Checkpoint(self._origin, self.peaks.size, root), [signer])
+        self._write_nodes(first)
+        size, root = self._peaks.size, self._peaks.root()
+        signed = checkpoints.sign(Checkpoint(self._origin, size, root), [signer])
         self.conn.execute(
             ledger_head.update()
             .where(ledger_head.c.log_id == LOG_ID)
             .values(
-                size=self.peaks.size,
-                peaks=self.peaks.encode(),
-                last=self.last,
+                size=size,
+                peaks=self._peaks.encode(),
+                last=self._last,
                 checkpoint=signed,
             )
         )
-        self.conn.execute(
-            ledger_checkpoint.insert().values(log_id=LOG_ID, size=self.peaks.size, note=signed)
-        )
-        return LedgerHead(self.peaks.size, root, signed)
+        self.conn.execute(ledger_checkpoint.insert().values(log_id=LOG_ID, size=size, note=signed))
+        return LedgerHead(size, root, signed)
 
-    def _write_nodes(self) -> None:
-        first = self._rows[0]["seq"]
+    def _rows(self) -> list[dict[str, Any]]:
+        # All subjects are looked up at once: a crowd of small files makes thousands of entries.
+        places = last_of_subjects(self.conn, {one.subject for one in self._pending})
+        rows = []
+        for one in self._pending:
+            before = places.get(one.subject)
+            ordinal, subject_prev = (before[0] + 1, before[1]) if before else (0, None)
+            places[one.subject] = (ordinal, one.seq)
+            place = Position(self._origin, one.seq, self._last, one.subject, ordinal, subject_prev)
+            body = build_entry(place, one.moment, one.type, one.actor, one.data)
+            self._last = leaf_hash(body)
+            self._peaks = self._peaks.append(self._last)
+            rows.append(
+                {
+                    "log_id": LOG_ID,
+                    "seq": one.seq,
+                    "body": body,
+                    "leaf_hash": self._last,
+                    "type": one.type,
+                    "subject": one.subject,
+                    "t": one.moment.t,
+                }
+            )
+        return rows
+
+    def _write_nodes(self, first: int) -> None:
         for level in NODE_LEVELS:
-            span = 1 << level
             rows = [
-                {"log_id": LOG_ID, "level": level, "idx": i, "hash": self._subtree(level, i)}
-                for i in range(first // span, self.peaks.size // span)
+                {"log_id": LOG_ID, "level": level, "idx": i, "hash": subtree(self.conn, level, i)}
+                for i in range(first >> level, self._peaks.size >> level)
             ]
             if rows:
                 self.conn.execute(ledger_node.insert(), rows)
-
-    def _subtree(self, level: int, index: int) -> bytes:
-        """Root of a full subtree, from the level below that is kept."""
-        if level == NODE_LEVELS[0]:
-            query = (
-                sa.select(ledger_entry.c.leaf_hash)
-                .where(ledger_entry.c.log_id == LOG_ID)
-                .where(ledger_entry.c.seq >= index << level)
-                .where(ledger_entry.c.seq < (index + 1) << level)
-                .order_by(ledger_entry.c.seq)
-            )
-        else:
-            query = (
-                sa.select(ledger_node.c.hash)
-                .where(ledger_node.c.log_id == LOG_ID, ledger_node.c.level == level - 8)
-                .where(ledger_node.c.idx >= index << 8, ledger_node.c.idx < (index + 1) << 8)
-                .order_by(ledger_node.c.idx)
-            )
-        hashes = list(self.conn.execute(query).scalars())
-        while len(hashes) > 1:
-            hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
-        return hashes[0]
 
 
 class LedgerWriter:
@@ -253,37 +255,58 @@ class LedgerWriter:
         self._lock = threading.RLock()
         self._poisoned: str = ""
         self._in_transaction = False
-        self.head = read_head(engine)
-        self._compare_with_state_file()
+        with engine.connect() as conn:
+            self.head = self._checked_head(conn)
+            self._compare_with_state_file(conn)
 
-    def _compare_with_state_file(self) -> None:
+    def _checked_head(self, conn: sa.Connection) -> LedgerHead:
+        """The head, if this log's key signed it and the tables end where it says."""
+        peaks, last, text = _read_head(conn)
+        head = LedgerHead(peaks.size, peaks.root(), text)
         try:
-            signed = self._state_file.read_text(encoding="utf-8")
+            signed = checkpoints.verified(head.checkpoint, self._signer.verifier(), self.origin)
+        except NoteError as error:
+            raise LedgerForkError(f"the database's checkpoint: {error}") from error
+        if (signed.size, signed.root) != (head.size, head.root):
+            raise LedgerForkError("the database's head is not what its checkpoint says")
+        end = conn.execute(
+            sa.select(sa.func.max(ledger_entry.c.seq)).where(ledger_entry.c.log_id == LOG_ID)
+        ).scalar()
+        ending = leaves(conn, head.size - 1, head.size)
+        # The next signature must not make good what nobody signed.
+        if end != head.size - 1 or list(ending) != [last]:
+            raise LedgerForkError(f"the database's entries do not end at {head.size}, as signed")
+        return head
+
+    def _compare_with_state_file(self, conn: sa.Connection) -> None:
+        try:
+            text = self._state_file.read_text(encoding="utf-8")
+            known = checkpoints.verified(text, self._signer.verifier(), self.origin)
         except FileNotFoundError:
             raise LedgerForkError(f"{self._state_file} is missing") from None
-        try:
-            known = checkpoints.verified(signed, self._signer.verifier(), self.origin)
-        except NoteError as error:
+        except (NoteError, UnicodeDecodeError) as error:
             raise LedgerForkError(f"{self._state_file}: {error}") from error
+        except OSError as error:
+            raise StateDirectoryError(f"{self._state_file}: {error}") from error
         if known.size > self.head.size:
             raise LedgerForkError(
                 f"the database has {self.head.size} entries, {known.size} were signed"
             )
-        if known.size == self.head.size and known.root != self.head.root:
-            raise LedgerForkError(f"two histories of {known.size} entries")
-        if known.size < self.head.size and self._root_at(known.size) != known.root:
+        before = peaks_at(conn, known.size)
+        if before is None or before.root() != known.root:
             raise LedgerForkError(f"the database does not extend what was signed at {known.size}")
+        # Cut off between the commit and the state file: the commit counts.
+        if known.size < self.head.size:
+            self._remember(self.head)
 
-    def _root_at(self, size: int) -> bytes:
-        peaks = Peaks()
-        with self._engine.connect() as conn:
-            for leaf in conn.execute(
-                sa.select(ledger_entry.c.leaf_hash)
-                .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.seq < size)
-                .order_by(ledger_entry.c.seq)
-            ).scalars():
-                peaks = peaks.append(leaf)
-        return peaks.root()
+    def _remember(self, head: LedgerHead) -> None:
+        try:
+            with durable.act("ledger.state_file"):
+                durable.replace_file(self._state_file, head.checkpoint.encode())
+        except OSError as error:
+            raise LedgerUnwritableError(
+                f"{self._state_file} could not be written: {error}"
+            ) from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Txn]:
@@ -305,38 +328,30 @@ class LedgerWriter:
                 self._in_transaction = False
 
     def _transact(self) -> Iterator[Txn]:
-        try:
-            with self._engine.connect().execution_options(immediate=True) as conn:
-                begun = conn.begin()
-                peaks, last, _ = _read_head(conn)
-                if peaks.size != self.head.size:
-                    raise LedgerForkError("another process has written to this ledger")
-                txn = Txn(conn, self.origin, peaks, last)
-                try:
-                    yield txn
-                    head = txn.write(self._signer)
-                except BaseException:
-                    begun.rollback()
-                    raise
-                self._commit(begun, head)
-        except sa.exc.IntegrityError:
-            # A defect of the caller, not of the disk: rolled back, and told as what it is.
-            raise
-        except (sa.exc.DatabaseError, sqlite3.Error) as error:
-            raise LedgerUnwritableError(f"the database refused: {error}") from error
+        with for_writing(self._engine.connect()) as conn:
+            begun = conn.begin()
+            try:
+                txn = self._begin(conn)
+                yield txn
+                written = txn.write(self._signer)
+            except BaseException:
+                begun.rollback()
+                raise
+            self._commit(begun, written)
+
+    def _begin(self, conn: sa.Connection) -> Txn:
+        peaks, last, text = _read_head(conn)
+        if LedgerHead(peaks.size, peaks.root(), text) != self.head:
+            raise LedgerForkError("something else has written to this ledger")
+        return Txn(conn, self.origin, peaks, last)
 
     def _commit(self, begun: sa.Transaction, head: LedgerHead | None) -> None:
-        # Until the commit has returned nobody knows whether it happened.
-        self._poisoned = "an earlier commit had no known outcome"
+        # Until commit and state file are done nobody knows: a fault in between leaves it so.
+        self._poisoned = "an earlier commit has no known outcome"
         with durable.act("ledger.commit"):
             begun.commit()
         if head is not None:
-            try:
-                with durable.act("ledger.state_file"):
-                    durable.replace_file(self._state_file, head.checkpoint.encode())
-            except OSError as error:
-                self._poisoned = f"{self._state_file} could not be written: {error}"
-                raise LedgerUnwritableError(self._poisoned) from error
+            self._remember(head)
             self.head = head
         self._poisoned = ""
 
