@@ -194,37 +194,29 @@ def make_card(case: Case, card: Path) -> None:
                 left -= file.write(piece[: min(left, len(block))])
 
 
-def empty(directory: Path) -> None:
-    """Make a directory that is there and empty, with nothing of the last run to be written."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def measure(case: Case, base: Path, rounds: int) -> dict[str, list[Figures]]:
     """Run all chains in turns."""
-    card, copy = base / "card", base / "copy"
+    card = base / "card"
     make_card(case, card)
     drop_cached(card)
     taken: defaultdict[str, list[Figures]] = defaultdict(list)
-    total = rounds * len(chains(case))
-    for number in range(rounds):
-        for chain in chains(case):
-            empty(copy)
-            warm(card)
-            subprocess.run(["sync", "-f", str(base)], check=True)
-            taken[chain.name].append(chain.run(card, copy))
-            done = number * len(chains(case)) + len(taken)
-            if sys.stderr.isatty():
-                print(f"\r{case.name}: {min(done, total)} of {total}", end="", file=sys.stderr)
+    turns = [chain for _ in range(rounds) for chain in chains(case)]
+    for number, chain in enumerate(turns):
+        if sys.stderr.isatty():
+            print(f"\r{case.name}: {number} of {len(turns)}", end="", file=sys.stderr)
+        copy = base / f"copy-{number}"
+        copy.mkdir()
+        warm(card)
+        subprocess.run(["sync", "-f", str(base)], check=True)
+        taken[chain.name].append(chain.run(card, copy))
+        # ext4 is slow to make files where others were deleted minutes ago: crowds of small
+        # copies stay until the end, large ones would fill the disk.
+        if case.size_bytes > SMALL_BYTES:
+            shutil.rmtree(copy)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    shutil.rmtree(card)
-    shutil.rmtree(copy)
+    for left in base.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     return dict(taken)
 
 
