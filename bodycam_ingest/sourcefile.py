@@ -56,7 +56,7 @@ class SourceFile:
         Raises:
             SourceError: the medium failed or is gone.
         """
-        return read_fully(self._read_some, buffer[:length])
+        return read_fully(self._read_some, buffer[:length], length)
 
     def _read_some(self, view: memoryview) -> int:
         try:

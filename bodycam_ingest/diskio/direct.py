@@ -28,23 +28,24 @@ _DROP_TRIES: Final = 5
 _DROP_PAUSE_S: Final = 0.05
 
 
-def read_fully(read_some: Callable[[memoryview], int], view: memoryview) -> int:
-    """Fill `view` by as many reads as it takes.
+def read_fully(read_some: Callable[[memoryview], int], view: memoryview, length: int) -> int:
+    """Read `length` bytes by as many reads as it takes.
 
     Args:
         read_some: reads some bytes into the view that it is given, returns how many.
-        view: where the bytes go.
+        view: where the bytes go; may have room for more, which may be filled too.
+        length: bytes wanted.
 
     Returns:
-        Bytes read: fewer than asked for only at the file's end.
+        Bytes read, `length` at most: fewer only at the file's end.
     """
-    done = 0
-    while done < len(view):
+    done = read_some(view) if length else 0
+    while 0 < done < length:
         count = read_some(view[done:])
         if not count:
             break
         done += count
-    return done
+    return min(done, length)
 
 
 def _open(path: str, flags: int, mode: int = 0) -> tuple[int, bool]:
@@ -217,7 +218,7 @@ class MediumFile:
             OSError: as readv(2).
         """
         end = length + -length % ALIGNMENT_BYTES if self.direct else length
-        return min(length, read_fully(self._read_some, buffer[:end]))
+        return read_fully(self._read_some, buffer[:end], length)
 
     def _read_some(self, view: memoryview) -> int:
         try:

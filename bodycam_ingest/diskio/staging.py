@@ -130,6 +130,8 @@ class StagingArea:
 
     def __init__(self, directory: Path) -> None:
         self.directory: Final = directory
+        # Crowds of small files are slow enough without building a Path for each.
+        self._directory_name: Final = str(directory)
         self._lock = threading.Lock()
         self._made: set[str] = set()
 
@@ -141,7 +143,8 @@ class StagingArea:
         Raises:
             ValueError: `staged_path` is not of the form that this module makes.
         """
-        return str(self.directory / self._parse(staged_path).staged_path)
+        self._parse(staged_path)
+        return f"{self._directory_name}/{staged_path}"
 
     def part_path(self, docking_id: str, item_id: str) -> str:
         """Where an item is written to before it is sealed.
@@ -152,7 +155,7 @@ class StagingArea:
         name = f".{item_id}.part"
         if not _PART_NAME.fullmatch(name) or not _DOCKING_NAME.fullmatch(docking_id):
             raise ValueError(f"not ULIDs: {docking_id!r}, {item_id!r}")
-        return str(self.directory / docking_id / name)
+        return f"{self._directory_name}/{docking_id}/{name}"
 
     @staticmethod
     def sealed_name(docking_id: str, item_id: str, sha256: bytes) -> str:
