@@ -14,7 +14,7 @@ from bodycam_ingest.evidence import EntryKind, InventoryEntry, Verdict, printabl
 from bodycam_ingest.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bodycam_ingest.camera import ItemFacts
     from bodycam_ingest.db.items import ItemRow
@@ -144,6 +144,10 @@ class Card:
                 # It was read already: what lies there now is compared anew.
                 fresh.append(path)
                 continue
+            if _outer_marks(seen.stamp) == _outer_marks(files[path]):
+                # FAT gives a file another inode number whenever the kernel forgot it meanwhile.
+                seen.stamp = files[path]
+                continue
             self.record.changed(row, files[path])
             self.bytes_planned += files[path].size_bytes - row.size_bytes
             seen.stamp = files[path]
@@ -154,7 +158,9 @@ class Card:
     ) -> bool:
         if not fresh:
             return False
-        known = [_known(row) for row in self.record.known_items()]
+        # Against the times last seen: clocks may have changed more than once since.
+        mtimes = self.record.last_seen_mtimes()
+        known = [_known(row, mtimes) for row in self.record.known_items()]
         if not self._seen:
             self._shift_hours = inventory.hour_shift(files, known)
             if self._shift_hours:
@@ -245,15 +251,11 @@ class Card:
                 f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
                 severity="notice",
             )
-        numbers: dict[bytes, list[int]] = {}
-        for path in files:
-            number = self.facts_of(path).number
-            if number is not None:
-                numbers.setdefault(path.rpartition(b"/")[0], []).append(number)
+        known = self._numbers(row.path for row in self.record.known_items())
         holes = {
             directory: found
-            for directory, listed in numbers.items()
-            if (found := inventory.gaps(listed))
+            for directory, listed in self._numbers(files).items()
+            if (found := inventory.gaps(listed, known=known.get(directory, ())))
         }
         if holes:
             directory, found = min(holes.items())
@@ -263,6 +265,15 @@ class Card:
                 f"{found[0][0]} to {found[0][1]} in {printable_path(directory) or '/'}",
                 severity="notice",
             )
+
+    def _numbers(self, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
+        """The camera's own numbers, by directory."""
+        numbers: dict[bytes, list[int]] = {}
+        for path in paths:
+            number = self.facts_of(path).number
+            if number is not None:
+                numbers.setdefault(path.rpartition(b"/")[0], []).append(number)
+        return numbers
 
     # -- what is read now --
 
@@ -295,12 +306,16 @@ def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
     return InventoryEntry(path, EntryKind.FILE, stamp)
 
 
-def _known(row: ItemRow) -> inventory.KnownItem:
+def _outer_marks(stamp: FileStamp) -> tuple[int, int, int]:
+    return stamp.size_bytes, stamp.mtime_ns, stamp.device
+
+
+def _known(row: ItemRow, mtimes: Mapping[str, int]) -> inventory.KnownItem:
     return inventory.KnownItem(
         item_id=row.item_id,
         path=row.path,
         size_bytes=row.size_bytes,
-        mtime_ns=row.mtime_ns,
+        mtime_ns=mtimes.get(row.item_id, row.mtime_ns),
         state=ItemState(row.state),
         sample_sha256=row.sample_sha256,
     )

@@ -117,6 +117,11 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             return items.unread_of_camera(conn, self.row.camera, self.row.volume)
 
+    def last_seen_mtimes(self) -> dict[str, int]:
+        """Raw modification time of each item's file when it was last listed, by item, ns."""
+        with self._dock.engine.connect() as conn:
+            return dockings.last_seen_mtimes(conn, self.row.camera, self.row.volume)
+
     def last_inventory(self) -> frozenset[bytes]:
         """Paths of the files in the last complete inventory of this camera's volume."""
         with self._dock.engine.connect() as conn:

@@ -141,6 +141,28 @@ def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> froze
     return frozenset(rows.scalars())
 
 
+def last_seen_mtimes(conn: sa.Connection, serial: str, volume: str) -> dict[str, int]:
+    """The raw modification time that each item's file had when it was last listed, by item, ns."""
+    newest = (
+        sa.select(inventory.c.item_id, sa.func.max(inventory.c.docking_id).label("docking_id"))
+        .join(docking, docking.c.docking_id == inventory.c.docking_id)
+        .where(docking.c.camera == serial, docking.c.volume == volume)
+        .where(inventory.c.item_id.is_not(None), inventory.c.verdict != Verdict.MISSING.value)
+        .group_by(inventory.c.item_id)
+        .subquery()
+    )
+    rows = conn.execute(
+        sa.select(inventory.c.item_id, inventory.c.mtime_ns).join(
+            newest,
+            sa.and_(
+                newest.c.item_id == inventory.c.item_id,
+                newest.c.docking_id == inventory.c.docking_id,
+            ),
+        )
+    )
+    return {item_id: mtime_ns for item_id, mtime_ns in rows if mtime_ns is not None}
+
+
 def put_inventory(conn: sa.Connection, docking_id: str, rows: Iterable[InventoryRow]) -> None:
     """Insert or replace inventory lines of a docking; the newest look at a path stands."""
     values = [

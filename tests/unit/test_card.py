@@ -1,0 +1,350 @@
+"""One docking after another of one card, on a real ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+import sqlalchemy as sa
+from ulid import ULID
+
+from bodycam_ingest import camera, scan, volume
+from bodycam_ingest.card import Card, Look
+from bodycam_ingest.db import items
+from bodycam_ingest.db.dockings import DockingRow, inventory_rows
+from bodycam_ingest.db.installation import initialise, open_ledger
+from bodycam_ingest.db.schema import finding, ledger_entry
+from bodycam_ingest.docking_record import DockingRecord
+from bodycam_ingest.errors import SourceUnreadableError
+from bodycam_ingest.evidence import Acquired, Digests, EntryKind, FileStamp, Verdict
+from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.pipeline import record_acquired
+from bodycam_ingest.undocking import Dock
+
+ORIGIN = "police.example.org/dock-1"
+LIMITS = scan.Limits(max_files=1000, max_path_bytes=4096, max_depth=24)
+HOUR_NS = 3_600_000_000_000
+T0_NS = 1_750_000_000_000_000_000
+NUMBERED = camera.Profile("numbered", {}, exclude=["*.tmp"], patterns=[r"(?P<number>\d{4})\.MP4$"])
+
+
+class Bench:
+    """A card, the ledger, and a docking at a time."""
+
+    def __init__(self, tmp_path):
+        self.root = tmp_path / "X812"
+        self.root.mkdir()
+        initialise(tmp_path / "state", ORIGIN)
+        self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
+        self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
+        self.now_s = 0.0
+        self.look = Look([], {}, 0, 0)
+
+    def close(self):
+        self.ledger.close()
+        self.engine.dispose()
+
+    def plug(self, settle_s=0.0):
+        row = DockingRow(
+            docking_id=str(ULID()),
+            camera="X812",
+            bay="folder:X812",
+            volume="",
+            mount_path=os.fsencode(self.root),
+            started_at="2026-03-14T09:26:53.589Z",
+            ended_at=None,
+            inventoried=False,
+            complete=False,
+            released_at=None,
+        )
+        self.record = DockingRecord(self.dock, row)
+        self.record.begin({}, assigned=True, profile="numbered")
+        self.card = Card(
+            record=self.record,
+            facts_of=lambda path: camera.facts_of(NUMBERED, path),
+            included=lambda path: camera.is_included(NUMBERED, path),
+            settling=scan.Settling(settle_s),
+        )
+        return self
+
+    def pull(self):
+        self.record.end("removed")
+
+    def list(self, times=1, *, complete=True, pause_s=1.0):
+        for _ in range(times):
+            self.now_s += pause_s
+            fd = volume.open_volume(self.root)
+            try:
+                entries = scan.walk(fd, LIMITS).entries
+                self.look = self.card.take(fd, entries, complete=complete, now_s=self.now_s)
+            finally:
+                os.close(fd)
+        return self.look
+
+    def due(self):
+        return [row.path for row in self.look.due]
+
+    def read_due(self):
+        """What the reader does, without a copy."""
+        for row in self.look.due:
+            stamp = self.look.stamps[row.item_id]
+            fd = volume.open_volume(self.root)
+            try:
+                sample = scan.sample(fd, row.path, stamp)
+            finally:
+                os.close(fd)
+            data = (self.root / os.fsdecode(row.path)).read_bytes()
+            sha256 = hashlib.sha256(data).digest()
+            digests = Digests(len(data), sha256, 1 << 24, (sha256,), sample)
+            with self.ledger.transaction() as txn:
+                record_acquired(
+                    txn, row, Acquired(row.item_id, digests, f"d/{row.item_id}"), recovered=False
+                )
+
+    def docked_once(self, settle_s=0.0):
+        """Plug in, read all, pull."""
+        self.plug(settle_s).list()
+        self.read_due()
+        self.list(2)
+        self.pull()
+        return self
+
+    def write(self, name, content=b"clip", mtime_ns=T0_NS):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+
+    def items(self):
+        with self.engine.connect() as conn:
+            return items.of_camera(conn, "X812", "")
+
+    def verdicts(self):
+        with self.engine.connect() as conn:
+            rows = inventory_rows(conn, self.record.row.docking_id)
+        return {row.path: row.verdict for row in rows}
+
+    def entries(self, kind):
+        with self.engine.connect() as conn:
+            return conn.execute(
+                sa.select(sa.func.count())
+                .select_from(ledger_entry)
+                .where(ledger_entry.c.type == kind)
+            ).scalar_one()
+
+    def findings(self):
+        with self.engine.connect() as conn:
+            rows = conn.execute(sa.select(finding).where(finding.c.closed_at.is_(None)))
+            return {row.code: row.detail for row in rows}
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_second_docking_reads_only_what_is_new(bench):
+    bench.write("0001.MP4")
+    bench.docked_once()
+    bench.write("0002.MP4", b"another")
+    bench.plug().list()
+    assert bench.due() == [b"0002.MP4"]
+    assert bench.verdicts() == {b"0001.MP4": Verdict.SAME, b"0002.MP4": Verdict.NEW}
+
+
+def test_a_reused_name_with_the_same_size_and_time_is_read_as_a_new_item(bench):
+    bench.write("0001.MP4", b"first")
+    bench.docked_once()
+    bench.write("0001.MP4", b"other")
+    bench.plug().list()
+    assert bench.due() == [b"0001.MP4"]
+    assert bench.verdicts() == {b"0001.MP4": Verdict.CHANGED}
+    assert len(bench.items()) == 2
+
+
+def test_content_that_comes_back_under_its_name_is_known(bench):
+    bench.write("0001.MP4", b"first")
+    bench.docked_once()
+    bench.write("0001.MP4", b"other")
+    bench.docked_once()
+    bench.write("0001.MP4", b"first")
+    bench.plug().list()
+    assert bench.due() == []
+    assert len(bench.items()) == 2
+
+
+def test_clocks_changed_forth_and_back_make_nothing_new(bench):
+    shift_ns = HOUR_NS
+    bench.write("0001.MP4", b"winter")
+    bench.docked_once()
+    bench.write("0001.MP4", b"winter", T0_NS - shift_ns)
+    bench.write("0002.MP4", b"summer", T0_NS + 7)
+    bench.docked_once()
+    bench.write("0001.MP4", b"winter", T0_NS)
+    bench.write("0002.MP4", b"summer", T0_NS + 7 + shift_ns)
+    bench.plug().list()
+    assert bench.due() == []
+    assert set(bench.verdicts().values()) == {Verdict.SAME}
+    assert len(bench.items()) == 2
+
+
+def test_a_file_that_grows_is_not_read_until_it_stands_still(bench):
+    bench.write("0001.MP4", b"cl")
+    bench.write("0002.MP4", b"still")
+    bench.plug(settle_s=1.5).list(2)
+    assert bench.look.unsettled == 2
+    bench.write("0001.MP4", b"clip", T0_NS + 1)
+    bench.list()
+    assert bench.due() == [b"0002.MP4"]
+    assert bench.look.unsettled > 0
+    bench.list(2)
+    assert bench.look.unsettled == 0
+    assert set(bench.due()) == {b"0001.MP4", b"0002.MP4"}
+    grown = next(row for row in bench.items() if row.path == b"0001.MP4")
+    assert grown.size_bytes == 4
+    assert len(bench.items()) == 2
+
+
+def test_a_file_that_a_process_still_writes_is_not_read(bench):
+    bench.write("0001.MP4")
+    with (bench.root / "0001.MP4").open("ab"):
+        bench.plug().list()
+        assert bench.due() == []
+        assert bench.look.unsettled == 1
+    bench.list()
+    assert bench.due() == [b"0001.MP4"]
+
+
+def test_a_file_that_cannot_be_opened_holds_up_no_other(bench, monkeypatch):
+    bench.write("0001.MP4")
+    bench.write("0002.MP4")
+    real = volume.open_beneath
+
+    def failing(root_fd, path):
+        if path == b"0001.MP4":
+            raise SourceUnreadableError("0001.MP4: EIO")
+        return real(root_fd, path)
+
+    monkeypatch.setattr(volume, "open_beneath", failing)
+    bench.plug().list()
+    assert b"0002.MP4" in bench.due()
+
+
+def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(bench, monkeypatch):
+    bench.write("0001.MP4")
+    bench.write("0002.MP4", b"another")
+    bench.docked_once()
+    real = scan.sample
+
+    def failing(root_fd, path, stamp):
+        if path == b"0001.MP4":
+            raise SourceUnreadableError("0001.MP4: EIO")
+        return real(root_fd, path, stamp)
+
+    monkeypatch.setattr(scan, "sample", failing)
+    bench.plug().list()
+    assert bench.look.unplanned == 1
+    assert bench.verdicts() == {b"0002.MP4": Verdict.SAME}
+    monkeypatch.setattr(scan, "sample", real)
+    bench.list()
+    assert bench.look.unplanned == 0
+    assert len(bench.items()) == 2
+
+
+def test_an_item_that_was_never_read_is_missed_only_after_two_complete_listings(bench):
+    bench.write("0001.MP4")
+    bench.write("0002.MP4")
+    bench.plug(settle_s=100).list()
+    bench.pull()
+    (bench.root / "0001.MP4").unlink()
+    bench.plug(settle_s=100).list(3, complete=False)
+    bench.list()
+    assert "item_vanished" not in bench.findings()
+    bench.list()
+    assert {row.path: row.state for row in bench.items()} == {
+        b"0001.MP4": ItemState.VANISHED,
+        b"0002.MP4": ItemState.DISCOVERED,
+    }
+    assert "item_vanished" in bench.findings()
+    bench.write("0001.MP4")
+    bench.pull()
+    bench.plug().list()
+    assert "item_vanished" not in bench.findings()
+    assert set(bench.due()) == {b"0001.MP4", b"0002.MP4"}
+    assert len(bench.items()) == 2
+
+
+def test_an_item_that_was_read_and_left_the_card_is_missing_and_no_alarm(bench):
+    bench.write("0001.MP4")
+    bench.docked_once()
+    (bench.root / "0001.MP4").unlink()
+    bench.plug().list(2)
+    assert bench.verdicts() == {b"0001.MP4": Verdict.MISSING}
+    assert "item_vanished" not in bench.findings()
+
+
+def test_inode_numbers_that_change_write_nothing_and_read_nothing_twice(bench, monkeypatch):
+    bench.write("0001.MP4")
+    bench.write("0002.MP4")
+    real = volume.stamp_from
+    generation = [0]
+
+    def fat(status):
+        stamp = real(status)
+        return FileStamp(
+            stamp.size_bytes, stamp.mtime_ns, stamp.inode + generation[0], stamp.device
+        )
+
+    monkeypatch.setattr(volume, "stamp_from", fat)
+    bench.plug().list()
+    assert bench.entries("item.changed") == 0
+    before = bench.ledger.head.size
+    generation[0] += 1_000_000
+    bench.list()
+    assert bench.entries("item.changed") == 0
+    assert bench.ledger.head.size <= before + 1
+    assert set(bench.due()) == {b"0001.MP4", b"0002.MP4"}
+    bench.read_due()
+
+
+def test_what_is_no_file_or_left_out_is_in_the_inventory_and_never_an_item(bench):
+    bench.write("0001.MP4")
+    bench.write("x.tmp")
+    (bench.root / "etc").symlink_to("/etc")
+    os.mkfifo(bench.root / "fifo")
+    bench.plug().list()
+    assert bench.verdicts() == {
+        b"0001.MP4": Verdict.NEW,
+        b"x.tmp": Verdict.IGNORED,
+        b"etc": Verdict.IGNORED,
+        b"fifo": Verdict.IGNORED,
+    }
+    with bench.engine.connect() as conn:
+        kinds = {row.path: row.kind for row in inventory_rows(conn, bench.record.row.docking_id)}
+    assert kinds[b"etc"] is EntryKind.SYMLINK
+    assert [row.path for row in bench.items()] == [b"0001.MP4"]
+
+
+def test_a_hole_in_the_numbering_is_told_but_not_where_files_were_ingested_before(bench):
+    bench.write("0001.MP4")
+    bench.write("0002.MP4")
+    bench.write("0003.MP4")
+    bench.docked_once()
+    assert "numbering_gap" not in bench.findings()
+    (bench.root / "0002.MP4").unlink()
+    bench.docked_once()
+    assert "numbering_gap" not in bench.findings()
+    bench.write("0005.MP4")
+    bench.docked_once()
+    assert "4 to 4" in bench.findings()["numbering_gap"]
+
+
+def test_a_dead_camera_clock_is_told_and_its_files_are_taken(bench):
+    bench.write("0001.MP4", mtime_ns=315_532_800 * 1_000_000_000)
+    bench.plug().list()
+    assert bench.due() == [b"0001.MP4"]
+    bench.list()
+    assert "camera_clock" in bench.findings()
