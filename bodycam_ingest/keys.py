@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 KEYS_DIRECTORY: Final = "keys"
 LOG_KEY: Final = "log.key"
+_KEY_BYTES_MAX: Final = 16_384
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -51,20 +53,32 @@ def load_log_key(path: Path, name: str) -> Signer:
         name: the key's name, the log's origin.
 
     Raises:
-        KeyUnreadableError: it is missing, open to others, or no Ed25519 key.
+        KeyUnreadableError: it is missing, not the daemon's own file, open to others, or no
+            Ed25519 key.
     """
+    pem = _read_own(path)
     try:
-        mode = path.stat().st_mode
-        if mode & _OPEN_TO_OTHERS:
-            raise KeyUnreadableError(
-                f"{path} is open to others (mode {stat.S_IMODE(mode):04o})",
-                hint=f"Find out who read it, then: chmod 600 {path}",
-            )
-        private = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise KeyUnreadableError(f"{path}: {os.strerror(error.errno or 0)}") from error
-    except (ValueError, TypeError) as error:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyUnreadableError(f"{path} holds no private key: {error}") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyUnreadableError(f"{path} holds no Ed25519 key")
     return Signer(name, private)
+
+
+def _read_own(path: Path) -> bytes:
+    try:
+        # Not by a link: it could lead to a file that others write.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                raise KeyUnreadableError(f"{path} is no file of the user with id {os.geteuid()}")
+            if status.st_mode & _OPEN_TO_OTHERS:
+                raise KeyUnreadableError(
+                    f"{path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+                    hint=f"Find out who read it, then: chmod 600 {path}",
+                )
+            return file.read(_KEY_BYTES_MAX)
+    except OSError as error:
+        raise KeyUnreadableError(f"{path}: {os.strerror(error.errno or 0)}") from error

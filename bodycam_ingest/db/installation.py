@@ -121,7 +121,13 @@ def _build_database(building: Path, signer: Signer) -> None:
     raw.close()
 
 
-def _check_directory(state_dir: Path) -> None:
+def check_directory(state_dir: Path) -> None:
+    """Refuse a state directory that is not whole, not ours, or open to others.
+
+    Raises:
+        NotInitialisedError: something is missing.
+        StateDirectoryError: it cannot be used.
+    """
     try:
         status = state_dir.stat()
     except FileNotFoundError:
@@ -148,7 +154,16 @@ def _check_directory(state_dir: Path) -> None:
             )
 
 
-def _lock(state_dir: Path) -> int:
+def take_lock(state_dir: Path) -> int:
+    """Become the one process that writes.
+
+    Returns:
+        A descriptor; the lock is let go when it is closed.
+
+    Raises:
+        AlreadyRunningError: another process writes.
+        StateDirectoryError: the lock file cannot be opened.
+    """
     try:
         fd = os.open(state_dir / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -176,9 +191,9 @@ def open_ledger(state_dir: Path, origin: str) -> tuple[sa.Engine, LedgerWriter]:
         LedgerForkError: the database is not an extension of what was signed last.
         StateDirectoryError: it cannot be used.
     """
-    _check_directory(state_dir)
+    check_directory(state_dir)
     with contextlib.ExitStack() as undo:
-        fd = _lock(state_dir)
+        fd = take_lock(state_dir)
         undo.callback(os.close, fd)
         signer = load_log_key(state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
         engine = open_database(state_dir / DATABASE)

@@ -34,6 +34,11 @@ def database_version(conn: sa.Connection) -> str:
     return MigrationContext.configure(conn).get_current_revision() or ""
 
 
+def is_known(version: str) -> bool:
+    """Whether this program can bring a database of that version to its own."""
+    return version in {script.revision for script in _script_directory().walk_revisions()}
+
+
 def check_version(conn: sa.Connection) -> None:
     """Refuse a database of another schema version.
 
@@ -42,10 +47,9 @@ def check_version(conn: sa.Connection) -> None:
     """
     found, wanted = database_version(conn), program_version()
     if found != wanted:
-        known = {script.revision for script in _script_directory().walk_revisions()}
         hint = (
             "Stop the daemon and run `bodycam-ingest migrate`."
-            if found in known
+            if is_known(found)
             else "Install the version of bodycam-ingest that made this database, or a newer one."
         )
         raise SchemaUnknownError(
