@@ -1,0 +1,1 @@
+"""Simulated cameras for `bodycam-ingest demo` and the tests: real trees with playable clips."""
