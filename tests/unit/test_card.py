@@ -196,6 +196,7 @@ def test_a_file_that_grows_is_not_read_until_it_stands_still(bench):
     bench.write("0002.MP4", b"still")
     bench.plug(settle_s=1.5).list(2)
     assert bench.look.unsettled == 2
+    assert bench.due() == []
     bench.write("0001.MP4", b"clip", T0_NS + 1)
     bench.list()
     assert bench.due() == [b"0002.MP4"]

@@ -6,7 +6,7 @@ import subprocess
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodycam_ingest import scan, volume
@@ -236,6 +236,7 @@ def test_a_file_held_open_for_writing_is_seen(card):
     assert not scan.being_written(fd, b"A.MP4")
 
 
+@settings(max_examples=30)
 @given(st.binary(min_size=1, max_size=20), st.integers(0, 700_000), st.randoms())
 def test_the_sample_by_windows_is_the_sample_of_the_whole(path, size, random):
     data = random.randbytes(size)
