@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import threading
 
 import pytest
@@ -21,7 +22,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadState
+from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from tests.servers.dockbench import Bench, Settings, random_bytes
@@ -82,9 +83,18 @@ class Dock:
         raise AssertionError("it still waits")
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    # Made once: a new database takes longer than most of what is tried here.
+    directory = tmp_path_factory.mktemp("template")
+    Bench(directory).close()
+    return directory
+
+
 @pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
+def bench(tmp_path, template):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    made = Bench(tmp_path, create=False)
     yield made
     made.close()
 
@@ -114,6 +124,20 @@ def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) ->
     assert row.confirmed_seq is not None
     key = bench.upload(item_id, "a").key
     assert all(store.objects[key].body == BODY for store in dock.stores.values())
+
+
+def test_being_stored_everywhere_is_not_being_confirmed_everywhere(bench) -> None:
+    dock = Dock(bench, "a", "b")
+    item_id = add(dock, stores=[("a", True), ("b", True)])
+    for store in dock.stores.values():
+        store.faults.append(Fault("confirm"))
+    dock.drain("a")
+    dock.drain("b")
+    assert bench.item(item_id).state is ItemState.STORED
+    dock.work_on("a")
+    assert bench.item(item_id).state is ItemState.STORED
+    dock.work_on("b")
+    assert bench.item(item_id).state is ItemState.CONFIRMED
 
 
 def test_the_entry_that_confirms_is_the_one_that_release_waits_for(dock) -> None:
@@ -175,7 +199,7 @@ def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
     with dock.bench.engine.connect() as conn:
         row = uploads.get(conn, item_id, "main")
     with dock.bench.ledger.transaction() as txn:
-        uploads.advance(txn.conn, row, uploads.UploadEvent.BEGIN)
+        uploads.advance(txn.conn, row, UploadEvent.BEGIN)
     dock.restart()
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
@@ -250,6 +274,8 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     assert dock.bench.upload(bad, "main").state is UploadState.WAITING
     # Its second failure is its own: the store stays open for what comes after.
     dock.clock.ms += 7 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.upload(bad, "main").attempts >= 2
     more = add(dock, b"later")
     dock.drain("main")
     assert dock.bench.item(more).state is ItemState.CONFIRMED
