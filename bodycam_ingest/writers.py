@@ -5,12 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import signal
+import stat
+import threading
+import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _READ_ONLY: Final = os.ST_RDONLY
+_FRESH_S: Final = 1.0
 _WRITE_MODES: Final = frozenset({os.O_WRONLY, os.O_RDWR})
 
 
@@ -40,27 +48,50 @@ def held_open_for_writing(fd: int) -> bool:
     return False
 
 
+class _Writers:
+    """Every file that a process of this machine, as far as this user sees, holds open to write.
+
+    One look serves a card of thousands of files: each look costs as much as all processes have
+    files open.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: frozenset[tuple[int, int]] = frozenset()
+        self._looked_s = -math.inf
+
+    def files(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of each, as they were at most `_FRESH_S` ago."""
+        with self._lock:
+            if time.monotonic() - self._looked_s > _FRESH_S:
+                self._files = frozenset(_open_for_writing())
+                self._looked_s = time.monotonic()
+            return self._files
+
+
+_writers: Final = _Writers()
+
+
 def _seen_in_proc(fd: int) -> bool:
     wanted = os.fstat(fd)
+    return (wanted.st_dev, wanted.st_ino) in _writers.files()
+
+
+def _open_for_writing() -> Iterator[tuple[int, int]]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
         # Other users' processes and those that just ended cannot be looked into.
         with contextlib.suppress(OSError):
             for link in (process / "fd").iterdir():
-                if _writes(process, link, wanted):
-                    return True
-    return False
+                # It may be closed while we look.
+                with contextlib.suppress(OSError):
+                    found = link.stat()
+                    if stat.S_ISREG(found.st_mode) and _writes(process, link):
+                        yield found.st_dev, found.st_ino
 
 
-def _writes(process: Path, link: Path, wanted: os.stat_result) -> bool:
-    try:
-        found = link.stat()
-        if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
-            return False
-        info = (process / "fdinfo" / link.name).read_text(encoding="ascii")
-    except OSError:
-        # It was closed while we looked.
-        return False
+def _writes(process: Path, link: Path) -> bool:
+    info = (process / "fdinfo" / link.name).read_text(encoding="ascii")
     flags = next(line.split()[1] for line in info.splitlines() if line.startswith("flags:"))
     return (int(flags, 8) & os.O_ACCMODE) in _WRITE_MODES

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest import scan, volume
+from bodycam_ingest import scan, volume, writers
 from bodycam_ingest.errors import (
     AbandonedError,
     SourceChangedError,
@@ -234,6 +234,43 @@ def test_a_file_held_open_for_writing_is_seen(card):
     with (root / "A.MP4").open("ab"):
         assert scan.being_written(fd, b"A.MP4")
     assert not scan.being_written(fd, b"A.MP4")
+
+
+def test_a_writer_is_seen_without_the_right_to_ask_for_a_lease(card, monkeypatch):
+    root, fd = card
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    monkeypatch.setattr(writers, "_FRESH_S", -1.0)
+    (root / "A.MP4").write_bytes(b"clip")
+    with (root / "A.MP4").open("rb"):
+        assert not scan.being_written(fd, b"A.MP4")
+    with (root / "A.MP4").open("ab"):
+        assert scan.being_written(fd, b"A.MP4")
+    assert not scan.being_written(fd, b"A.MP4")
+
+
+def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
+    root, fd = card
+    looks = []
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    def look():
+        looks.append(1)
+        return iter(())
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    monkeypatch.setattr(writers, "_FRESH_S", 1000.0)
+    monkeypatch.setattr(writers, "_writers", writers._Writers())
+    monkeypatch.setattr(writers, "_open_for_writing", look)
+    for number in range(20):
+        (root / f"{number}.MP4").write_bytes(b"clip")
+        assert not scan.being_written(fd, b"%d.MP4" % number)
+    assert len(looks) == 1
 
 
 @settings(max_examples=30)
