@@ -22,6 +22,7 @@ from bodycam_ingest import durable
 from bodycam_ingest.diskio.direct import MediumFile, NewFile
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
+    StoreConflictError,
     StoreError,
     StoreFullError,
     StoreMisconfiguredError,
@@ -35,7 +36,7 @@ from bodycam_ingest.evidence import (
     StoredObject,
     StoreProbe,
 )
-from bodycam_ingest.stores.contract import check, check_key, is_ours, must_be_ours
+from bodycam_ingest.stores.contract import ITEM_ID, check, check_key, is_ours, must_be_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,9 +144,10 @@ class DirectoryStore:
             found = _look(root, obj.key)
             if found is None:
                 self._make_parents(root, target.parent)
-                _clear_leftovers(target)
                 with durable.act("store.create"):
                     _note(target, obj)
+                # The key is reserved now: what else lies here was left by tries of our own.
+                _clear_leftovers(target)
                 found = self._write(root, target, obj, source)
             must_be_ours(obj, found)
             # A file that a crash left behind was renamed, but its name was perhaps never synced.
@@ -159,8 +161,7 @@ class DirectoryStore:
             durable.make_directory(above, mode=_DIRECTORY_MODE)
 
     def _write(self, root: Path, target: Path, obj: StoreObject, source: ByteSource) -> FoundObject:
-        # Each try has its own name: two writers can then never rename each other's half.
-        temporary = target.with_name(f".{target.name}.{ULID()}.part")
+        temporary = _temporary(target)
         try:
             _copy(temporary, obj, source)
             with durable.act("store.put"), contextlib.suppress(FileExistsError):
@@ -294,12 +295,17 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+def _temporary(target: Path) -> Path:
+    """Each try has its own name: two writers can then never rename each other's half."""
+    return target.with_name(f".{target.name}.{ULID()}.part")
+
+
 def _note_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.meta.json")
 
 
 def _note(target: Path, obj: StoreObject) -> None:
-    """Write the metadata; without an object beside it, older ones are an intention, no evidence."""
+    """Write the metadata, which reserves the key: create-only too, so that one writer wins."""
     note: dict[str, Any] = {
         "v": 1,
         "size_bytes": obj.digests.size_bytes,
@@ -307,13 +313,33 @@ def _note(target: Path, obj: StoreObject) -> None:
         "metadata": dict(obj.metadata),
     }
     data = json.dumps(note, sort_keys=True, indent=1).encode() + b"\n"
-    path = _note_path(target)
+    path, temporary = _note_path(target), _temporary(target)
     try:
-        durable.create_file(path, data, mode=_FILE_MODE)
-    except FileExistsError:
-        path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)
-        if path.read_bytes() != data:
-            durable.replace_file(path, data, mode=_FILE_MODE)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        try:
+            durable.rename_no_replace(temporary, path)
+        except FileExistsError:
+            owner = _read_note(target).get(ITEM_ID)
+            if owner != obj.metadata[ITEM_ID]:
+                raise StoreConflictError(f"{obj.key} is reserved for item {owner!r}") from None
+            # An earlier intention of our own, without an object: nothing is lost with it.
+            temporary.replace(path)
+        durable.fsync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_note(target: Path) -> Mapping[str, str]:
+    """The metadata beside an object; empty where it is missing or not ours."""
+    try:
+        note = json.loads(_note_path(target).read_bytes())
+        return {str(name): str(value) for name, value in note["metadata"].items()}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _look(root: Path, key: str) -> FoundObject | None:
@@ -322,13 +348,8 @@ def _look(root: Path, key: str) -> FoundObject | None:
         size_bytes = target.stat(follow_symlinks=False).st_size
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        note = json.loads(_note_path(target).read_bytes())
-        metadata = {str(name): str(value) for name, value in note["metadata"].items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        # Not written by us, or its note is gone: it is then nobody's.
-        metadata = {}
-    return FoundObject(key=key, size_bytes=size_bytes, metadata=metadata)
+    # What has no note was not written by us: it is then nobody's.
+    return FoundObject(key=key, size_bytes=size_bytes, metadata=_read_note(target))
 
 
 def _clear_leftovers(target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import datetime as dt
 import os
+import ssl
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -129,6 +130,7 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
         StoreMisconfiguredError: the settings make no client.
     """
     keys = endpoint.keys() if endpoint.keys is not None else None
+    _check_ca_bundle(endpoint.ca_bundle)
     try:
         session = boto3.session.Session(profile_name=endpoint.profile or None)
         client = session.client(
@@ -158,6 +160,19 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
         raise StoreMisconfiguredError(f"no client for {endpoint.url or 'AWS'}: {error}") from error
     sign(client)
     return client
+
+
+def _check_ca_bundle(path: Path | None) -> None:
+    """Else a missing file looks like a line that broke, which is waited for in silence."""
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=os.fspath(path))
+    except (OSError, ssl.SSLError) as error:
+        raise StoreMisconfiguredError(
+            f"{path} holds no certificates: {error}",
+            hint="ca_bundle names a PEM file with the certificates that sign the store's own.",
+        ) from error
 
 
 def _now() -> dt.datetime:

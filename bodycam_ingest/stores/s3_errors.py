@@ -128,6 +128,8 @@ _TRANSIENT: Final = (
     be.ResponseStreamingError,
     be.IncompleteReadError,
     be.HTTPClientError,
+    # Not the certificate, that was sorted out before: the line broke inside of TLS.
+    be.SSLError,
     ResponseParserError,
 )
 _CREDENTIALS: Final = (

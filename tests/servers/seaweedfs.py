@@ -34,7 +34,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 BUCKET = "evidence"
 LOCKED_BUCKET = "locked"
 _START_TIMEOUT_S = 60.0
-_ACTIONS = ("Read", "Write", "List", "Tagging")
+_ACTIONS = ("Read", "Write", "List", "Tagging", "PutObjectRetention", "GetObjectRetention")
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:
@@ -93,6 +93,11 @@ class SeaweedServer:
         self._ports = free_ports(9)
         self.http_port, self.https_port = self._ports[0], self._ports[1]
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def certificate(self) -> tuple[Path, Path]:
+        """Certificate and key, for a proxy in front."""
+        return self.ca_bundle, self._key
 
     @property
     def url(self) -> str:

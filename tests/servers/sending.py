@@ -1,0 +1,76 @@
+"""What the tests of stores send: bytes in memory, and a journal that outlives a cut-off try."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+
+from bodycam_ingest.evidence import Digests, StoreObject
+
+PART_BYTES = 5 * 1024 * 1024
+_numbers = itertools.count(1)
+
+
+def some_bytes(size_bytes: int, seed: int = 0) -> bytes:
+    return random.Random(f"{seed}/{size_bytes}").randbytes(size_bytes)
+
+
+def digests_of(data: bytes, part_bytes: int = PART_BYTES) -> Digests:
+    parts = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)] or [b""]
+    return Digests(
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).digest(),
+        part_size_bytes=part_bytes,
+        part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
+        sample_sha256=b"",
+    )
+
+
+def object_of(data: bytes, key: str = "", **metadata: str) -> StoreObject:
+    """An object under a key of its own, with the metadata that says whose it is."""
+    number = next(_numbers)
+    digests = digests_of(data)
+    return StoreObject(
+        key=key or f"evidence/cam/2026/01/02/docking/item-{number}/clip.mp4",
+        digests=digests,
+        metadata={
+            "item-id": f"item-{number}",
+            "sha256": digests.sha256.hex(),
+            **{name.replace("_", "-"): value for name, value in metadata.items()},
+        },
+    )
+
+
+class Bytes:
+    """A source in memory that counts what is read of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.read_bytes = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        assert offset + length <= len(self.data)
+        self.read_bytes += length
+        return self.data[offset : offset + length]
+
+
+class Journal:
+    """A journal whose every call is durable."""
+
+    def __init__(self) -> None:
+        self.upload_id = ""
+        self.completing = False
+        self.etags: dict[int, str] = {}
+
+    def begun(self, upload_id: str) -> None:
+        self.upload_id, self.completing, self.etags = upload_id, False, {}
+
+    def part_stored(self, number: int, etag: str) -> None:
+        self.etags[number] = etag
+
+    def completing_now(self) -> None:
+        self.completing = True
+
+    def forgotten(self) -> None:
+        self.begun("")
