@@ -20,7 +20,7 @@ export PIP_NO_INPUT := 1
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(STAMP)  ## the whole way with a simulated camera: no network, no root, under a minute
+demo: $(STAMP)  ## the whole way with simulated cameras: no network, no root, under a minute
 	$(BIN)/bodycam-ingest demo
 
 test: $(STAMP)  ## all tests

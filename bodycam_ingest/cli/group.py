@@ -25,7 +25,7 @@ EXIT_BROKEN_PIPE: Final = 141
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "Make state directory, keys and ledger; never over an existing one.",
     "run": "Run the daemon.",
-    "demo": "Show the whole way with a simulated camera, in a temporary directory.",
+    "demo": "Show the whole way with simulated cameras, in a temporary directory.",
     "ingest": "Take one mounted directory in, once: for rescue work.",
     "status": "Show cameras, bays, queue, stores and alarms.",
     "items": "List items, or one item with its whole history.",
