@@ -1,6 +1,9 @@
 """What a benchmark runs as a process of its own, so that its time, CPU and memory are its alone.
 
-python -m tests.benchmarks.engine (ours|limit) SOURCE STAGING [--own-file-system]
+python -m tests.benchmarks.engine (daemon|copier|limit) SOURCE STAGING [--own-file-system]
+
+`daemon` is the daemon's reader, verifier and ledger: discovered items in, verified items out,
+each step recorded. `copier` is the same without the ledger; `limit` writes and reads, no more.
 """
 
 from __future__ import annotations
@@ -18,22 +21,25 @@ from typing import TYPE_CHECKING
 
 from ulid import ULID
 
-from bodycam_ingest import volume
+from bodycam_ingest import clock, log, volume
 from bodycam_ingest.acquire import SMALL_FILE_BYTES, Acquirer, Wanted
+from bodycam_ingest.db import dockings, items
+from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.diskio.buffers import BufferPool
 from bodycam_ingest.diskio.direct import MediumFile, NewFile
 from bodycam_ingest.diskio.groupcommit import GroupCommit
 from bodycam_ingest.diskio.pumping import Pump
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
+from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.pipeline import BATCH_ITEMS, Reader, Verifier, Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
+    from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.errors import IngestError
+    from bodycam_ingest.evidence import FileStamp
 
-# As the daemon takes them.
-BATCH_ITEMS = 1000
-BATCH_BYTES = 64 * 1024 * 1024
+ORIGIN = "pd.example/custody/bench"
+CAMERA = "BENCH-0001"
 
 
 def listed(source: Path) -> list[tuple[bytes, os.stat_result]]:
@@ -42,24 +48,7 @@ def listed(source: Path) -> list[tuple[bytes, os.stat_result]]:
     return sorted(found, key=lambda one: one[0])
 
 
-def crowds(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
-    """Small items together, every large one alone."""
-    crowd: list[Wanted] = []
-    crowd_bytes = 0
-    for one in wanted:
-        if one.stamp.size_bytes > SMALL_FILE_BYTES:
-            yield [one]
-            continue
-        if len(crowd) == BATCH_ITEMS or crowd_bytes + one.stamp.size_bytes > BATCH_BYTES:
-            yield crowd
-            crowd, crowd_bytes = [], 0
-        crowd.append(one)
-        crowd_bytes += one.stamp.size_bytes
-    if crowd:
-        yield crowd
-
-
-class Verifier(threading.Thread):
+class Beside(threading.Thread):
     """Reads copies back beside the copying of the next ones."""
 
     def __init__(self, acquirer: Acquirer) -> None:
@@ -73,8 +62,8 @@ class Verifier(threading.Thread):
             self.outcomes += self._acquirer.read_back_batch(copies)
 
 
-def ours(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
-    """Acquire and verify every recording."""
+def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
+    """Acquire and verify every recording, and record nothing."""
     acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
     acquirer.recover()
     docking_id = str(ULID())
@@ -84,10 +73,13 @@ def ours(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[s
         Wanted(str(ULID()), docking_id, path, volume.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
         for path, status in listed(source)
     ]
-    verifier = Verifier(acquirer)
+    small = all(one.stamp.size_bytes <= SMALL_FILE_BYTES for one in wanted)
+    step = BATCH_ITEMS if small else 1
+    verifier = Beside(acquirer)
     verifier.start()
     try:
-        for crowd in crowds(wanted):
+        for start in range(0, len(wanted), step):
+            crowd = wanted[start : start + step]
             outcomes = acquirer.acquire_batch(root_fd, crowd)
             copies = [one for one in outcomes if isinstance(one, Acquired)]
             if len(copies) != len(crowd):
@@ -103,11 +95,94 @@ def ours(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[s
     ):
         raise SystemExit("not all were verified")
     methods = sorted({str(one) for one in verifier.outcomes})
-    return {
-        "seconds": seconds,
-        "read_back": ", ".join(methods),
-        "buffers": acquirer.pool.in_use_max,
-    }
+    return {"seconds": seconds, "note": f"read back: {', '.join(methods)}"}
+
+
+def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
+    """Acquire, verify and record every recording as the daemon does, from a docking that stands."""
+    state_dir = staging.with_name(f"{staging.name}-state")
+    initialise(state_dir, ORIGIN)
+    engine, ledger = open_ledger(state_dir, ORIGIN)
+    acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
+    acquirer.recover()
+    abandon = threading.Event()
+    shop = Workshop(
+        engine=engine,
+        ledger=ledger,
+        acquirer=acquirer,
+        targets=[],
+        dock_id="bench",
+        part_size_bytes=PART_SIZE_BYTES_DEFAULT,
+        delay_s=lambda _class, _tries: 60.0,
+    )
+    rows, stamps = _discovered(ledger, source)
+    verifier = Verifier(shop, abandon)
+    done = threading.Event()
+
+    def verify() -> None:
+        while not (done.is_set() and verifier.idle()):
+            verifier.run_once(0.05)
+
+    started = time.perf_counter()
+    root_fd = volume.open_volume(source)
+    beside = threading.Thread(target=verify, name="verifier")
+    beside.start()
+    try:
+        Reader(shop, verifier, _ignore).read(root_fd, rows, stamps)
+    finally:
+        done.set()
+        beside.join()
+        os.close(root_fd)
+    seconds = time.perf_counter() - started
+    with engine.connect() as conn:
+        verified = items.in_states(conn, [ItemState.VERIFIED])
+    if len(verified) != len(rows):
+        raise SystemExit(f"{len(verified)} of {len(rows)} were verified")
+    entries = ledger.head.size
+    ledger.close()
+    engine.dispose()
+    return {"seconds": seconds, "note": f"{entries} ledger entries"}
+
+
+def _discovered(
+    ledger: LedgerWriter, source: Path
+) -> tuple[list[items.ItemRow], dict[str, FileStamp]]:
+    docking_id, now = str(ULID()), clock.now_text()
+    rows: list[items.ItemRow] = []
+    stamps: dict[str, FileStamp] = {}
+    with ledger.transaction() as txn:
+        dockings.note_camera(txn.conn, CAMERA, now=now, assigned=True, profile="")
+        dockings.insert_docking(
+            txn.conn,
+            dockings.DockingRow(
+                docking_id=docking_id,
+                camera=CAMERA,
+                bay="1",
+                volume="",
+                mount_path=os.fsencode(source),
+                started_at=now,
+                ended_at=None,
+                inventoried=True,
+                complete=True,
+                released_at=None,
+            ),
+        )
+        for path, status in listed(source):
+            row = items.ItemRow(
+                item_id=str(ULID()),
+                camera=CAMERA,
+                docking_id=docking_id,
+                volume="",
+                path=path,
+                size_bytes=status.st_size,
+                mtime_ns=status.st_mtime_ns,
+                state=ItemState.DISCOVERED,
+                discovered_at=now,
+            )
+            items.discover(txn, row, {"path": os.fsdecode(path), "size_bytes": status.st_size})
+            rows.append(row)
+            stamps[row.item_id] = volume.stamp_from(status)
+    return rows, stamps
 
 
 def limit(source: Path, staging: Path) -> dict[str, object]:
@@ -137,7 +212,7 @@ def limit(source: Path, staging: Path) -> dict[str, object]:
     for name in names:
         with MediumFile(str(staging / os.fsdecode(name))) as copy:
             pump.run(copy.read_into, copy.size_bytes, [lambda *_: None], _ignore)
-    return {"seconds": time.perf_counter() - started, "buffers": pool.in_use_max}
+    return {"seconds": time.perf_counter() - started, "note": ""}
 
 
 def _ignore(_count: int) -> None:
@@ -147,16 +222,19 @@ def _ignore(_count: int) -> None:
 def main() -> None:
     """Run one and print what it took, as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["ours", "limit"])
+    parser.add_argument("what", choices=["daemon", "copier", "limit"])
     parser.add_argument("source", type=Path)
     parser.add_argument("staging", type=Path)
     parser.add_argument("--own-file-system", action="store_true", default=None)
     asked = parser.parse_args()
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    log.configure("info", "json", stream=nowhere)
     before = resource.getrusage(resource.RUSAGE_SELF)
-    if asked.what == "ours":
-        answer = ours(asked.source, asked.staging, own_file_system=asked.own_file_system)
-    else:
+    if asked.what == "limit":
         answer = limit(asked.source, asked.staging)
+    else:
+        run = daemon if asked.what == "daemon" else copier
+        answer = run(asked.source, asked.staging, own_file_system=asked.own_file_system)
     after = resource.getrusage(resource.RUSAGE_SELF)
     answer["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     answer["memory_mb"] = after.ru_maxrss / 1024
