@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -46,25 +46,26 @@ def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
     uri = f"file:{quote(str(path))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
-        # Transactions are begun by SQLAlchemy's hooks below, not by the driver's guess.
-        return sqlite3.connect(
+        # Transactions are begun by the hook below, not by the driver's guess.
+        raw = sqlite3.connect(
             uri,
             uri=True,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )
+        try:
+            if not read_only:
+                raw.execute("PRAGMA journal_mode = WAL")
+            # With NORMAL an anchor could outlive its rows after a power cut.
+            raw.execute("PRAGMA synchronous = FULL")
+            raw.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error:
+            raw.close()
+            raise
+        return raw
 
     engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool)
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-        # With NORMAL an anchor could outlive its rows after a power cut.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
@@ -95,8 +96,9 @@ def fault_of(error: sqlite3.Error) -> HaltError:
     return LedgerUnwritableError(message)
 
 
-def _translate(context: sa.ExceptionContext) -> None:
+def _translate(context: sa.ExceptionContext) -> HaltError | None:
     error = context.original_exception
     # A broken constraint is a defect of the caller, not of the disk: told as what it is.
     if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
-        context.chained_exception = fault_of(error)
+        return fault_of(error)
+    return None

@@ -225,6 +225,9 @@ def open_for_reading(state_dir: Path) -> sa.Engine:
         SchemaUnknownError: it is of another version.
     """
     engine = open_database(state_dir / DATABASE, read_only=True)
-    with engine.connect() as conn:
-        check_version(conn)
+    with contextlib.ExitStack() as undo:
+        undo.callback(engine.dispose)
+        with engine.connect() as conn:
+            check_version(conn)
+        undo.pop_all()
     return engine

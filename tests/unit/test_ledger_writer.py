@@ -1,0 +1,562 @@
+"""The ledger's writer on a real database: what it must never lose, forge or paper over."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from bodycam_ingest import durable
+from bodycam_ingest.custody import checkpoint
+from bodycam_ingest.custody.entry import Actor, parse_entry
+from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
+from bodycam_ingest.custody.note import Verifier
+from bodycam_ingest.custody.sealing import commitment
+from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.db.ledgertree import peaks_at
+from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
+from bodycam_ingest.errors import (
+    LedgerEntryError,
+    LedgerForkError,
+    LedgerUnwritableError,
+    StateDirectoryError,
+)
+
+ORIGIN = "pd.example/custody/dock-1"
+
+
+@pytest.fixture
+def state(tmp_path):
+    path = tmp_path / "state"
+    initialise(path, ORIGIN)
+    return path
+
+
+@pytest.fixture
+def opened(state):
+    engine, ledger = open_ledger(state, ORIGIN)
+    yield engine, ledger
+    ledger.close()
+    engine.dispose()
+
+
+def reopen(state):
+    """Open as a restart would, and close again; returns the head."""
+    engine, ledger = open_ledger(state, ORIGIN)
+    ledger.close()
+    engine.dispose()
+    return ledger.head
+
+
+def add(ledger, count=1, subject="item:A", fact=""):
+    with ledger.transaction() as txn:
+        for number in range(count):
+            txn.append("item.discovered", subject, {"number": number})
+        if fact:
+            txn.conn.execute(dock_fact.insert().values(name=fact, value="x"))
+
+
+def raw(state, *statements):
+    """Change the database behind the daemon's back."""
+    connection = sqlite3.connect(state / "bodycam.db", isolation_level=None)
+    try:
+        for statement in statements:
+            connection.execute(statement)
+    finally:
+        connection.close()
+
+
+def bodies(engine):
+    with engine.connect() as conn:
+        query = sa.select(ledger_entry.c.body).order_by(ledger_entry.c.seq)
+        return list(conn.execute(query).scalars())
+
+
+def facts(engine):
+    with engine.connect() as conn:
+        return set(conn.execute(sa.select(dock_fact.c.name)).scalars())
+
+
+def check_whole(state):
+    """Everything in the database fits together and the state file is the database's."""
+    engine = open_for_reading(state)
+    try:
+        head = read_head(engine)
+        entries = bodies(engine)
+        assert len(entries) == head.size
+        hashes = [leaf_hash(body) for body in entries]
+        assert root_of(hashes) == head.root
+        last_of: dict[str, tuple[int, int]] = {}
+        for seq, body in enumerate(entries):
+            place = parse_entry(body).position
+            assert place.seq == seq
+            assert place.prev == (hashes[seq - 1] if seq else bytes(32))
+            ordinal, before = last_of.get(place.subject, (-1, None))
+            assert (place.ordinal, place.subject_prev) == (ordinal + 1, before)
+            last_of[place.subject] = (place.ordinal, seq)
+        with engine.connect() as conn:
+            for size in {0, 1, 255, 256, 257, 511, 512, head.size - 1, head.size}:
+                if size <= head.size:
+                    found = peaks_at(conn, size)
+                    assert found is not None
+                    assert found.root() == peaks_of(hashes[:size]).root()
+        return entries, head
+    finally:
+        engine.dispose()
+
+
+def test_entries_and_state_commit_together(state, opened):
+    engine, ledger = opened
+    with ledger.transaction() as txn:
+        first = txn.append("item.discovered", "item:A", {"size_bytes": 3})
+        second = txn.append("item.acquired", "item:A", {}, actor=Actor("user", "meier"))
+        txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+    assert (first, second) == (1, 2)
+    assert ledger.head.size == 3
+    assert facts(engine) == {"a"}
+    entries, head = check_whole(state)
+    assert head == ledger.head
+    assert parse_entry(entries[2]).actor == Actor("user", "meier")
+    assert (state / "checkpoint").read_text(encoding="utf-8") == head.checkpoint
+
+
+def test_checkpoint_is_signed_by_the_key_that_init_gave_out(tmp_path):
+    vkey = initialise(tmp_path / "state", ORIGIN)
+    engine, ledger = open_ledger(tmp_path / "state", ORIGIN)
+    add(ledger)
+    found = checkpoint.verified(ledger.head.checkpoint, Verifier.parse(vkey), ORIGIN)
+    assert (found.size, found.root) == (2, ledger.head.root)
+    ledger.close()
+    engine.dispose()
+
+
+def test_an_exception_leaves_neither_entry_nor_state(state, opened):
+    engine, ledger = opened
+    before = ledger.head
+
+    def cut_short():
+        with ledger.transaction() as txn:
+            txn.append("item.discovered", "item:A", {})
+            txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cut_short()
+    assert ledger.head == before
+    assert facts(engine) == set()
+    add(ledger)
+    entries, _ = check_whole(state)
+    assert parse_entry(entries[1]).position.ordinal == 0
+
+
+@pytest.mark.parametrize(
+    "data", [{"x": 1.5}, {"x": 2**53}, {"ä": 1}, {"x": b""}, {"x": "a" * 70_000}]
+)
+def test_what_does_not_follow_the_format_is_not_written(opened, data):
+    engine, ledger = opened
+
+    def wrong():
+        with ledger.transaction() as txn:
+            txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+            txn.append("item.discovered", "item:A", data)
+
+    with pytest.raises(LedgerEntryError):
+        wrong()
+    assert ledger.head.size == 1
+    assert facts(engine) == set()
+
+
+def test_a_hostile_name_in_a_message_does_not_stop_the_record(state, opened):
+    _, ledger = opened
+    hostile = os.fsdecode(b"\xff\x00\n.mp4")
+    with ledger.transaction() as txn:
+        txn.append(
+            "finding.raised", f"camera:{hostile}", {"detail": [hostile]}, sealed={"x": hostile}
+        )
+    entries, _ = check_whole(state)
+    assert parse_entry(entries[1]).data["detail"] == ["\\udcff\x00\n.mp4"]
+
+
+def test_data_is_taken_as_it_was_when_it_was_given(state, opened):
+    _, ledger = opened
+    data = {"stores": ["a"]}
+    with ledger.transaction() as txn:
+        txn.append("item.stored", "item:A", data)
+        data["stores"].append("b")
+    entries, _ = check_whole(state)
+    assert parse_entry(entries[1]).data == {"stores": ["a"]}
+
+
+def test_personal_values_stand_outside_of_the_entry(state, opened):
+    engine, ledger = opened
+    with ledger.transaction() as txn:
+        seq = txn.append(
+            "camera.assigned", "camera:1", {"from": "x"}, sealed={"officer": "Erika M."}
+        )
+    body = bodies(engine)[seq]
+    assert b"Erika" not in body
+    with engine.connect() as conn:
+        row = conn.execute(sa.select(ledger_private)).one()
+    assert (row.seq, row.field, row.value) == (seq, "officer", "Erika M.")
+    assert parse_entry(body).data["sealed"] == {
+        "officer": commitment("officer", row.salt, "Erika M.")
+    }
+
+
+def test_five_thousand_entries_in_one_transaction(state, opened):
+    engine, ledger = opened
+    add(ledger, 300, "item:old")
+    with ledger.transaction() as txn:
+        for number in range(5000):
+            # Some subjects are old, some new, some twice in this transaction.
+            subject = "item:old" if number % 100 == 0 else f"item:{number % 3000}"
+            assert txn.append("item.discovered", subject, {"n": number}) == 301 + number
+    _, head = check_whole(state)
+    assert head.size == 5301
+    with engine.connect() as conn:
+        levels = conn.execute(
+            sa.select(ledger_node.c.level, sa.func.count()).group_by(ledger_node.c.level)
+        ).all()
+    assert levels == [(8, 20)]
+
+
+def test_subtrees_are_kept_whatever_the_cut_of_the_transactions(state, opened):
+    _, ledger = opened
+    for count in (254, 1, 1, 255, 1, 300):
+        add(ledger, count)
+    check_whole(state)
+
+
+def test_only_the_ledgers_transaction_can_write(opened):
+    engine, _ = opened
+    with pytest.raises(StateDirectoryError, match="readonly"), engine.begin() as conn:
+        conn.execute(dock_fact.insert().values(name="a", value="1"))
+    assert facts(engine) == set()
+
+
+def test_a_connection_that_wrote_cannot_write_when_it_is_used_again(opened):
+    engine, ledger = opened
+    add(ledger, fact="a")
+    with pytest.raises(StateDirectoryError), engine.begin() as conn:
+        conn.execute(dock_fact.delete())
+    assert facts(engine) == {"a"}
+
+
+def test_a_transaction_inside_of_another_is_refused(opened):
+    _, ledger = opened
+
+    def nested():
+        with ledger.transaction() as txn:
+            txn.append("item.discovered", "item:A", {})
+            add(ledger)
+
+    with pytest.raises(LedgerUnwritableError):
+        nested()
+    assert ledger.head.size == 1
+    add(ledger)
+    assert ledger.head.size == 2
+
+
+def test_threads_take_turns(state, opened):
+    _, ledger = opened
+
+    def work(name):
+        for _ in range(5):
+            add(ledger, 3, f"item:{name}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _, head = check_whole(state)
+    assert head.size == 1 + 4 * 15
+
+
+# -- what happens when the medium refuses --------------------------------------------------------
+
+
+def test_a_state_file_that_cannot_be_written_stops_the_ledger(state, opened, monkeypatch):
+    engine, ledger = opened
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "replace_file", full)
+        with pytest.raises(LedgerUnwritableError):
+            add(ledger, fact="a")
+    with pytest.raises(LedgerUnwritableError), ledger.transaction():
+        pytest.fail("a transaction was begun on an unknown outcome")
+    ledger.close()
+    engine.dispose()
+    # The restart finds that the commit happened, and goes on.
+    assert reopen(state).size == 2
+    _, head = check_whole(state)
+    assert (state / "checkpoint").read_text(encoding="utf-8") == head.checkpoint
+
+
+def test_a_commit_of_unknown_outcome_stops_the_ledger(state, opened):
+    engine, ledger = opened
+
+    def fail(when):
+        if when == "before:ledger.commit":
+            raise OSError(errno.EIO, "Input/output error")
+
+    durable.listen(fail)
+    try:
+        with pytest.raises(OSError, match="Input/output"):
+            add(ledger)
+    finally:
+        durable.listen(None)
+    with pytest.raises(LedgerUnwritableError, match="no known outcome"):
+        add(ledger)
+    ledger.close()
+    engine.dispose()
+    assert reopen(state).size == 1
+
+
+def test_a_full_disk_rolls_back_and_the_ledger_goes_on(state, opened):
+    engine, ledger = opened
+
+    def too_much():
+        with ledger.transaction() as txn:
+            pages = txn.conn.exec_driver_sql("PRAGMA page_count").scalar()
+            txn.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+            txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+            for _ in range(100):
+                txn.append("finding.raised", "finding:A", {"detail": "x" * 4000})
+
+    with pytest.raises(StateDirectoryError, match="full"):
+        too_much()
+    assert ledger.head.size == 1
+    assert facts(engine) == set()
+    engine.dispose()
+    add(ledger)
+    check_whole(state)
+
+
+def test_a_read_that_fails_comes_out_as_a_fault_of_ours(state, opened):
+    engine, _ = opened
+    with engine.connect() as conn, pytest.raises(LedgerUnwritableError, match="no such table"):
+        conn.exec_driver_sql("SELECT * FROM nowhere")
+
+
+def test_a_file_that_is_no_database_is_told_as_a_fault_of_ours(state):
+    (state / "bodycam.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(LedgerUnwritableError, match="not a database"):
+        reopen(state)
+    with pytest.raises(LedgerUnwritableError, match="not a database"):
+        open_for_reading(state)
+
+
+def test_a_closed_ledger_refuses(state):
+    engine, ledger = open_ledger(state, ORIGIN)
+    ledger.close()
+    with pytest.raises(LedgerUnwritableError):
+        add(ledger)
+    engine.dispose()
+
+
+# -- cut off at every durable act ----------------------------------------------------------------
+
+CHILD = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from bodycam_ingest import durable
+    from bodycam_ingest.db.installation import open_ledger
+    from bodycam_ingest.db.schema import dock_fact
+
+    state, moment = Path(sys.argv[1]), sys.argv[2]
+
+    def kill(when):
+        if when == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    engine, ledger = open_ledger(state, "pd.example/custody/dock-1")
+    durable.listen(kill)
+    with ledger.transaction() as txn:
+        for number in range(300):
+            txn.append("item.discovered", f"item:{number}", {})
+        txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+    sys.exit(3)
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ("moment", "committed"),
+    [
+        ("before:ledger.commit", False),
+        ("after:ledger.commit", True),
+        ("before:ledger.state_file", True),
+        ("after:ledger.state_file", True),
+    ],
+)
+def test_killed_at(state, moment, committed):
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(state), moment], timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    engine, ledger = open_ledger(state, ORIGIN)
+    try:
+        assert ledger.head.size == (301 if committed else 1)
+        assert facts(engine) == ({"a"} if committed else set())
+        assert (state / "checkpoint").read_text(encoding="utf-8") == ledger.head.checkpoint
+        add(ledger)
+    finally:
+        ledger.close()
+        engine.dispose()
+    check_whole(state)
+
+
+# -- a database that is not what this dock signed ------------------------------------------------
+
+
+def copy_database(state):
+    """The database's bytes, its log folded in; nothing has it open."""
+    raw(state, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return (state / "bodycam.db").read_bytes()
+
+
+def written(state, count):
+    engine, ledger = open_ledger(state, ORIGIN)
+    add(ledger, count)
+    ledger.close()
+    engine.dispose()
+    return copy_database(state)
+
+
+def test_an_older_database_put_back_is_refused(state):
+    old = written(state, 1)
+    written(state, 1)
+    (state / "bodycam.db").write_bytes(old)
+    with pytest.raises(LedgerForkError, match="2 entries, 3 were signed"):
+        reopen(state)
+
+
+def test_another_history_of_the_same_size_is_refused(state):
+    start = copy_database(state)
+    before = (state / "checkpoint").read_bytes()
+    written(state, 1)
+    signed = (state / "checkpoint").read_bytes()
+    (state / "bodycam.db").write_bytes(start)
+    (state / "checkpoint").write_bytes(before)
+    written(state, 1)
+    (state / "checkpoint").write_bytes(signed)
+    with pytest.raises(LedgerForkError, match="does not extend"):
+        reopen(state)
+
+
+@pytest.mark.parametrize("size", [1, 300, 700])
+def test_a_longer_history_that_forks_off_before_is_refused(state, size):
+    if size > 1:
+        written(state, size - 1)
+    start = copy_database(state)
+    before = (state / "checkpoint").read_bytes()
+    written(state, 5)
+    signed = (state / "checkpoint").read_bytes()
+    (state / "bodycam.db").write_bytes(start)
+    (state / "checkpoint").write_bytes(before)
+    written(state, 600)
+    (state / "checkpoint").write_bytes(signed)
+    with pytest.raises(LedgerForkError, match=f"signed at {size + 5}"):
+        reopen(state)
+
+
+def test_a_state_file_by_another_key_is_refused(state, tmp_path):
+    initialise(tmp_path / "other", ORIGIN)
+    (state / "checkpoint").write_bytes((tmp_path / "other/checkpoint").read_bytes())
+    with pytest.raises(LedgerForkError):
+        reopen(state)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"pd.example/custody/dock-1\n1\nAAAA\n"])
+def test_a_state_file_that_says_nothing_is_refused(state, content):
+    (state / "checkpoint").write_bytes(content)
+    with pytest.raises(LedgerForkError):
+        reopen(state)
+
+
+def test_entries_that_nobody_signed_are_never_signed(state):
+    raw(
+        state,
+        "INSERT INTO ledger_entry SELECT log_id, seq + 1, body, leaf_hash, type, subject, t"
+        " FROM ledger_entry",
+    )
+    with pytest.raises(LedgerForkError, match="do not end at 1"):
+        reopen(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "size = size + 1",
+        "peaks = x'00'",
+        "peaks = zeroblob(32)",
+        "last = zeroblob(32)",
+        "checkpoint = ''",
+        "checkpoint = replace(checkpoint, '1', '2')",
+    ],
+)
+def test_a_head_that_was_changed_is_refused(state, change):
+    raw(state, f"UPDATE ledger_head SET {change}")
+    with pytest.raises(LedgerForkError):
+        reopen(state)
+
+
+def test_a_head_that_is_gone_is_refused(state):
+    raw(state, "DELETE FROM ledger_head")
+    with pytest.raises(LedgerForkError):
+        reopen(state)
+
+
+def test_a_writer_beside_this_one_is_noticed(state, opened):
+    _, ledger = opened
+    raw(state, "UPDATE ledger_head SET checkpoint = ''")
+    with pytest.raises(LedgerForkError, match="something else has written"):
+        add(ledger)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger_entry SET t = ''",
+        "DELETE FROM ledger_entry",
+        "INSERT OR REPLACE INTO ledger_entry SELECT * FROM ledger_entry",
+        "UPDATE ledger_node SET hash = zeroblob(32)",
+        "DELETE FROM ledger_node",
+        "INSERT OR REPLACE INTO ledger_node SELECT * FROM ledger_node",
+        "UPDATE ledger_checkpoint SET note = ''",
+        "DELETE FROM ledger_checkpoint",
+        "REPLACE INTO ledger_checkpoint SELECT * FROM ledger_checkpoint",
+    ],
+)
+def test_what_was_recorded_is_not_changed_by_accident(state, opened, statement):
+    engine, ledger = opened
+    add(ledger, 300)
+    before = bodies(engine)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        raw(state, statement)
+    assert bodies(engine) == before
+
+
+def test_the_genesis_entry_names_the_key_and_the_format(state):
+    engine = open_for_reading(state)
+    (body,) = bodies(engine)
+    engine.dispose()
+    value = json.loads(body)
+    assert (value["type"], value["seq"], value["prev"]) == ("log.genesis", 0, "0" * 64)
+    assert value["data"]["format"] == "bodycam-ledger/1"
+    assert Verifier.parse(value["data"]["vkey"]).name == ORIGIN
