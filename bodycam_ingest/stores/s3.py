@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import botocore.exceptions
+from botocore.httpsession import URLLib3SSLError
 from ulid import ULID
 
 from bodycam_ingest import durable
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 MARKER: Final = ".bodycam-store"
 _CHUNK_BYTES: Final = 1024 * 1024
+# The second passes through botocore as it is, when TLS breaks under a body.
+_BODY_FAULTS: Final = (botocore.exceptions.BotoCoreError, URLLib3SSLError)
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
@@ -300,7 +303,7 @@ class S3Store:
         body = answer["Body"]
         try:
             yield from body.iter_chunks(_CHUNK_BYTES)
-        except botocore.exceptions.BotoCoreError as error:
+        except _BODY_FAULTS as error:
             raise failure(error, f"{self.name}: reading {key}") from error
         finally:
             body.close()
@@ -348,7 +351,7 @@ class S3Store:
                 continue
             try:
                 mark = answer["Body"].read(64)
-            except botocore.exceptions.BotoCoreError as error:
+            except _BODY_FAULTS as error:
                 raise failure(error, f"{self.name}: reading {MARKER}") from error
             return f"s3:{mark.decode('ascii', 'replace').strip()}"
         raise StoreError(f"{self.name}: {MARKER} was written and is not there")

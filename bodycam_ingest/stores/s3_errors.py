@@ -11,6 +11,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 import botocore.exceptions as be
+from botocore.httpsession import URLLib3SSLError
 from botocore.parsers import ResponseParserError
 
 from bodycam_ingest.errors import (
@@ -130,6 +131,7 @@ _TRANSIENT: Final = (
     be.HTTPClientError,
     # Not the certificate, that was sorted out before: the line broke inside of TLS.
     be.SSLError,
+    URLLib3SSLError,
     ResponseParserError,
 )
 _CREDENTIALS: Final = (
