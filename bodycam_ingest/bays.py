@@ -25,7 +25,7 @@ _PER_CENT: Final = 100
 class OpenDocking(Protocol):
     """Begins dockings."""
 
-    def __call__(self, mounted: MountedVolume, camera: str) -> Docking:
+    def __call__(self, mounted: MountedVolume, serial: str) -> Docking:
         """Write that a docking began; returns it ready to run."""
 
 

@@ -1,0 +1,64 @@
+"""`verify`: does the ledger hold, and everything that it speaks of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line, progress
+
+if TYPE_CHECKING:
+    from bodycam_ingest.verification import Report
+
+_EXIT: Final = {"holds": 0, "broken": 1, "unchecked": 2}
+
+
+@click.command("verify")
+@click.option("--files", is_flag=True, help="Hash every staged copy again.")
+@click.option("--stores", is_flag=True, help="Have every stored object proven again.")
+@json_option
+@pass_context
+def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> int:
+    """Check the ledger, and with it every state; changes nothing.
+
+    Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
+    """
+    from bodycam_ingest.acquire import Acquirer  # noqa: PLC0415 - only this command needs it
+    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
+    from bodycam_ingest.verification import Scope, Verification  # noqa: PLC0415 - sqlalchemy
+
+    config = context.load()
+    opened = {s.name: open_store(s) for s in config.stores} if stores else None
+    try:
+        with progress("Verifying", None) as done:
+            report = Verification(
+                Scope(
+                    state_dir=config.dock.state_dir,
+                    origin=config.origin,
+                    staging=Acquirer(config.staging.dir, min_free_bytes=0) if files else None,
+                    staging_dir=config.staging.dir,
+                    stores=opened,
+                    progress=done,
+                )
+            ).run()
+    finally:
+        for store in (opened or {}).values():
+            store.close()
+    if as_json:
+        emit_json(report.as_json())
+    else:
+        _print(report)
+    return _EXIT[report.result()]
+
+
+def _print(report: Report) -> None:
+    for name, number in report.checked.items():
+        line(f"{name}: {'not asked for' if number is None else f'{number} checked'}")
+    for finding in report.findings:
+        about = f" ({finding.subject})" if finding.subject else ""
+        line(f"FINDING {finding.code}{about}: {finding.message}")
+    for what in report.unreachable:
+        line(f"could not be checked: {what}")
+    line(f"result: {report.result()}")

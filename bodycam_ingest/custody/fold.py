@@ -1,0 +1,157 @@
+"""Item states as the ledger's events make them, to be compared with the states kept (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.custody.verify import Finding
+from bodycam_ingest.errors import IllegalTransitionError
+from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bodycam_ingest.custody.entry import Entry
+
+_ITEM: Final = "item:"
+_EVENTS: Final = frozenset(ItemEvent)
+# These stand once a store; the state moves with the last required one.
+_PER_STORE: Final = frozenset({ItemEvent.STORED, ItemEvent.CONFIRMED})
+_NAMES_DIGEST: Final = frozenset(
+    {ItemEvent.VERIFIED, ItemEvent.STORED, ItemEvent.CONFIRMED, ItemEvent.REINSTATED}
+)
+_COPY_GONE: Final = frozenset({ItemEvent.COPY_REJECTED, ItemEvent.PURGED, ItemEvent.REQUEUED})
+
+
+@dataclass(slots=True)
+class ItemHistory:
+    """What the ledger says of one item.
+
+    Args:
+        state: where it stands.
+        sha256: digest that was taken while it was read, empty before.
+        size_bytes: its length.
+        staged: path of its copy, empty when there is none.
+        confirmed_seq: entry in which the last required store confirmed it.
+        confirmed: key and version by store.
+    """
+
+    state: ItemState | None = None
+    sha256: str = ""
+    size_bytes: int = -1
+    staged: str = ""
+    confirmed_seq: int | None = None
+    confirmed: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItem:
+    """What the state tables say of one item; the arguments mean what they mean above."""
+
+    item_id: str
+    state: str
+    sha256: str
+    size_bytes: int
+    staged: str
+    confirmed_seq: int | None
+    confirmed: Mapping[str, tuple[str, str]]
+
+
+class ItemFold:
+    """Takes entries in order and folds them into item histories."""
+
+    def __init__(self) -> None:
+        self.histories: dict[str, ItemHistory] = {}
+        self.findings: list[Finding] = []
+
+    def take(self, seq: int, entry: Entry) -> None:
+        """Fold one entry; those about other things are passed over."""
+        subject = entry.position.subject
+        if not subject.startswith(_ITEM) or entry.type not in _EVENTS:
+            return
+        event = ItemEvent(entry.type)
+        history = self.histories.setdefault(subject.removeprefix(_ITEM), ItemHistory())
+        data = entry.data
+        if event not in _PER_STORE or (data.get("required") and not data.get("outstanding")):
+            try:
+                history.state = advance_item(history.state, event)
+            except IllegalTransitionError as error:
+                self._find("history_illegal", seq, subject, error.message)
+            if event is ItemEvent.CONFIRMED:
+                history.confirmed_seq = seq
+        self._fold_data(seq, subject, event, history, data)
+
+    def _find(self, code: str, seq: int, subject: str, message: str) -> None:
+        self.findings.append(Finding(code, f"entry {seq}: {message}", seq, subject))
+
+    def _fold_data(
+        self,
+        seq: int,
+        subject: str,
+        event: ItemEvent,
+        history: ItemHistory,
+        data: Mapping[str, Any],
+    ) -> None:
+        if event in {ItemEvent.DISCOVERED, ItemEvent.CHANGED, ItemEvent.ACQUIRED}:
+            history.size_bytes = data.get("size_bytes", -1)
+        if event is ItemEvent.ACQUIRED:
+            history.sha256 = data.get("sha256", "")
+            history.staged = data.get("staged", "")
+        if event in _COPY_GONE:
+            history.staged = ""
+        if event in _NAMES_DIGEST and data.get("sha256") != history.sha256:
+            self._find("digest_changed", seq, subject, "it names another digest than before")
+        if event is ItemEvent.CONFIRMED:
+            history.confirmed[str(data.get("store"))] = (
+                str(data.get("key")),
+                str(data.get("version_id", "")),
+            )
+
+    def compare(self, kept: Iterable[KeptItem]) -> None:
+        """Compare with the state tables; findings for every difference."""
+        seen = set()
+        for item in kept:
+            seen.add(item.item_id)
+            history = self.histories.get(item.item_id)
+            subject = f"{_ITEM}{item.item_id}"
+            if history is None:
+                self.findings.append(
+                    Finding("item_planted", "the ledger knows no such item", subject=subject)
+                )
+                continue
+            told = (
+                history.state,
+                history.sha256,
+                history.size_bytes,
+                history.staged,
+                history.confirmed_seq,
+            )
+            is_kept = (
+                item.state,
+                item.sha256 if history.sha256 else "",
+                item.size_bytes,
+                item.staged,
+                item.confirmed_seq,
+            )
+            if told != is_kept:
+                self.findings.append(
+                    Finding(
+                        "item_differs",
+                        f"the state kept is {is_kept}, the ledger says {told}",
+                        subject=subject,
+                    )
+                )
+            if dict(item.confirmed) != history.confirmed:
+                self.findings.append(
+                    Finding(
+                        "upload_unproven",
+                        f"confirmed uploads kept {dict(item.confirmed)}, "
+                        f"the ledger says {history.confirmed}",
+                        subject=subject,
+                    )
+                )
+        for item_id in self.histories.keys() - seen:
+            self.findings.append(
+                Finding("item_missing", "its row is gone", subject=f"{_ITEM}{item_id}")
+            )

@@ -1,0 +1,170 @@
+"""What `verify` reads of the database, row by row; read-only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from bodycam_ingest.custody.fold import KeptItem
+from bodycam_ingest.custody.verify import EntryRow, HeadRow
+from bodycam_ingest.db import items
+from bodycam_ingest.db.guards import GUARDS
+from bodycam_ingest.db.ledgertree import LOG_ID
+from bodycam_ingest.db.schema import (
+    item,
+    ledger_checkpoint,
+    ledger_entry,
+    ledger_head,
+    ledger_log,
+    ledger_node,
+    ledger_private,
+    upload,
+)
+from bodycam_ingest.lifecycle import ItemState, UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bodycam_ingest.db.items import ItemRow
+
+_AT_ONCE = 2000
+
+
+def log_row(conn: sa.Connection) -> tuple[str, str] | None:
+    """The log's origin and verifier key, None when the row is gone."""
+    row = conn.execute(sa.select(ledger_log).where(ledger_log.c.log_id == LOG_ID)).first()
+    return (row.origin, row.vkey) if row else None
+
+
+def strange_logs(conn: sa.Connection) -> list[int]:
+    """Log ids that entries stand under and that are not this dock's."""
+    return list(
+        conn.execute(
+            sa.select(ledger_entry.c.log_id).where(ledger_entry.c.log_id != LOG_ID).distinct()
+        ).scalars()
+    )
+
+
+def count_entries(conn: sa.Connection) -> int:
+    """How many entries there are."""
+    return conn.execute(
+        sa.select(sa.func.count()).where(ledger_entry.c.log_id == LOG_ID)
+    ).scalar_one()
+
+
+def entries(conn: sa.Connection) -> Iterator[EntryRow]:
+    """All entries in the order of their numbers."""
+    found = conn.execution_options(yield_per=_AT_ONCE).execute(
+        sa.select(
+            ledger_entry.c.seq,
+            ledger_entry.c.body,
+            ledger_entry.c.leaf_hash,
+            ledger_entry.c.type,
+            ledger_entry.c.subject,
+            ledger_entry.c.t,
+        )
+        .where(ledger_entry.c.log_id == LOG_ID)
+        .order_by(ledger_entry.c.seq)
+    )
+    for row in found:
+        yield EntryRow(*row)
+
+
+def head(conn: sa.Connection) -> HeadRow | None:
+    """The head row."""
+    row = conn.execute(sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)).first()
+    return HeadRow(row.size, row.peaks, row.last, row.checkpoint) if row else None
+
+
+def checkpoints(conn: sa.Connection) -> Iterator[tuple[int, str]]:
+    """Size and note of every checkpoint kept."""
+    for row in conn.execute(
+        sa.select(ledger_checkpoint)
+        .where(ledger_checkpoint.c.log_id == LOG_ID)
+        .order_by(ledger_checkpoint.c.size)
+    ):
+        yield row.size, row.note
+
+
+def nodes(conn: sa.Connection) -> dict[tuple[int, int], bytes]:
+    """Subtree roots by level and index."""
+    return {
+        (row.level, row.idx): row.hash
+        for row in conn.execute(sa.select(ledger_node).where(ledger_node.c.log_id == LOG_ID))
+    }
+
+
+def sealed(conn: sa.Connection) -> dict[tuple[int, str], tuple[bytes, str]]:
+    """Salts and values by entry and field."""
+    return {
+        (row.seq, row.field): (row.salt, row.value)
+        for row in conn.execute(sa.select(ledger_private).where(ledger_private.c.log_id == LOG_ID))
+    }
+
+
+def bad_guards(conn: sa.Connection) -> list[str]:
+    """Names of guards that are missing or altered."""
+    found = {
+        row.name: row.sql
+        for row in conn.execute(
+            sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        )
+    }
+    return sorted(name for name, sql in GUARDS.items() if found.get(name) != sql)
+
+
+def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
+    """What the state tables say of every item."""
+    confirmed: dict[str, dict[str, tuple[str, str]]] = {}
+    for row in conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value)):
+        confirmed.setdefault(row.item_id, {})[row.store] = (row.key, row.version_id)
+    for row in conn.execution_options(yield_per=_AT_ONCE).execute(sa.select(item)):
+        yield KeptItem(
+            item_id=row.item_id,
+            state=row.state,
+            sha256=row.sha256.hex() if row.sha256 else "",
+            size_bytes=row.size_bytes,
+            staged=row.staged_path,
+            confirmed_seq=row.confirmed_seq,
+            confirmed=confirmed.get(row.item_id, {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedUpload:
+    """An upload that a store confirmed, as kept.
+
+    Args:
+        item_id: the item.
+        store: the store.
+        key: key in it.
+        version_id: version that was confirmed, empty where there are none.
+        etag: the store's own tag.
+        metadata: what was sent with it.
+    """
+
+    item_id: str
+    store: str
+    key: str
+    version_id: str
+    etag: str
+    metadata: dict[str, str]
+
+
+def confirmed_uploads(conn: sa.Connection) -> list[ConfirmedUpload]:
+    """Every upload that a store confirmed."""
+    rows = conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value))
+    return [
+        ConfirmedUpload(
+            row.item_id, row.store, row.key, row.version_id, row.etag, json.loads(row.metadata)
+        )
+        for row in rows
+    ]
+
+
+def all_items(conn: sa.Connection) -> list[ItemRow]:
+    """Every item, oldest first."""
+    return items.in_states(conn, list(ItemState))
