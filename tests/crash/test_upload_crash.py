@@ -1,0 +1,217 @@
+"""Uploads killed on either side of every durable act: the next process ends the work, once.
+
+Each try runs in a forked process that kills itself with SIGKILL at one act; a second one goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bodycam_ingest import durable
+from bodycam_ingest.config.stores import DirectoryStoreConfig, FileCredentials, S3StoreConfig
+from bodycam_ingest.lifecycle import ItemState, UploadState
+from bodycam_ingest.stores.registry import open_store, prepare_store
+from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.upload import Uploader
+from tests.servers.dockbench import Bench, Settings
+from tests.servers.seaweedfs import SeaweedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.crash
+
+_PART_BYTES = 5 * 1024 * 1024
+_BODIES = (os.urandom(_PART_BYTES + 77), b"small")
+_KILLED = -signal.SIGKILL
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Run `work` in a process of its own; returns its exit code, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            # Nothing of the parent's is unwound or flushed a second time.
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def upload_all(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) -> None:
+    bench = Bench(directory, create=False)
+    store = open_store(config)
+    uploader = Uploader(
+        engine=bench.engine,
+        ledger=bench.ledger,
+        stores={config.name: store},
+        open_staged=bench.staging.open_staged,
+        policy=RetryPolicy(0.05, 0.2),
+        settings=Settings(),
+    )
+    while (wait_s := uploader.run_due(config.name)) is not None:
+        assert wait_s == 0.0, "something failed that should not"
+    store.close()
+    bench.close()
+
+
+def acts_of(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) -> list[str]:
+    """The acts of one undisturbed run, in order."""
+    record = directory / "acts"
+
+    def work() -> None:
+        with record.open("w", encoding="utf-8") as file:
+
+            def note(name: str) -> None:
+                file.write(f"{name}\n")
+                file.flush()
+
+            durable.listen(note)
+            upload_all(directory, config)
+
+    assert forked(work) == 0
+    return record.read_text(encoding="utf-8").split()
+
+
+def points(acts: list[str]) -> list[int]:
+    """Where to kill, from 1: before everything, and after each act that changed something.
+
+    Between the end of one act and the beginning of the next nothing durable happens.
+    """
+    return [1] + [
+        number
+        for number, (last, act) in enumerate(itertools.pairwise(acts), 2)
+        if last == act.replace("after:", "before:") and act != last
+    ]
+
+
+def die_at(number: int) -> Callable[[str], None]:
+    count = 0
+
+    def listener(_name: str) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return listener
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("template")
+    bench = Bench(directory)
+    for body in _BODIES:
+        bench.add(body, [("main", True)], part_size_bytes=_PART_BYTES)
+    bench.close()
+    return directory
+
+
+def run_through(
+    tmp_path: Path,
+    template: Path,
+    config_of: Callable[[str], DirectoryStoreConfig | S3StoreConfig],
+    check: Callable[[DirectoryStoreConfig | S3StoreConfig], None],
+) -> list[str]:
+    """Kill at every act in turn; returns the acts."""
+    first = tmp_path / "first"
+    shutil.copytree(template, first)
+    acts = acts_of(first, config_of("p0"))
+    for number in points(acts):
+        directory = tmp_path / f"p{number}"
+        shutil.copytree(template, directory)
+        config = config_of(f"p{number}")
+
+        def killed(number: int = number, directory: Path = directory, config=config) -> None:
+            durable.listen(die_at(number))
+            upload_all(directory, config)
+
+        assert forked(killed) == _KILLED, acts[number - 1]
+        assert forked(functools.partial(upload_all, directory, config)) == 0, acts[number - 1]
+        check_bench(directory, acts[number - 1])
+        check(config)
+        shutil.rmtree(directory)
+    return acts
+
+
+def check_bench(directory: Path, act: str) -> None:
+    bench = Bench(directory, create=False)
+    try:
+        for number in range(1, len(_BODIES) + 1):
+            item_id = f"01J000000000000000000{number:05d}"
+            assert bench.item(item_id).state is ItemState.CONFIRMED, act
+            assert bench.upload(item_id, "main").state is UploadState.CONFIRMED, act
+        assert len(bench.entries("item.stored")) == len(_BODIES), act
+        assert len(bench.entries("item.confirmed")) == len(_BODIES), act
+        assert len(bench.entries("store.pinned")) == 1, act
+        assert bench.open_alarms() == [], act
+    finally:
+        bench.close()
+
+
+def check_objects(config: DirectoryStoreConfig | S3StoreConfig) -> None:
+    store = open_store(config)
+    keys = list(store.keys(""))
+    assert len(keys) == len(_BODIES)
+    assert {b"".join(store.read(key)) for key in keys} == set(_BODIES)
+    store.close()
+
+
+def test_a_directory_store(tmp_path, template) -> None:
+    def config_of(prefix: str) -> DirectoryStoreConfig:
+        path = tmp_path / f"store-{prefix}"
+        path.mkdir()
+        config = DirectoryStoreConfig(name="main", type="directory", path=path)
+        prepare_store(config)
+        return config
+
+    def check(config: DirectoryStoreConfig | S3StoreConfig) -> None:
+        assert isinstance(config, DirectoryStoreConfig)
+        check_objects(config)
+        left = [p.name for p in config.path.rglob("*") if p.name.endswith((".part", ".tmp"))]
+        assert left == []
+        shutil.rmtree(config.path)
+
+    acts = run_through(tmp_path, template, config_of, check)
+    assert {"before:store.put", "after:store.put"} <= set(acts)
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_an_s3_store(tmp_path, template) -> None:
+    home = tmp_path / "server"
+    home.mkdir()
+    with SeaweedServer(home) as server:
+        keys_file = server.write_keys_file(tmp_path / "keys")
+
+        def config_of(prefix: str) -> S3StoreConfig:
+            return S3StoreConfig(
+                name="main",
+                type="s3",
+                bucket=server.bucket,
+                prefix=prefix,
+                endpoint_url=server.url,
+                ca_bundle=server.ca_bundle,
+                credentials=FileCredentials(source="file", path=keys_file),
+            )
+
+        def check(config: DirectoryStoreConfig | S3StoreConfig) -> None:
+            assert isinstance(config, S3StoreConfig)
+            check_objects(config)
+            assert server.uploads(prefix=config.prefix) == []
+
+        acts = run_through(tmp_path, template, config_of, check)
+    assert len(points(acts)) > 25
+    wanted = {"store.create", "upload.begun", "store.part", "upload.part", "upload.completing"}
+    wanted |= {"store.complete", "store.put", "ledger.commit", "ledger.state_file"}
+    assert wanted <= {act.partition(":")[2] for act in acts}
