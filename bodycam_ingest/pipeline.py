@@ -31,7 +31,7 @@ from bodycam_ingest.evidence import Acquired, FileStamp, Wanted, printable_path
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from sqlalchemy import Engine
 
@@ -45,6 +45,7 @@ SMALL_FILE_BYTES: Final = 256 * 1024
 BATCH_ITEMS: Final = 1000
 BATCH_BYTES: Final = 64 * 1024 * 1024
 _VERIFY_BACKLOG_ITEMS: Final = 2000
+_ENDED_BY_READING: Final = ("source_unreadable", "source_forbidden", "source_changed")
 STAGING_SUBJECT: Final = "dock:staging"
 
 
@@ -187,8 +188,9 @@ class Reader:
                 acquired.append((row, outcome))
         if acquired:
             with self._shop.ledger.transaction() as txn:
+                still = findings.open_pairs(txn.conn, _ENDED_BY_READING)
                 for row, got in acquired:
-                    record_acquired(txn, row, got, recovered=False)
+                    record_acquired(txn, row, got, recovered=False, open_findings=still)
                 findings.close_finding(
                     txn, clock.now_text(), code=StagingFullError.code, subject=STAGING_SUBJECT
                 )
@@ -247,7 +249,14 @@ def _batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
     return batches
 
 
-def record_acquired(txn: Txn, row: ItemRow, got: Acquired, *, recovered: bool) -> int:
+def record_acquired(
+    txn: Txn,
+    row: ItemRow,
+    got: Acquired,
+    *,
+    recovered: bool,
+    open_findings: Container[tuple[str, str]] | None = None,
+) -> int:
     """Record that an item's copy is durable: entry, digests and state together.
 
     Args:
@@ -255,6 +264,7 @@ def record_acquired(txn: Txn, row: ItemRow, got: Acquired, *, recovered: bool) -
         row: the item.
         got: what was read.
         recovered: the copy was found after a crash and hashed again.
+        open_findings: what `findings.open_pairs` said in this transaction; asked for when None.
 
     Returns:
         The entry's sequence number.
@@ -283,8 +293,12 @@ def record_acquired(txn: Txn, row: ItemRow, got: Acquired, *, recovered: bool) -
         due_ms=0,
         last_error="",
     )
-    for code in ("source_unreadable", "source_forbidden", "source_changed"):
-        findings.close_finding(txn, clock.now_text(), code=code, subject=f"item:{row.item_id}")
+    if open_findings is None:
+        open_findings = findings.open_pairs(txn.conn, _ENDED_BY_READING)
+    for code in _ENDED_BY_READING:
+        subject = f"item:{row.item_id}"
+        if (code, subject) in open_findings:
+            findings.close_finding(txn, clock.now_text(), code=code, subject=subject)
     return seq
 
 
@@ -376,15 +390,18 @@ class Verifier:
             ]
             if held:
                 with self._shop.ledger.transaction() as txn:
+                    still = findings.open_pairs(txn.conn, [ReadBackMismatchError.code])
                     for row, how in held:
-                        self._record_verified(txn, row, how)
+                        self._record_verified(txn, row, how, still)
             for row, how in held:
                 log.info("item.verified", item_id=row.item_id, read_back=how)
             for row, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, IngestError):
                     self._failed(row, outcome)
 
-    def _record_verified(self, txn: Txn, row: ItemRow, how: str) -> None:
+    def _record_verified(
+        self, txn: Txn, row: ItemRow, how: str, open_findings: Container[tuple[str, str]]
+    ) -> None:
         digests = row.digests()
         seq = items.record(
             txn,
@@ -395,12 +412,11 @@ class Verifier:
             due_ms=0,
             last_error="",
         )
-        findings.close_finding(
-            txn,
-            clock.now_text(),
-            code=ReadBackMismatchError.code,
-            subject=f"item:{row.item_id}",
-        )
+        subject = f"item:{row.item_id}"
+        if (ReadBackMismatchError.code, subject) in open_findings:
+            findings.close_finding(
+                txn, clock.now_text(), code=ReadBackMismatchError.code, subject=subject
+            )
         queue_uploads(self._shop, txn, row, verified_seq=seq)
 
     def _failed(self, row: ItemRow, error: IngestError) -> None:

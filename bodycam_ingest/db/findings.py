@@ -12,6 +12,8 @@ from bodycam_ingest.db.schema import finding
 from bodycam_ingest.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
 
@@ -87,6 +89,19 @@ def close_finding(txn: Txn, now: str, *, code: str, subject: str) -> bool:
         Whether one was open.
     """
     return bool(_close_all(txn, now, subject, finding.c.code == code))
+
+
+def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Code and subject of every open finding with one of these codes.
+
+    Asked once before a crowd of items, it spares a question for each of them.
+    """
+    rows = conn.execute(
+        sa.select(finding.c.code, finding.c.subject).where(
+            finding.c.closed_at.is_(None), finding.c.code.in_(list(codes))
+        )
+    )
+    return frozenset((row.code, row.subject) for row in rows)
 
 
 def close_about(txn: Txn, now: str, *, subject: str) -> int:
