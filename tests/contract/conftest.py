@@ -157,7 +157,9 @@ class S3Harness:
         return {"Bucket": self.server.bucket, "Key": self.store._prefix + obj.key}
 
     def overwrite(self, obj, data):
-        self.server.admin().put_object(**self._key(obj), Body=data, Metadata=dict(obj.metadata))
+        self.server.admin().put_object(
+            **self._key(obj), Body=data, Metadata=dict(obj.metadata), ChecksumAlgorithm="SHA256"
+        )
 
     def take_key(self, obj, data):
         self.server.admin().put_object(**self._key(obj), Body=data)

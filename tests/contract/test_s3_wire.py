@@ -7,7 +7,12 @@ import hashlib
 
 import pytest
 
-from bodycam_ingest.errors import StoreIntegrityError, StoreMisconfiguredError, StoreMismatchError
+from bodycam_ingest.errors import (
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreMismatchError,
+    StoreUnreachableError,
+)
 from bodycam_ingest.evidence import ProofKind, StoreProbe
 from bodycam_ingest.stores.s3 import ObjectSettings
 from tests.servers.faultproxy import Fault
@@ -64,6 +69,34 @@ def test_a_bit_flipped_on_the_way_is_refused_and_sent_again(open_s3, proxy, size
     assert store.look(obj.key) is None
     stored = store.send(obj, Bytes(data), journal)
     assert store.confirm(obj, stored).checksum
+    assert b"".join(store.read(obj.key)) == data
+
+
+@pytest.mark.parametrize("size", [1000, PART_BYTES + 1])
+def test_a_look_that_missed_our_own_object_does_no_harm(open_s3, seaweed, proxy, size):
+    """Stores may answer from a replica that is behind: then creating is refused, and looked at."""
+    store = open_s3()
+    data = some_bytes(size)
+    obj = object_of(data)
+    stored = store.send(obj, Bytes(data), Journal())
+    proxy.add(Fault("status", match="^HEAD ", status=404, code=""))
+    again = store.send(obj, Bytes(data), Journal())
+    assert again == stored
+    assert [seen for seen in proxy.requests if "if-none-match" in seen.headers]
+    assert seaweed.uploads(prefix=store._prefix) == []
+
+
+def test_a_part_that_the_store_lost_is_sent_again(open_s3, proxy):
+    store = open_s3()
+    data = some_bytes(2 * PART_BYTES + 1)
+    obj, journal = object_of(data), Journal()
+    proxy.add(Fault("refuse", match=r"^PUT \S*partNumber=3"))
+    with pytest.raises(StoreUnreachableError):
+        store.send(obj, Bytes(data), journal)
+    journal.etags[1] = '"of a part that is not there"'
+    source = Bytes(data)
+    store.confirm(obj, store.send(obj, source, journal))
+    assert source.read_bytes == PART_BYTES + 1
     assert b"".join(store.read(obj.key)) == data
 
 

@@ -74,6 +74,19 @@ def test_the_object_of_another_is_never_overwritten(harness, store, size):
     assert harness.unfinished() == []
 
 
+@pytest.mark.parametrize("size", [10, PART_BYTES + 1])
+def test_other_bytes_of_the_same_item_are_another_object(store, size):
+    data, other = some_bytes(size), some_bytes(size, seed=1)
+    obj, stored = send(store, data)
+    again = object_of(other, obj.key, item_id=obj.metadata["item-id"])
+    with pytest.raises(StoreConflictError):
+        store.send(again, Bytes(other), Journal())
+    with pytest.raises(StoreMismatchError):
+        store.confirm(again, stored)
+    assert store.confirm(obj, stored).checksum
+    assert read(store, obj) == data
+
+
 @pytest.mark.parametrize("size", [10, 2 * PART_BYTES])
 def test_wrong_bytes_never_become_an_object(harness, store, size):
     data = some_bytes(size)
