@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.note import Signer, Verifier
 
 _LINES: Final = 3
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ def parse(text: str) -> Checkpoint:
     if len(lines) <= _LINES or not lines[0]:
         raise NoteError("no checkpoint: it has too few lines")
     origin, size, encoded = lines[:_LINES]
-    if not size.isascii() or not size.isdigit() or (size != "0" and size.startswith("0")):
+    if not _SIZE.fullmatch(size):
         raise NoteError(f"no checkpoint: {size!r} is no size")
     try:
         root = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise NoteError("no checkpoint: the root is not base64") from error
-    if len(root) != HASH_BYTES:
+    if len(root) != HASH_BYTES or base64.b64encode(root).decode("ascii") != encoded:
         raise NoteError("no checkpoint: the root is no SHA-256")
     return Checkpoint(origin, int(size), root)
 

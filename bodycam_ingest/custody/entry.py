@@ -19,6 +19,8 @@ VERSION: Final = 1
 BODY_BYTES_MAX: Final = 65_535
 _INTEGER_MAX: Final = 2**53 - 1
 _TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _KEYS: Final = frozenset(
     {"v", "log", "seq", "prev", "t", "boot", "mono", "type", "actor", "subj", "data"}
 )
@@ -179,36 +181,74 @@ def build_entry(
 
 
 def parse_entry(body: bytes) -> Entry:
-    """An entry from its bytes.
+    """An entry from its bytes, held to every rule of the format but the canonical form.
 
     Raises:
         LedgerEntryError: the bytes are no entry of this version.
     """
+    if len(body) > BODY_BYTES_MAX:
+        raise LedgerEntryError(f"not an entry: {len(body)} bytes")
     try:
-        value = json.loads(body)
-        if value["v"] != VERSION or set(value) != _KEYS:
-            raise LedgerEntryError("not an entry of this version")
-        subject = value["subj"]
-        return Entry(
-            position=Position(
-                log=value["log"],
-                seq=value["seq"],
-                prev=bytes.fromhex(value["prev"]),
-                subject=subject["id"],
-                ordinal=subject["n"],
-                subject_prev=subject["prev"],
-            ),
-            moment=Moment(value["t"], value["boot"], value["mono"]),
-            type=value["type"],
-            actor=Actor(value["actor"]["kind"], value["actor"]["id"]),
-            data=value["data"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        value = json.loads(body.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float)
+        _check(value, "entry")
+    except (ValueError, RecursionError) as error:
         raise LedgerEntryError(f"not an entry: {error!r}") from error
+    _expect(isinstance(value, dict) and value.keys() == _KEYS, "fields")
+    _expect(type(value["v"]) is int and value["v"] == VERSION, "version")
+    actor, subject, data = value["actor"], value["subj"], value["data"]
+    _expect(isinstance(actor, dict) and actor.keys() == {"kind", "id"}, "actor")
+    _expect(isinstance(subject, dict) and subject.keys() == {"id", "n", "prev"}, "subj")
+    _expect(isinstance(data, dict), "data")
+    texts = (value["log"], value["boot"], actor["kind"], actor["id"], subject["id"])
+    _expect(all(isinstance(text, str) for text in texts), "text")
+    counts = (value["seq"], value["mono"], subject["n"])
+    _expect(all(_is_count(count) for count in counts), "count")
+    _expect(subject["prev"] is None or _is_count(subject["prev"]), "subj.prev")
+    _expect(_matches(_HASH, value["prev"]), "prev")
+    _expect(_matches(_TIME, value["t"]), "t")
+    _expect(_matches(_TYPE, value["type"]), "type")
+    sealed = data.get("sealed", {})
+    _expect(
+        isinstance(sealed, dict) and all(_matches(_HASH, one) for one in sealed.values()), "sealed"
+    )
+    return Entry(
+        position=Position(
+            log=value["log"],
+            seq=value["seq"],
+            prev=bytes.fromhex(value["prev"]),
+            subject=subject["id"],
+            ordinal=subject["n"],
+            subject_prev=subject["prev"],
+        ),
+        moment=Moment(value["t"], value["boot"], value["mono"]),
+        type=value["type"],
+        actor=Actor(actor["kind"], actor["id"]),
+        data=data,
+    )
+
+
+def _expect(holds: bool, what: str) -> None:  # noqa: FBT001 - the one thing that is asked
+    if not holds:
+        raise LedgerEntryError(f"not an entry: its {what} is not as the format has it")
+
+
+def _no_float(text: str) -> Any:
+    raise LedgerEntryError(f"not an entry: {text} is no integer")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def is_canonical(body: bytes) -> bool:
     """Whether bytes are RFC 8785 JSON; under this format's rules sorted JSON is the same."""
-    value = json.loads(body)
-    fast = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return fast == body or rfc8785.dumps(value) == body
+    try:
+        value = json.loads(body)
+        fast = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return fast.encode() == body or rfc8785.dumps(value) == body
+    except (ValueError, RecursionError, rfc8785.CanonicalizationError):
+        return False
