@@ -24,7 +24,7 @@ def _statements() -> dict[str, str]:
         # INSERT OR REPLACE walks past the two above.
         name = f"guard_{table}_insert"
         found[name] = (
-            f"CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN EXISTS "
+            f"CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN EXISTS "  # noqa: S608 - our names
             f"(SELECT 1 FROM {table} WHERE {same}) "
             f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
