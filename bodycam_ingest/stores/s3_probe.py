@@ -32,10 +32,17 @@ class _Asker(S3Client):
         super().__init__(client.name, client.bucket, client.endpoint)
         self._client = build(client.endpoint, sign=sign)
 
+    def renew(self) -> None:
+        """Stays as it is: a new client would sign in the usual way."""
+
     def refuses(self, **params: Any) -> bool:
-        """Whether the store refuses a part as wrong (400)."""
+        """Whether the store refuses a part as wrong.
+
+        Some say 403: to them a wrong payload digest is a wrong signature. That it is no matter of
+        rights is shown by the right part, which they must take afterwards.
+        """
         try:
-            self.call("upload_part", expect=("400",), Body=_BODY, **params)
+            self.call("upload_part", expect=("400", "403"), Body=_BODY, **params)
         except Answer:
             return True
         return False
