@@ -7,17 +7,18 @@ again stand in the database.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 import threading
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.backoff import LONGEST_S, closed_for_s
-from bodycam_ingest.db import outbox, storehealth, uploads
+from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -30,7 +31,8 @@ from bodycam_ingest.lifecycle import UploadState
 from bodycam_ingest.sampling import sample_digest
 from bodycam_ingest.storerecord import Failure, StoreRecord
 from bodycam_ingest.throttle import Throttle, ThrottledSource
-from bodycam_ingest.uploadrecord import UploadRecord
+from bodycam_ingest.uploadqueue import Claim, UploadQueue
+from bodycam_ingest.uploadrecord import Proven, UploadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _PROBE_EVERY_MS: Final = 24 * 3600 * 1000
-# A failing store is tried by one worker; the others look again after this.
-_STAND_BY_S: Final = 0.5
+# Proofs of small items are recorded together, but not later than that.
+_TELL_EVERY_S: Final = 2.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
 
 
@@ -150,14 +152,12 @@ class _Body:
         return self._body[offset : offset + length]
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Line:
-    """What this process knows of one store, under `lock`."""
+    """What this process knows of one store."""
 
     store: ObjectStore
-    lock: threading.Lock
     introducing: threading.Lock
-    in_hand: set[str]
     probed_ms: int | None = None
 
 
@@ -192,12 +192,10 @@ class Uploader:
         self._now_ms = now_ms
         self._stopping = threading.Event()
         self._throttle = Throttle(settings.bandwidth_limit_bytes_per_s, self._stopping)
+        self._queue = UploadQueue(engine, stores, now_ms)
         self._store_record = StoreRecord(ledger, policy, now_ms)
         self._record = UploadRecord(ledger, self._store_record, now_ms)
-        self._lines = {
-            name: _Line(store, threading.Lock(), threading.Lock(), set())
-            for name, store in stores.items()
-        }
+        self._lines = {name: _Line(store, threading.Lock()) for name, store in stores.items()}
 
     def apply(self, settings: Settings, policy: DelayPolicy | None = None) -> None:
         """Take over limit, windows and waits that changed while the daemon runs."""
@@ -211,7 +209,7 @@ class Uploader:
         self._stopping.set()
 
     def run_due(self, store_name: str) -> float | None:
-        """Send and prove one upload or object that is due.
+        """Send and prove what has been due for longest: an object, an item, a crowd of small ones.
 
         Args:
             store_name: the store.
@@ -237,42 +235,16 @@ class Uploader:
         pause_ms = health.paused_until_ms - now_ms
         if 0 < pause_ms <= LONGEST_S * 1000:
             return pause_ms / 1000
-        work = self._claim(line, health, now_ms)
-        if isinstance(work, float):
-            return work
-        if work is None:
-            return self._until_next_s(line, now_ms)
+        claim = self._queue.claim(store_name, failing=bool(health.last_error))
+        if not isinstance(claim, Claim):
+            return claim
         try:
-            self._work(line, health, work)
+            self._work(line, health, claim)
         finally:
-            with line.lock:
-                line.in_hand.discard(_name_of(work))
+            self._queue.release(store_name, claim)
         return 0.0
 
-    def _claim(
-        self, line: _Line, health: StoreHealth, now_ms: int
-    ) -> OutboxRow | UploadRow | float | None:
-        with line.lock:
-            if health.last_error and line.in_hand:
-                return _STAND_BY_S
-            with self._engine.connect() as conn:
-                work: OutboxRow | UploadRow | None = outbox.next_due(
-                    conn, line.store.name, now_ms, line.in_hand
-                ) or uploads.next_due(conn, line.store.name, now_ms, line.in_hand)
-            if work is not None:
-                line.in_hand.add(_name_of(work))
-            return work
-
-    def _until_next_s(self, line: _Line, now_ms: int) -> float | None:
-        with line.lock, self._engine.connect() as conn:
-            due = [
-                outbox.next_due_ms(conn, line.store.name, line.in_hand),
-                uploads.next_due_ms(conn, line.store.name, line.in_hand),
-            ]
-        waits = [max(0, due_ms - now_ms) / 1000 for due_ms in due if due_ms is not None]
-        return min(waits, default=None)
-
-    def _work(self, line: _Line, health: StoreHealth, work: OutboxRow | UploadRow) -> None:
+    def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
         try:
             self._introduce(line, health)
         except AbandonedError:
@@ -282,10 +254,10 @@ class Uploader:
                 raise
             self._store_record.store_failed(Failure(error, health))
             return
-        if isinstance(work, outbox.OutboxRow):
-            done = self._try_object(line.store, health, work)
+        if claim.object is not None:
+            done = self._try_object(line.store, health, claim.object)
         else:
-            done = self._try_item(line.store, health, work)
+            done = self._try_items(line.store, health, claim.items)
         if done:
             self._store_record.store_works(health)
 
@@ -299,21 +271,48 @@ class Uploader:
             return False
         return True
 
-    def _try_item(self, store: ObjectStore, health: StoreHealth, row: UploadRow) -> bool:
-        begun = self._record.begin(row)
-        if begun is None:
-            return False
-        fresh, item = begun
-        journal = DatabaseJournal(self._engine, self._ledger, fresh)
+    def _try_items(self, store: ObjectStore, health: StoreHealth, rows: list[UploadRow]) -> bool:
+        """Send one item, or a crowd of small ones; returns whether the store took any."""
+        waiting: list[Proven] = []
+        told_s = time.monotonic()
+        took = False
         try:
-            self._send_item(store, fresh, item.digests(), item.staged_path, journal)
-        except AbandonedError:
-            # Begun again at the next start; the journal knows what is already there.
-            return False
-        except IngestError as error:
-            self._record.failed(fresh, Failure(error, health, journal.progressed))
-            return False
-        return True
+            for row, item in self._record.begin(rows):
+                if self._stopping.is_set():
+                    break
+                journal = DatabaseJournal(self._ledger, row, self._parts_of(row))
+                try:
+                    proven = self._send_item(
+                        store, row, item.digests(), item.staged_path, journal, alone=len(rows) == 1
+                    )
+                except AbandonedError:
+                    # Begun again at the next start; the journal knows what is already there.
+                    break
+                except IngestError as error:
+                    failure = Failure(error, health, journal.progressed)
+                    if self._record.failed(row, failure):
+                        break
+                    continue
+                took = True
+                waiting += [proven] if proven else []
+                if time.monotonic() - told_s > _TELL_EVERY_S:
+                    self._tell(waiting)
+                    told_s = time.monotonic()
+        finally:
+            # What was proven is told also where something else ended the work.
+            self._tell(waiting)
+        return took
+
+    def _tell(self, waiting: list[Proven]) -> None:
+        if waiting:
+            self._record.confirmed(waiting)
+            waiting.clear()
+
+    def _parts_of(self, row: UploadRow) -> Mapping[int, str]:
+        if not row.upload_id:
+            return {}
+        with self._engine.connect() as conn:
+            return uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
 
     def _introduce(self, line: _Line, health: StoreHealth) -> None:
         """At first use and daily: is it the store that it was, and what does it verify?"""
@@ -351,17 +350,23 @@ class Uploader:
         digests: Digests,
         staged_path: str,
         journal: DatabaseJournal,
-    ) -> None:
+        *,
+        alone: bool,
+    ) -> Proven | None:
         obj = StoreObject(key=row.key, digests=digests, metadata=row.metadata)
         if row.state is UploadState.STORED:
             stored = StoredObject(row.key, row.version_id, row.etag)
         else:
             with contextlib.closing(self._open_staged(staged_path)) as copy:
                 stored = store.send(obj, ThrottledSource(copy, self._throttle), journal)
-            if not self._record.stored(row, digests, stored):
-                return
-        if not self._stopping.is_set():
-            self._record.confirmed(row, digests, store.confirm(obj, stored))
+            if alone:
+                # Proving a large object can take long: what is known is told before.
+                if not self._record.stored(row, digests, stored):
+                    return None
+                row = dataclasses.replace(row, state=UploadState.STORED)
+        if self._stopping.is_set():
+            return None
+        return Proven(row, digests, store.confirm(obj, stored))
 
     def _send_object(self, store: ObjectStore, row: OutboxRow) -> None:
         source = _Body(row.body)
@@ -383,7 +388,3 @@ class Uploader:
         stored = store.send(obj, ThrottledSource(source, self._throttle), PassingJournal())
         store.confirm(obj, stored)
         self._store_record.object_confirmed(row)
-
-
-def _name_of(work: OutboxRow | UploadRow) -> str:
-    return work.key if isinstance(work, outbox.OutboxRow) else work.item_id

@@ -6,7 +6,8 @@ alone fails waits alone, so that neither holds up the others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -18,7 +19,7 @@ from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadSt
 from bodycam_ingest.storerecord import is_alarming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.db.uploads import UploadRow
@@ -29,12 +30,39 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _THERE: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
+_ENDED: Final = frozenset({UploadState.CONFIRMED, UploadState.REFUSED})
 _PROVEN: Final = frozenset({UploadState.CONFIRMED})
 _QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
 
 
 def _upload_subject(row: UploadRow) -> str:
     return f"upload:{row.item_id}:{row.store}"
+
+
+def _named(row: UploadRow, digests: Digests, stored: StoredObject) -> dict[str, Any]:
+    return {
+        "store": row.store,
+        "required": row.required,
+        "key": stored.key,
+        "version_id": stored.version_id,
+        "etag": stored.etag,
+        "sha256": digests.sha256.hex(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A copy that was proven.
+
+    Args:
+        row: its upload when the work on it began, or as it was stored since.
+        digests: what its bytes are.
+        proof: the store's proof.
+    """
+
+    row: UploadRow
+    digests: Digests
+    proof: Confirmation
 
 
 class UploadRecord:
@@ -58,107 +86,111 @@ class UploadRecord:
 
     # -- items, forward --
 
-    def begin(self, row: UploadRow) -> tuple[UploadRow, items.ItemRow] | None:
-        """Record that an upload is being worked on.
+    def begin(self, rows: Sequence[UploadRow]) -> list[tuple[UploadRow, items.ItemRow]]:
+        """Record that uploads are being worked on.
 
         Returns:
-            Upload and item as they are now; None when the item may not be sent any more.
+            Upload and item as they are now, of those whose item may still be sent.
         """
+        begun = []
         with self._ledger.transaction() as txn:
-            item = items.get(txn.conn, row.item_id)
-            fresh = uploads.get(txn.conn, row.item_id, row.store)
-            if item.state not in uploads.SENDABLE or fresh.state in {
-                UploadState.CONFIRMED,
-                UploadState.REFUSED,
-            }:
-                return None
-            if fresh.state is not UploadState.STORED:
-                uploads.advance(txn.conn, fresh, UploadEvent.BEGIN)
-            return fresh, item
+            for row in rows:
+                item = items.get(txn.conn, row.item_id)
+                fresh = uploads.get(txn.conn, row.item_id, row.store)
+                if item.state not in uploads.SENDABLE or fresh.state in _ENDED:
+                    continue
+                if fresh.state is not UploadState.STORED:
+                    uploads.advance(txn.conn, fresh, UploadEvent.BEGIN)
+                begun.append((fresh, item))
+        return begun
 
     def stored(self, row: UploadRow, digests: Digests, stored: StoredObject) -> bool:
         """Record that a store says it has an item; returns whether the item still stands."""
         with self._ledger.transaction() as txn:
-            item = items.get(txn.conn, row.item_id)
-            now = uploads.get(txn.conn, row.item_id, row.store)
-            if item.state not in uploads.SENDABLE or now.state is not UploadState.SENDING:
-                self._left_behind(txn, now)
-                return False
-            uploads.advance(
-                txn.conn,
-                now,
-                UploadEvent.COMPLETE,
-                version_id=stored.version_id,
-                etag=stored.etag,
-                upload_id="",
-                completing=False,
-                integrity_faults=0,
+            stands = self._stored(txn, row, digests, stored)
+        if stands:
+            log.info("upload.stored", item_id=row.item_id, store=row.store, key=stored.key)
+        return stands
+
+    def confirmed(self, proven: Sequence[Proven]) -> None:
+        """Record the proofs of a store's copies, and that it has those of which that is new."""
+        done = []
+        with self._ledger.transaction() as txn:
+            for one in proven:
+                if one.row.state is not UploadState.STORED and not self._stored(
+                    txn, one.row, one.digests, one.proof.stored
+                ):
+                    continue
+                if self._confirmed(txn, one.row, one.digests, one.proof):
+                    done.append(one)
+        for one in done:
+            log.info(
+                "upload.confirmed",
+                item_id=one.row.item_id,
+                store=one.row.store,
+                key=one.row.key,
+                proof=one.proof.proof.value,
             )
+
+    def _stored(self, txn: Txn, row: UploadRow, digests: Digests, stored: StoredObject) -> bool:
+        item = items.get(txn.conn, row.item_id)
+        now = uploads.get(txn.conn, row.item_id, row.store)
+        if item.state not in uploads.SENDABLE or now.state is not UploadState.SENDING:
+            self._left_behind(txn, now)
+            return False
+        uploads.advance(
+            txn.conn,
+            now,
+            UploadEvent.COMPLETE,
+            version_id=stored.version_id,
+            etag=stored.etag,
+            upload_id="",
+            completing=False,
+            integrity_faults=0,
+        )
+        if now.upload_id:
             uploads.forget_parts(txn.conn, row.item_id, row.store)
-            missing = uploads.outstanding(txn.conn, row.item_id, _THERE, but=row.store)
-            data = {
-                "store": row.store,
-                "required": row.required,
-                "key": stored.key,
-                "version_id": stored.version_id,
-                "etag": stored.etag,
-                "sha256": digests.sha256.hex(),
-                "outstanding": missing,
-            }
-            if row.required and not missing and item.state is ItemState.VERIFIED:
-                items.record(txn, item, ItemEvent.STORED, data)
-            else:
-                txn.append(ItemEvent.STORED.value, f"item:{row.item_id}", data)
-        log.info("upload.stored", item_id=row.item_id, store=row.store, key=stored.key)
+        missing = uploads.outstanding(txn.conn, row.item_id, _THERE, but=row.store)
+        data = {**_named(row, digests, stored), "outstanding": missing}
+        if row.required and not missing and item.state is ItemState.VERIFIED:
+            items.record(txn, item, ItemEvent.STORED, data)
+        else:
+            txn.append(ItemEvent.STORED.value, f"item:{row.item_id}", data)
         return True
 
-    def confirmed(self, row: UploadRow, digests: Digests, proof: Confirmation) -> bool:
-        """Record the proof of a store's copy; returns whether the item still stands."""
-        stored = proof.stored
-        with self._ledger.transaction() as txn:
-            item = items.get(txn.conn, row.item_id)
-            now = uploads.get(txn.conn, row.item_id, row.store)
-            if item.state not in uploads.SENDABLE or now.state is not UploadState.STORED:
-                return False
-            text = self._now()
-            uploads.advance(
-                txn.conn,
-                now,
-                UploadEvent.PROVE,
-                proof=proof.proof.value,
-                checksum=proof.checksum,
-                confirmed_at=text,
-                attempts=0,
-                integrity_faults=0,
-                first_failed_at="",
-                last_error="",
-                last_message="",
-            )
-            missing = uploads.outstanding(txn.conn, row.item_id, _PROVEN, but=row.store)
-            data = {
-                "store": row.store,
-                "required": row.required,
-                "key": stored.key,
-                "version_id": stored.version_id,
-                "etag": stored.etag,
-                "sha256": digests.sha256.hex(),
-                "proof": proof.proof.value,
-                "checksum": proof.checksum,
-                "outstanding": missing,
-            }
-            if row.required and not missing and item.state is ItemState.STORED:
-                seq = items.record(txn, item, ItemEvent.CONFIRMED, data)
-                items.set_confirmed_seq(txn, row.item_id, seq)
-            else:
-                txn.append(ItemEvent.CONFIRMED.value, f"item:{row.item_id}", data)
-            findings.close_about(txn, text, subject=_upload_subject(row))
-        log.info(
-            "upload.confirmed",
-            item_id=row.item_id,
-            store=row.store,
-            key=stored.key,
+    def _confirmed(self, txn: Txn, row: UploadRow, digests: Digests, proof: Confirmation) -> bool:
+        item = items.get(txn.conn, row.item_id)
+        now = uploads.get(txn.conn, row.item_id, row.store)
+        if item.state not in uploads.SENDABLE or now.state is not UploadState.STORED:
+            return False
+        text = self._now()
+        uploads.advance(
+            txn.conn,
+            now,
+            UploadEvent.PROVE,
             proof=proof.proof.value,
+            checksum=proof.checksum,
+            confirmed_at=text,
+            attempts=0,
+            integrity_faults=0,
+            first_failed_at="",
+            last_error="",
+            last_message="",
         )
+        missing = uploads.outstanding(txn.conn, row.item_id, _PROVEN, but=row.store)
+        data = {
+            **_named(row, digests, proof.stored),
+            "proof": proof.proof.value,
+            "checksum": proof.checksum,
+            "outstanding": missing,
+        }
+        if row.required and not missing and item.state is ItemState.STORED:
+            seq = items.record(txn, item, ItemEvent.CONFIRMED, data)
+            items.set_confirmed_seq(txn, row.item_id, seq)
+        else:
+            txn.append(ItemEvent.CONFIRMED.value, f"item:{row.item_id}", data)
+        if row.last_error:
+            findings.close_about(txn, text, subject=_upload_subject(row))
         return True
 
     def _left_behind(self, txn: Txn, now: UploadRow) -> None:
@@ -168,12 +200,15 @@ class UploadRecord:
 
     # -- items, back --
 
-    def failed(self, row: UploadRow, failure: Failure) -> None:
+    def failed(self, row: UploadRow, failure: Failure) -> bool:
         """Record a fault of an upload and when it is tried again.
 
         Args:
             row: the upload as it was when the try began.
             failure: what happened.
+
+        Returns:
+            Whether the store is at fault, and left alone for a while.
 
         Raises:
             IngestError: the fault itself, where its disposition is HALT.
@@ -183,11 +218,12 @@ class UploadRecord:
             raise error
         if error.disposition is Disposition.QUARANTINE:
             self._set_apart(row, error)
-            return
+            return False
         until_ms = None
         if failure.is_stores(row.last_error):
             until_ms = self._stores.store_failed(failure)
         self._postpone(row, failure, until_ms)
+        return until_ms is not None
 
     def _set_apart(self, row: UploadRow, error: IngestError) -> None:
         with self._ledger.transaction() as txn:

@@ -10,8 +10,6 @@ from bodycam_ingest.db import uploads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Engine
-
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.uploads import UploadRow
 
@@ -20,12 +18,12 @@ class DatabaseJournal:
     """The persisted part of one upload; safe to use from several threads.
 
     Args:
-        engine: for reads.
         ledger: the only way to write.
         row: the upload.
+        etags: tags of the parts that were sent under its upload id, by number.
     """
 
-    def __init__(self, engine: Engine, ledger: LedgerWriter, row: UploadRow) -> None:
+    def __init__(self, ledger: LedgerWriter, row: UploadRow, etags: Mapping[int, str]) -> None:
         self._ledger = ledger
         self._item_id = row.item_id
         self._store = row.store
@@ -34,8 +32,7 @@ class DatabaseJournal:
         self.progressed = False
         self.upload_id = row.upload_id
         self.completing = row.completing
-        with engine.connect() as conn:
-            self._etags = uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
+        self._etags = dict(etags)
 
     @property
     def etags(self) -> Mapping[int, str]:

@@ -180,26 +180,36 @@ def advance(conn: sa.Connection, row: UploadRow, event: UploadEvent, **values: A
 
 
 def next_due(
-    conn: sa.Connection, store: str, now_ms: int, in_hand: Collection[str]
-) -> UploadRow | None:
-    """The upload that has been due for longest.
+    conn: sa.Connection,
+    store: str,
+    now_ms: int,
+    in_hand: Collection[str],
+    *,
+    small_bytes: int,
+    limit: int,
+) -> list[UploadRow]:
+    """The upload that has been due for longest; with it the small ones that come next.
 
     Args:
         conn: an open connection.
         store: whose.
         now_ms: the time, ms since 1970.
         in_hand: items that a worker of this process has in hand.
+        small_bytes: items up to this size come in crowds.
+        limit: at most so many.
 
     Returns:
-        The row, None when none is due.
+        One row of any size, or a crowd of small ones; empty when none is due.
     """
-    row = conn.execute(
-        _open_uploads(sa.select(upload), store)
+    found = conn.execute(
+        _open_uploads(sa.select(upload, item.c.size_bytes), store)
         .where(is_due(upload.c.due_ms, now_ms), upload.c.item_id.not_in(list(in_hand)))
         .order_by(upload.c.due_ms, upload.c.item_id)
-        .limit(1)
-    ).first()
-    return None if row is None else _row(row)
+        .limit(limit)
+    ).all()
+    if not found or found[0].size_bytes > small_bytes:
+        return [_row(row) for row in found[:1]]
+    return [_row(row) for row in found if row.size_bytes <= small_bytes]
 
 
 def is_due(column: sa.Column[int], now_ms: int) -> sa.ColumnElement[bool]:
