@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Confirmations come in bursts; one checkpoint covers those of a second.
+# Confirmations come in bursts. While uploads are under way a docking can hardly be released, and
+# every checkpoint is an object that stays for ever; after the last of them it is wanted at once.
 _RELEASE_GAP_MS: Final = 1_000
+_BURST_GAP_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class AnchorFacts:
         queued_size: entries under the newest checkpoint queued or stored, 0 when none.
         queued_ms: when that was queued, ms since 1970, 0 when none.
         waiting_seq: highest entry that a release or purge waits on, None when none waits.
+        under_way: uploads to required stores that are not confirmed yet.
         now_ms: the time.
     """
 
@@ -44,6 +47,7 @@ class AnchorFacts:
     queued_size: int
     queued_ms: int
     waiting_seq: int | None
+    under_way: int
     now_ms: int
 
 
@@ -54,7 +58,7 @@ def due(facts: AnchorFacts, *, interval_ms: int) -> bool:
         return False
     age_ms = facts.now_ms - facts.queued_ms
     if facts.waiting_seq is not None and facts.waiting_seq >= facts.queued_size:
-        return age_ms >= _RELEASE_GAP_MS
+        return age_ms >= (_BURST_GAP_MS if facts.under_way else _RELEASE_GAP_MS)
     return age_ms >= interval_ms
 
 
@@ -94,6 +98,7 @@ class AnchorKeeper:
             queued_size=state.queued_size,
             queued_ms=clock.text_ms(state.queued_at) if state.queued_at else 0,
             waiting_seq=state.waiting_seq,
+            under_way=state.under_way,
             now_ms=clock.now_ms(),
         )
         if due(facts, interval_ms=self._interval_ms):

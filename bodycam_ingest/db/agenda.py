@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
 
 CHECKPOINT_KIND = "checkpoint"
+_SETTLED = (UploadState.CONFIRMED.value, UploadState.REFUSED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class AnchorState:
         queued_size: entries under the newest checkpoint queued or stored, 0 when none.
         queued_at: when that was queued, RFC 3339, empty when none.
         waiting_seq: highest entry that a release or a purge waits on, None when none waits.
+        under_way: uploads to required stores that are not confirmed and not refused.
     """
 
     queued_size: int
     queued_at: str
     waiting_seq: int | None
+    under_way: int
 
 
 def anchor_state(conn: sa.Connection) -> AnchorState:
@@ -49,11 +52,17 @@ def anchor_state(conn: sa.Connection) -> AnchorState:
     purging = conn.execute(
         sa.select(sa.func.max(item.c.purging_seq)).where(item.c.state == ItemState.RELEASED.value)
     ).scalar()
+    under_way = conn.execute(
+        sa.select(sa.func.count())
+        .select_from(upload)
+        .where(upload.c.required, upload.c.state.not_in(_SETTLED))
+    ).scalar_one()
     waiting = [seq for seq in (confirmed, purging) if seq is not None]
     return AnchorState(
         queued_size=newest.ledger_size if newest else 0,
         queued_at=newest.created_at if newest else "",
         waiting_seq=max(waiting) if waiting else None,
+        under_way=under_way,
     )
 
 
