@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 BUCKET = "evidence"
 LOCKED_BUCKET = "locked"
 _START_TIMEOUT_S = 60.0
+_PORTS = 9
 _ACTIONS = ("Read", "Write", "List", "Tagging", "PutObjectRetention", "GetObjectRetention")
 
 
@@ -90,9 +92,18 @@ class SeaweedServer:
         self.secret_key = secrets.token_hex(16)
         self._admin_secret = secrets.token_hex(16)
         self.ca_bundle, self._key = write_certificate(directory)
-        self._ports = free_ports(9)
-        self.http_port, self.https_port = self._ports[0], self._ports[1]
+        self._ports = free_ports(_PORTS)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http_port(self) -> int:
+        """Where it listens without TLS."""
+        return self._ports[0]
+
+    @property
+    def https_port(self) -> int:
+        """Where it listens with TLS."""
+        return self._ports[1]
 
     @property
     def certificate(self) -> tuple[Path, Path]:
@@ -110,14 +121,20 @@ class SeaweedServer:
         return f"http://127.0.0.1:{self.http_port}"
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:
+            # Another process took one of the ports between the look and the start.
+            shutil.rmtree(self.directory / "data")
+            self._ports = free_ports(_PORTS)
+            self.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it takes writes."""
+        """Start it and wait until it takes writes; once more on the same ports after `stop`."""
         binary = Path(sys.executable).parent / "weed"
         config = self.directory / "s3.json"
         config.write_text(json.dumps(self._identities()), encoding="utf-8")
