@@ -6,8 +6,9 @@ the stores. Nothing is migrated, repaired or created: a check that mends hides w
 
 from __future__ import annotations
 
-import contextlib
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import objectkeys
@@ -17,23 +18,25 @@ from bodycam_ingest.custody.verify import Expected, Finding, LogChecker
 from bodycam_ingest.db import audit
 from bodycam_ingest.db.installation import open_for_reading
 from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.diskio.staging import QUARANTINE
 from bodycam_ingest.errors import (
     IngestError,
     KeyUnreadableError,
-    NotInitialisedError,
+    LedgerUnwritableError,
     StoreConflictError,
     StoreMismatchError,
 )
 from bodycam_ingest.evidence import StoredObject, StoreObject
 from bodycam_ingest.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
+from bodycam_ingest.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import sqlalchemy as sa
 
     from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.upload import ObjectStore
 
@@ -93,6 +96,21 @@ class Scope:
     progress: Callable[[int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _SignedNote:
+    """A checkpoint to be judged.
+
+    Args:
+        source: where it was found, for people.
+        note: the signed note.
+        size: the size under which it is kept, None where nothing says.
+    """
+
+    source: str
+    note: str
+    size: int | None = None
+
+
 class Verification:
     """One run of `verify`."""
 
@@ -110,7 +128,11 @@ class Verification:
         # Read first: the state file may lag behind the database, never run ahead of it.
         state_note = self._read_state_file()
         anchors = self._read_anchors()
-        engine = open_for_reading(scope.state_dir)
+        try:
+            engine = open_for_reading(scope.state_dir)
+        except LedgerUnwritableError as error:
+            self._find("database_damaged", error.message)
+            return report
         try:
             with engine.connect() as conn:
                 checker = self._check_log(conn, state_note, anchors)
@@ -120,6 +142,11 @@ class Verification:
             report.checked["items"] = len(rows)
             report.checked["files"] = self._check_files(engine, rows)
             report.checked["objects"] = self._check_objects(rows, uploads)
+        except LedgerUnwritableError as error:
+            self._find("database_damaged", error.message)
+        except (TypeError, ValueError) as error:
+            # The tables' types are promises that SQLite does not keep: somebody wrote by hand.
+            self._find("database_damaged", f"a value is of another kind than its column: {error}")
         finally:
             engine.dispose()
         return report
@@ -129,12 +156,13 @@ class Verification:
 
     # -- the ledger --
 
-    def _read_state_file(self) -> str:
+    def _read_state_file(self) -> str | None:
         try:
-            return (self._scope.state_dir / STATE_FILE).read_text(encoding="utf-8")
+            raw = (self._scope.state_dir / STATE_FILE).read_bytes()
         except OSError as error:
             self._find("state_file_missing", f"the state file cannot be read: {error}")
-            return ""
+            return None
+        return raw.decode("utf-8", "replace")
 
     def _verifier(self, conn: sa.Connection) -> Verifier | None:
         row = audit.log_row(conn)
@@ -158,26 +186,28 @@ class Verification:
             return None
 
     def _check_log(
-        self, conn: sa.Connection, state_note: str, anchors: list[tuple[str, str]]
+        self, conn: sa.Connection, state_note: str | None, anchors: list[_SignedNote]
     ) -> LogChecker:
         verifier = self._verifier(conn)
         expected = Expected(nodes=audit.nodes(conn), sealed=audit.sealed(conn))
         fold = ItemFold()
         checker = LogChecker(self._scope.origin, expected, fold.take)
         head = audit.head(conn)
-        notes = [(f"checkpoint {size}", note) for size, note in audit.checkpoints(conn)]
-        if state_note:
-            notes.append(("the state file", state_note))
-        if head is not None:
-            notes.append(("the head row", head.checkpoint))
+        notes = [
+            _SignedNote(f"checkpoint {size}", note, size) for size, note in audit.checkpoints(conn)
+        ]
+        if state_note is not None:
+            notes.append(_SignedNote("the state file", state_note))
+        signed = None
         if verifier is not None:
-            for source, note in [*notes, *anchors]:
-                found = checker.check_signature(source, note, verifier)
-                if found is not None:
-                    expected.add_root(source, found)
+            for one in [*notes, *anchors]:
+                self._expect(checker, expected, one, verifier)
+            if head is not None:
+                head_note = _SignedNote("the head row", head.checkpoint)
+                signed = self._expect(checker, expected, head_note, verifier)
         for row in audit.entries(conn):
             checker.take(row)
-        checker.finish(head)
+        checker.finish(head, signed)
         self._check_key(checker, expected, verifier)
         self._check_tables(conn)
         fold.compare(audit.kept_items(conn))
@@ -185,6 +215,18 @@ class Verification:
         self.report.checked["checkpoints"] = len(notes)
         self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
         return checker
+
+    def _expect(
+        self, checker: LogChecker, expected: Expected, one: _SignedNote, verifier: Verifier
+    ) -> Checkpoint | None:
+        """Have the entries compared with a checkpoint, where the log's key signed it."""
+        found = checker.check_signature(one.source, one.note, verifier)
+        if found is None:
+            return None
+        expected.add_root(one.source, found)
+        if one.size is not None and one.size != found.size:
+            self._find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
+        return found
 
     def _check_key(
         self, checker: LogChecker, expected: Expected, verifier: Verifier | None
@@ -198,20 +240,25 @@ class Verification:
             self._find("key_replaced", "the log was begun with another key")
 
     def _check_tables(self, conn: sa.Connection) -> None:
-        for name in audit.bad_guards(conn):
+        bad, strange = audit.triggers(conn)
+        for name in bad:
             self._find("guard_missing", f"the guard {name} is missing or altered")
+        for name in strange:
+            self._find("trigger_planted", f"the trigger {name} is none of ours")
         for log_id in audit.strange_logs(conn):
             self._find("entry_foreign", f"entries of another log ({log_id}) stand in the table")
 
-    def _read_anchors(self) -> list[tuple[str, str]]:
-        """Every checkpoint object in every store: (where, note)."""
-        found: list[tuple[str, str]] = []
+    def _read_anchors(self) -> list[_SignedNote]:
+        """Every checkpoint object in every store."""
+        found: list[_SignedNote] = []
         prefix = objectkeys.checkpoint_key(self._scope.origin, 0).rpartition("/")[0] + "/"
         for name, store in (self._scope.stores or {}).items():
             try:
                 for key in store.keys(prefix):
                     note = b"".join(store.read(key)).decode("utf-8", "replace")
-                    found.append((f"anchor {key} in {name}", note))
+                    number = key.removeprefix(prefix)
+                    size = int(number) if number.isascii() and number.isdigit() else -1
+                    found.append(_SignedNote(f"anchor {key} in {name}", note, size))
             except IngestError as error:
                 self.report.unreachable.append(f"anchors in {name}: {error.message}")
         return found
@@ -225,16 +272,28 @@ class Verification:
         staged = {row.staged_path: row for row in rows if row.staged_path}
         for path, row in staged.items():
             self._check_file(staging, path, row)
-        on_disk = self._files_on_disk()
-        unknown = on_disk - staged.keys()
+        try:
+            unknown = self._files_on_disk() - staged.keys()
+        except OSError as error:
+            self.report.unreachable.append(f"staging: {error}")
+            return len(staged)
         if unknown:
-            # The daemon may have gone on since the snapshot: only what is still unknown counts.
-            with engine.connect() as conn:
-                unknown -= {row.staged_path for row in audit.all_items(conn)}
-        for path in sorted(unknown):
-            if (self._scope.staging_dir / path).exists():
-                self._find("file_planted", f"{path} belongs to no item")
+            self._check_unknown(engine, unknown)
         return len(staged)
+
+    def _check_unknown(self, engine: sa.Engine, unknown: set[str]) -> None:
+        # The daemon may have gone on since the snapshot: only what is still unknown counts.
+        with engine.connect() as conn:
+            rows = audit.all_items(conn)
+        unread = {row.item_id for row in rows if row.state is ItemState.DISCOVERED}
+        for path in sorted(unknown - {row.staged_path for row in rows}):
+            if not os.path.lexists(self._scope.staging_dir / path):
+                continue
+            if path.partition("/")[2].partition("-")[0] in unread:
+                # Copied, and its entry not written yet: now, or when the dock went down.
+                self.report.unreachable.append(f"{path} is not in the ledger yet")
+            else:
+                self._find("file_planted", f"{path} belongs to no item")
 
     def _check_file(self, staging: Acquirer, path: str, row: ItemRow) -> None:
         subject = f"item:{row.item_id}"
@@ -242,10 +301,8 @@ class Verification:
             return
         try:
             digests = staging.rehash(path, row.path, row.part_size_bytes or 1)
-        except NotInitialisedError:
-            raise
         except IngestError as error:
-            if (self._scope.staging_dir / path).exists():
+            if os.path.lexists(self._scope.staging_dir / path):
                 self.report.unreachable.append(f"{path}: {error.message}")
             else:
                 self._find("file_missing", f"{path} is gone", subject)
@@ -255,17 +312,20 @@ class Verification:
             self._find("file_altered", f"{path} has SHA-256 {digests.sha256.hex()}", subject)
 
     def _files_on_disk(self) -> set[str]:
-        found = set()
+        """Everything below staging but what is set apart and what is being written."""
+        found: set[str] = set()
         root = self._scope.staging_dir
-        for directory in root.iterdir():
-            if directory.name == "quarantine" or not directory.is_dir():
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                found |= {
-                    f"{directory.name}/{file.name}"
-                    for file in directory.iterdir()
-                    if not (file.name.startswith(".") and file.name.endswith(".part"))
-                }
+        for above, directories, names in os.walk(root, onerror=_raise_unless_gone):
+            if above == str(root):
+                directories[:] = [d for d in directories if d not in {QUARANTINE, "lost+found"}]
+            relative = os.path.relpath(above, root)
+            # A directory that is a link is walked into by nobody: it counts as a file.
+            links = [d for d in directories if Path(above, d).is_symlink()]
+            found |= {
+                os.path.normpath(f"{relative}/{name}")
+                for name in [*names, *links]
+                if not (name.startswith(".") and name.endswith(".part"))
+            }
         return found
 
     # -- stored objects --
@@ -284,13 +344,16 @@ class Verification:
             if store is None:
                 self.report.unreachable.append(f"{upload.store} is not in the configuration")
                 continue
-            digests = by_id[upload.item_id].digests()
+            row = by_id.get(upload.item_id)
+            if row is None or row.sha256 is None:
+                # Its row was tampered with, which is a finding already.
+                continue
+            digests = row.digests()
             obj = StoreObject(upload.key, digests, upload.metadata)
             try:
                 store.confirm(obj, StoredObject(upload.key, upload.version_id, upload.etag))
             except (StoreMismatchError, StoreConflictError) as error:
-                gone = store.look(upload.key, upload.version_id) is None
-                code = "object_missing" if gone else "object_altered"
+                code = "object_missing" if _is_gone(store, upload) else "object_altered"
                 self._find(code, f"{upload.store}: {upload.key}: {error.message}", subject)
             except IngestError as error:
                 self.report.unreachable.append(f"{upload.store}: {upload.key}: {error.message}")
@@ -298,3 +361,17 @@ class Verification:
             checked += 1
             self._scope.progress(digests.size_bytes)
         return checked
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    # A docking's directory goes away when its last copy is purged.
+    if not isinstance(error, FileNotFoundError) or not Path(error.filename).parent.exists():
+        raise error
+
+
+def _is_gone(store: ObjectStore, upload: audit.ConfirmedUpload) -> bool:
+    try:
+        return store.look(upload.key, upload.version_id) is None
+    except IngestError:
+        # It answered a moment ago that the object is not as it was.
+        return False

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _ITEM: Final = "item:"
 _EVENTS: Final = frozenset(ItemEvent)
 # These stand once a store; the state moves with the last required one.
-_PER_STORE: Final = frozenset({ItemEvent.STORED, ItemEvent.CONFIRMED})
+_PER_STORE: Final = {
+    ItemEvent.STORED: ItemState.VERIFIED,
+    ItemEvent.CONFIRMED: ItemState.STORED,
+}
+_SENT_IN: Final = frozenset(
+    {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
+)
 _NAMES_DIGEST: Final = frozenset(
     {ItemEvent.VERIFIED, ItemEvent.STORED, ItemEvent.CONFIRMED, ItemEvent.REINSTATED}
 )
@@ -73,14 +79,33 @@ class ItemFold:
         event = ItemEvent(entry.type)
         history = self.histories.setdefault(subject.removeprefix(_ITEM), ItemHistory())
         data = entry.data
-        if event not in _PER_STORE or (data.get("required") and not data.get("outstanding")):
+        if self._moves(seq, subject, event, history, data):
             try:
                 history.state = advance_item(history.state, event)
             except IllegalTransitionError as error:
                 self._find("history_illegal", seq, subject, error.message)
-            if event is ItemEvent.CONFIRMED:
-                history.confirmed_seq = seq
+            else:
+                if event is ItemEvent.CONFIRMED:
+                    history.confirmed_seq = seq
         self._fold_data(seq, subject, event, history, data)
+
+    def _moves(
+        self,
+        seq: int,
+        subject: str,
+        event: ItemEvent,
+        history: ItemHistory,
+        data: Mapping[str, Any],
+    ) -> bool:
+        """Whether an entry is a step of the item, or only of one of its stores."""
+        if event not in _PER_STORE:
+            return True
+        if history.state not in _SENT_IN:
+            self._find("history_illegal", seq, subject, f"{event.value} in state {history.state}")
+            return False
+        last_one = bool(data.get("required")) and not data.get("outstanding")
+        # A store that is asked again after the item went on moves nothing.
+        return last_one and history.state is _PER_STORE[event]
 
     def _find(self, code: str, seq: int, subject: str, message: str) -> None:
         self.findings.append(Finding(code, f"entry {seq}: {message}", seq, subject))
@@ -129,7 +154,7 @@ class ItemFold:
             )
             is_kept = (
                 item.state,
-                item.sha256 if history.sha256 else "",
+                item.sha256,
                 item.size_bytes,
                 item.staged,
                 item.confirmed_seq,

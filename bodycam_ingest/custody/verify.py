@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.note import Verifier
 
 _ZERO: Final = bytes(HASH_BYTES)
+# Levels of full subtrees whose roots are kept beside the entries.
+KEPT_LEVELS: Final = (8, 16, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,9 @@ class LogChecker:
 
     def take(self, row: EntryRow) -> None:
         """Check the next row, in the order of their numbers."""
+        if type(row.seq) is not int:
+            self.findings.append(Finding("entry_malformed", f"{row.seq!r} is no entry's number"))
+            return
         if row.seq != self._next:
             self._find(
                 "entry_missing",
@@ -183,6 +188,10 @@ class LogChecker:
         for level, index, root in made:
             kept = self._expected.nodes.get((level, index))
             if kept is None:
+                if level in KEPT_LEVELS:
+                    self.findings.append(
+                        Finding("node_missing", f"subtree {index} of level {level} is not kept")
+                    )
                 continue
             self._nodes_seen += 1
             if kept != root:
@@ -204,14 +213,23 @@ class LogChecker:
 
     # -- at the end --
 
-    def finish(self, head: HeadRow | None) -> None:
-        """Compare with the head row, and with what was expected beyond the last entry."""
+    def finish(self, head: HeadRow | None, signed: Checkpoint | None) -> None:
+        """Compare with the head row, and with what was expected beyond the last entry.
+
+        Args:
+            head: the head row, None when it is gone.
+            signed: the head row's checkpoint where the log's key signed it.
+        """
         size = self.peaks.size
         if head is None:
             self.findings.append(Finding("head_missing", "the head row is missing"))
         elif (head.size, head.peaks, head.last) != (size, self.peaks.encode(), self._last):
             self.findings.append(
                 Finding("head_differs", f"the head row says {head.size} entries, there are {size}")
+            )
+        elif signed is not None and signed.size != size:
+            self.findings.append(
+                Finding("head_differs", f"the head's checkpoint covers {signed.size} of {size}")
             )
         for expected_size, sources in self._expected.roots.items():
             if expected_size > size:

@@ -1,10 +1,14 @@
-"""What `verify` reads of the database, row by row; read-only."""
+"""What `verify` reads of the database, row by row; read-only.
+
+SQLite keeps a value of any kind in any column. What is read here to be compared is taken as it
+lies there: a text in place of bytes must become a finding, not an exception.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -33,6 +37,19 @@ if TYPE_CHECKING:
 _AT_ONCE = 2000
 
 
+def _raw(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """A column without the conversion that its type would bring."""
+    return sa.type_coerce(column, sa.types.NULLTYPE).label(column.name)
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else repr(value).encode()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
 def log_row(conn: sa.Connection) -> tuple[str, str] | None:
     """The log's origin and verifier key, None when the row is gone."""
     row = conn.execute(sa.select(ledger_log).where(ledger_log.c.log_id == LOG_ID)).first()
@@ -58,62 +75,75 @@ def count_entries(conn: sa.Connection) -> int:
 def entries(conn: sa.Connection) -> Iterator[EntryRow]:
     """All entries in the order of their numbers."""
     found = conn.execution_options(yield_per=_AT_ONCE).execute(
-        sa.select(
-            ledger_entry.c.seq,
-            ledger_entry.c.body,
-            ledger_entry.c.leaf_hash,
-            ledger_entry.c.type,
-            ledger_entry.c.subject,
-            ledger_entry.c.t,
-        )
+        sa.select(*(_raw(ledger_entry.c[name]) for name in EntryRow.__dataclass_fields__))
         .where(ledger_entry.c.log_id == LOG_ID)
         .order_by(ledger_entry.c.seq)
     )
-    for row in found:
-        yield EntryRow(*row)
+    for row in found.mappings():
+        yield EntryRow(
+            seq=row["seq"],
+            body=_bytes(row["body"]),
+            leaf_hash=_bytes(row["leaf_hash"]),
+            type=_text(row["type"]),
+            subject=_text(row["subject"]),
+            t=_text(row["t"]),
+        )
 
 
 def head(conn: sa.Connection) -> HeadRow | None:
     """The head row."""
-    row = conn.execute(sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)).first()
-    return HeadRow(row.size, row.peaks, row.last, row.checkpoint) if row else None
+    row = conn.execute(
+        sa.select(*(_raw(column) for column in ledger_head.c)).where(ledger_head.c.log_id == LOG_ID)
+    ).first()
+    if row is None:
+        return None
+    return HeadRow(row.size, _bytes(row.peaks), _bytes(row.last), _text(row.checkpoint))
 
 
 def checkpoints(conn: sa.Connection) -> Iterator[tuple[int, str]]:
     """Size and note of every checkpoint kept."""
     for row in conn.execute(
-        sa.select(ledger_checkpoint)
+        sa.select(*(_raw(column) for column in ledger_checkpoint.c))
         .where(ledger_checkpoint.c.log_id == LOG_ID)
         .order_by(ledger_checkpoint.c.size)
     ):
-        yield row.size, row.note
+        yield row.size, _text(row.note)
 
 
 def nodes(conn: sa.Connection) -> dict[tuple[int, int], bytes]:
     """Subtree roots by level and index."""
     return {
-        (row.level, row.idx): row.hash
-        for row in conn.execute(sa.select(ledger_node).where(ledger_node.c.log_id == LOG_ID))
+        (row.level, row.idx): _bytes(row.hash)
+        for row in conn.execute(
+            sa.select(*(_raw(column) for column in ledger_node.c)).where(
+                ledger_node.c.log_id == LOG_ID
+            )
+        )
     }
 
 
 def sealed(conn: sa.Connection) -> dict[tuple[int, str], tuple[bytes, str]]:
     """Salts and values by entry and field."""
     return {
-        (row.seq, row.field): (row.salt, row.value)
-        for row in conn.execute(sa.select(ledger_private).where(ledger_private.c.log_id == LOG_ID))
+        (row.seq, row.field): (_bytes(row.salt), _text(row.value))
+        for row in conn.execute(
+            sa.select(*(_raw(column) for column in ledger_private.c)).where(
+                ledger_private.c.log_id == LOG_ID
+            )
+        )
     }
 
 
-def bad_guards(conn: sa.Connection) -> list[str]:
-    """Names of guards that are missing or altered."""
+def triggers(conn: sa.Connection) -> tuple[list[str], list[str]]:
+    """Names of guards that are missing or altered, and of triggers that are none of ours."""
     found = {
         row.name: row.sql
         for row in conn.execute(
             sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
         )
     }
-    return sorted(name for name, sql in GUARDS.items() if found.get(name) != sql)
+    bad = sorted(name for name, sql in GUARDS.items() if found.get(name) != sql)
+    return bad, sorted(found.keys() - GUARDS.keys())
 
 
 def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
@@ -121,11 +151,14 @@ def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
     confirmed: dict[str, dict[str, tuple[str, str]]] = {}
     for row in conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value)):
         confirmed.setdefault(row.item_id, {})[row.store] = (row.key, row.version_id)
-    for row in conn.execution_options(yield_per=_AT_ONCE).execute(sa.select(item)):
+    wanted = ("item_id", "state", "sha256", "size_bytes", "staged_path", "confirmed_seq")
+    for row in conn.execution_options(yield_per=_AT_ONCE).execute(
+        sa.select(*(_raw(item.c[name]) for name in wanted))
+    ):
         yield KeptItem(
             item_id=row.item_id,
             state=row.state,
-            sha256=row.sha256.hex() if row.sha256 else "",
+            sha256="" if row.sha256 is None else _bytes(row.sha256).hex(),
             size_bytes=row.size_bytes,
             staged=row.staged_path,
             confirmed_seq=row.confirmed_seq,
