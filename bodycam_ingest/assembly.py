@@ -31,6 +31,7 @@ from bodycam_ingest.stores.registry import open_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.undocking import Dock
 from bodycam_ingest.upload import Uploader
+from bodycam_ingest.workers import moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,9 @@ class Plant:
         self.required = [store.name for store in config.stores if store.required]
         names = [(store.name, store.required) for store in config.stores]
         self.engine, self.ledger = open_ledger(config.dock.state_dir, config.origin)
-        self.stores = {store.name: open_store(store) for store in config.stores}
+        self.stores = {
+            store.name: open_store(store, workers=config.upload.workers) for store in config.stores
+        }
         self.acquirer = Acquirer(
             config.staging.dir,
             min_free_bytes=config.staging.min_free_bytes,
@@ -87,6 +90,7 @@ class Plant:
             open_staged=self.acquirer.open_staged,
             policy=self._policy,
             settings=config.upload,
+            moving=moving,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
         self.anchors = AnchorKeeper(

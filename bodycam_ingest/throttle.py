@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest.errors import AbandonedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bodycam_ingest.stores.contract import ByteSource
 
 _PIECE_BYTES: Final = 256 * 1024
@@ -58,11 +60,13 @@ class ThrottledSource:
     Args:
         source: the copy.
         throttle: the budget.
+        moving: called at each read, so that a long upload is seen to move.
     """
 
-    def __init__(self, source: ByteSource, throttle: Throttle) -> None:
+    def __init__(self, source: ByteSource, throttle: Throttle, moving: Callable[[], None]) -> None:
         self._source = source
         self._throttle = throttle
+        self._moving = moving
 
     def read_at(self, offset: int, length: int) -> bytes:
         """As `ByteSource.read_at`, later.
@@ -70,6 +74,8 @@ class ThrottledSource:
         Raises:
             AbandonedError: the process must end.
         """
+        self._moving()
         data = self._source.read_at(offset, length)
         self._throttle.take(len(data))
+        self._moving()
         return data

@@ -171,6 +171,7 @@ class Uploader:
         open_staged: opens a sealed copy by its staged path.
         policy: draws waits.
         settings: limit and windows, as configured.
+        moving: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
     """
 
@@ -183,12 +184,14 @@ class Uploader:
         open_staged: Callable[[str], LocalCopy],
         policy: DelayPolicy,
         settings: Settings,
+        moving: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._open_staged = open_staged
         self._settings = settings
+        self._moving = moving
         self._now_ms = now_ms
         self._stopping = threading.Event()
         self._throttle = Throttle(settings.bandwidth_limit_bytes_per_s, self._stopping)
@@ -298,6 +301,7 @@ class Uploader:
                 if time.monotonic() - told_s > _TELL_EVERY_S:
                     self._tell(waiting)
                     told_s = time.monotonic()
+                self._moving()
         finally:
             # What was proven is told also where something else ended the work.
             self._tell(waiting)
@@ -358,7 +362,8 @@ class Uploader:
             stored = StoredObject(row.key, row.version_id, row.etag)
         else:
             with contextlib.closing(self._open_staged(staged_path)) as copy:
-                stored = store.send(obj, ThrottledSource(copy, self._throttle), journal)
+                source = ThrottledSource(copy, self._throttle, self._moving)
+                stored = store.send(obj, source, journal)
             if alone:
                 # Proving a large object can take long: what is known is told before.
                 if not self._record.stored(row, digests, stored):
@@ -385,6 +390,7 @@ class Uploader:
             metadata={"item-id": row.kind, "sha256": row.sha256.hex()},
             content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
         )
-        stored = store.send(obj, ThrottledSource(source, self._throttle), PassingJournal())
+        throttled = ThrottledSource(source, self._throttle, self._moving)
+        stored = store.send(obj, throttled, PassingJournal())
         store.confirm(obj, stored)
         self._store_record.object_confirmed(row)

@@ -18,6 +18,14 @@ log = structlog.get_logger(__name__)
 
 _PAUSE_AFTER_FAULT_S: Final = 5.0
 _PAUSE_MAX_S: Final = 5.0
+_here: Final = threading.local()
+
+
+def moving() -> None:
+    """Say that the step moves which runs in this thread; does nothing outside of a worker."""
+    worker: Worker | None = getattr(_here, "worker", None)
+    if worker is not None:
+        worker.beat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class Worker:
         return Stall(self.name, silent_s, alive)
 
     def _run(self) -> None:
+        _here.worker = self
         while not self._stop.is_set():
             self.beat()
             self._wake.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import threading
+import time
 
 import pytest
 
@@ -592,6 +593,27 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
     dock.restart()
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_long_upload_is_seen_to_move(dock) -> None:
+    add(dock)
+    moved = []
+    dock.uploader._moving = lambda: moved.append(1)
+    dock.drain("main")
+    assert len(moved) >= 5, "at least once for each part"
+
+
+def test_the_limit_holds_for_all_uploads_together(bench) -> None:
+    dock = Dock(bench, "a", "b")
+    add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
+    dock.uploader.apply(Settings(bandwidth_limit_bytes_per_s=100_000))
+    begun_s = time.monotonic()
+    threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begun_s >= 0.78, "80,000 bytes at 100,000 a second"
 
 
 def test_findings_open_once_and_close_with_a_reason(dock) -> None:

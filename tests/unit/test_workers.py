@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from bodycam_ingest.errors import LedgerUnwritableError, StoreUnreachableError
-from bodycam_ingest.workers import Worker
+from bodycam_ingest.workers import Worker, moving
 
 
 def test_a_step_that_fails_is_called_again_and_stops_nobody_else(monkeypatch):
@@ -63,3 +63,24 @@ def test_a_step_that_hangs_and_a_thread_that_died_are_both_seen():
     dead = worker.stall()
     assert dead is not None
     assert not dead.alive
+
+
+def test_a_long_step_that_says_it_moves_is_not_called_stalled():
+    moved, go_on = threading.Event(), threading.Event()
+
+    def step():
+        # As an upload of hours does at each part that it sends.
+        worker._moved_s -= 1000
+        moving()
+        moved.set()
+        go_on.wait(10)
+        return 60.0
+
+    worker = Worker("test", step, lambda _error: None, silence_max_s=30)
+    worker.start()
+    assert moved.wait(10)
+    assert worker.stall() is None
+    go_on.set()
+    worker.stop()
+    assert worker.join(5)
+    moving()
