@@ -1,0 +1,131 @@
+"""What systemd hears, what a reload changes, what is purged: the daemon as a service."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+from tests.dock import Dock, sha256
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """A service manager's end of the notification socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        path = tmp_path / "notify"
+        sock.bind(str(path))
+        sock.settimeout(30)
+        yield sock, path
+
+
+def made(root, **options) -> Dock:
+    (root / "dock").mkdir()
+    dock = Dock(root / "dock", **options)
+    dock.store.mkdir()
+    dock.init()
+    return dock
+
+
+def test_systemd_hears_ready_then_pings_then_stopping(tmp_path, manager):
+    sock, path = manager
+    dock = made(tmp_path, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
+    with dock.running():
+        assert sock.recv(4096).decode().splitlines()[0] == "READY=1"
+        for _ in range(3):
+            assert sock.recv(4096) == b"WATCHDOG=1"
+    assert sock.recv(4096).decode() in {"WATCHDOG=1", "STOPPING=1"}
+
+
+def test_a_frozen_worker_gets_no_pings_so_that_systemd_restarts_the_daemon(tmp_path, manager):
+    sock, path = manager
+    dock = made(tmp_path, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
+    program = (
+        "import time, bodycam_ingest.daemon as d, bodycam_ingest.assembly as a, sys\n"
+        "d._LONG_SILENCE_MAX_S = 7.0\n"
+        "a.Plant.housekeeping = lambda self: time.sleep(3600)\n"
+        "from bodycam_ingest.cli import main\n"
+        "sys.argv = ['bodycam-ingest', 'run']\n"
+        "main()\n"
+    )
+    dock.start(command=[sys.executable, "-c", program])
+    try:
+        dock.wait_for(lambda: "daemon.stalled" in dock.events())
+        (stalled,) = [line for line in dock.lines() if line["event"] == "daemon.stalled"]
+        assert stalled["worker"] == "housekeeping"
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.recv(4096)
+            except BlockingIOError:
+                break
+        time.sleep(1.2)
+        with pytest.raises(BlockingIOError):
+            sock.recv(4096)
+    finally:
+        assert dock.stop(timeout_s=12) == 0
+
+
+def test_a_reload_takes_what_it_can_and_a_broken_file_changes_nothing(tmp_path):
+    dock = made(tmp_path)
+    with dock.running():
+        good = dock.config.read_text()
+        dock.config.write_text(good + "nonsense = 1\n")
+        dock.daemon.send_signal(signal.SIGHUP)
+        dock.wait_for(lambda: "config.reload_refused" in dock.events())
+        dock.config.write_text(good.replace("settle_s = 0.1", "settle_s = 0.2"))
+        dock.daemon.send_signal(signal.SIGHUP)
+        dock.wait_for(lambda: "config.reloaded" in dock.events())
+        (line,) = [line for line in dock.lines() if line["event"] == "config.reloaded"]
+        assert line["applied"] == ["cameras.settle_s"]
+        dock.config.write_text(good.replace('id = "dock-1"', 'id = "dock-2"'))
+        dock.daemon.send_signal(signal.SIGHUP)
+        dock.wait_for(lambda: "config.needs_restart" in dock.events())
+        assert dock.json("status")["dock"] == "dock-1"
+
+
+def test_a_copy_is_purged_only_after_its_time_and_the_store_still_has_it(tmp_path):
+    dock = made(tmp_path)
+    text = dock.config.read_text()
+    dock.config.write_text(
+        text.replace("min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0")
+    )
+    data = {f"{n}.MP4": random.Random(n).randbytes(30_000) for n in range(3)}
+    dock.plug("CAM1", data)
+    with dock.running():
+        dock.wait_for(lambda: {item["state"] for item in dock.items()} == {"purged"})
+    assert not [p for p in dock.staging.rglob("*") if p.is_file()]
+    assert sorted(dock.stored().values()) == sorted(map(sha256, data.values()))
+    history = dock.json("items", dock.items()[0]["item_id"])["entries"]
+    kinds = [entry["type"] for entry in history]
+    assert kinds[-3:] == ["item.released", "item.purging", "item.purged"]
+    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
+
+
+def test_a_copy_stays_when_the_store_lost_the_object(tmp_path):
+    dock = made(tmp_path)
+    dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
+    with dock.running():
+        dock.wait_state("CAM1", "confirmed")
+    (key,) = dock.stored()
+    (dock.store / key).unlink()
+    text = dock.config.read_text()
+    dock.config.write_text(
+        text.replace("min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0")
+    )
+    with dock.running():
+        dock.wait_for(lambda: "item.purge_held" in dock.events())
+        assert {alarm["code"] for alarm in dock.json("status")["alarms"]} == {"purge_held"}
+    (item,) = dock.items()
+    assert item["state"] == "released"
+    assert (dock.staging / item["staged_path"]).exists()
+    broken = dock.run("verify", "--stores", "--json")
+    assert broken.returncode == 1
+    assert "object_missing" in broken.stdout
