@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Final
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+_TIMEOUT_S: Final = 1.0
 
 
 def tell(*lines: str) -> bool:
@@ -26,6 +29,8 @@ def tell(*lines: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            # A manager that does not listen must not hold up the supervisor.
+            sock.settimeout(_TIMEOUT_S)
             sock.sendto("\n".join(lines).encode(), address)
     except OSError as error:
         log.warning("daemon.notify_failed", error=str(error))
