@@ -117,6 +117,11 @@ class Dock:
             daemon.wait()
             raise
 
+    def signal(self, number: int) -> None:
+        """Send the daemon a signal."""
+        assert self.daemon is not None
+        self.daemon.send_signal(number)
+
     @contextlib.contextmanager
     def running(self) -> Iterator[Dock]:
         """The daemon runs inside of this block, and ends by SIGTERM after it."""

@@ -87,8 +87,7 @@ def test_a_file_seen_and_never_read_that_disappears_is_an_alarm(dock):
         assert codes >= {"staging_full", "item_vanished"}
         # Room comes back: work goes on by itself, and the alarm about the lost item stays.
         dock.config.write_text(text)
-        assert dock.daemon is not None
-        dock.daemon.send_signal(signal.SIGHUP)
+        dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: {i["path"]: i["state"] for i in dock.items()}["B.MP4"] == "confirmed")
         bay = dock.wait_state("CAM1", "attention")
         assert not bay["release"]
@@ -163,12 +162,3 @@ def test_an_admin_sets_an_item_apart_and_takes_it_back(dock):
     assert ("item.quarantined", "user") in moves
     assert ("item.reinstated", "user") in moves
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
-
-
-def test_events_switched_off_change_nothing(dock, monkeypatch):
-    # inotify instances cannot be had: the rescan alone finds the camera.
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
-    assert limit
-    dock.plug("CAM1", {"A.MP4": content(1)})
-    with dock.running():
-        dock.wait_state("CAM1", "confirmed")

@@ -78,15 +78,15 @@ def test_a_reload_takes_what_it_can_and_a_broken_file_changes_nothing(tmp_path):
     with dock.running():
         good = dock.config.read_text()
         dock.config.write_text(good + "nonsense = 1\n")
-        dock.daemon.send_signal(signal.SIGHUP)
+        dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: "config.reload_refused" in dock.events())
         dock.config.write_text(good.replace("settle_s = 0.1", "settle_s = 0.2"))
-        dock.daemon.send_signal(signal.SIGHUP)
+        dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: "config.reloaded" in dock.events())
         (line,) = [line for line in dock.lines() if line["event"] == "config.reloaded"]
         assert line["applied"] == ["cameras.settle_s"]
         dock.config.write_text(good.replace('id = "dock-1"', 'id = "dock-2"'))
-        dock.daemon.send_signal(signal.SIGHUP)
+        dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: "config.needs_restart" in dock.events())
         assert dock.json("status")["dock"] == "dock-1"
 
