@@ -20,7 +20,7 @@ def test_a_step_that_fails_is_called_again_and_stops_nobody_else(monkeypatch):
         done.set()
         return 60.0
 
-    halted = []
+    halted: list[object] = []
     worker = Worker("test", step, halted.append, silence_max_s=30)
     worker.start()
     assert done.wait(10)
@@ -30,7 +30,7 @@ def test_a_step_that_fails_is_called_again_and_stops_nobody_else(monkeypatch):
 
 
 def test_an_unwritable_ledger_halts_the_process():
-    halted = []
+    halted: list[object] = []
     error = LedgerUnwritableError("disk full")
 
     def step():
