@@ -19,11 +19,20 @@ from bodycam_ingest.db.engine import fault_of, for_writing, open_database
 from bodycam_ingest.db.installation import DATABASE, check_directory, take_lock
 from bodycam_ingest.db.ledger import read_head
 from bodycam_ingest.db.versions import database_version, is_known, program_version, upgrade
-from bodycam_ingest.errors import LedgerUnwritableError, SchemaUnknownError, StateDirectoryError
+from bodycam_ingest.errors import (
+    LedgerForkError,
+    LedgerUnwritableError,
+    SchemaUnknownError,
+    StateDirectoryError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.db.ledger import LedgerHead
 
 _COPY: Final = f"{DATABASE}.migrating"
 _FOLD_TIMEOUT_S: Final = 5.0
@@ -71,9 +80,7 @@ def migrate(state_dir: Path) -> Migrated:
             )
         try:
             copy = _migrated_copy(database, state_dir / _COPY)
-            stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-            backup = state_dir / f"{DATABASE}.schema-{before}.{stamp}"
-            _swap(database, copy, backup)
+            backup = _swap(database, copy, before)
         except sqlite3.Error as error:
             raise fault_of(error) from error
         except OSError as error:
@@ -119,7 +126,7 @@ def _migrated_copy(database: Path, copy: Path) -> Path:
         with now.connect() as conn:
             faults = list(conn.exec_driver_sql("PRAGMA integrity_check").scalars())
             orphans = conn.exec_driver_sql("PRAGMA foreign_key_check").all()
-        if faults != ["ok"] or orphans or read_head(was) != read_head(now):
+        if faults != ["ok"] or orphans or _head(was) != _head(now):
             raise LedgerUnwritableError(
                 f"the migrated copy does not hold: {faults[:3]}, {len(orphans)} orphans",
                 hint=f"The database is as it was. Keep {copy} and report this.",
@@ -131,6 +138,14 @@ def _migrated_copy(database: Path, copy: Path) -> Path:
     with copy.open("rb") as file:
         os.fsync(file.fileno())
     return copy
+
+
+def _head(engine: sa.Engine) -> LedgerHead | None:
+    try:
+        return read_head(engine)
+    except LedgerForkError:
+        # It does not hold together, so it is not what it was.
+        return None
 
 
 def _fold(database: Path) -> None:
@@ -148,11 +163,24 @@ def _fold(database: Path) -> None:
         )
 
 
-def _swap(database: Path, copy: Path, backup: Path) -> None:
+def _swap(database: Path, copy: Path, before: str) -> Path:
     _fold(database)
     with durable.act("migrate.backup"):
-        os.link(database, backup)
+        backup = _second_name(database, before)
         durable.fsync_directory(backup.parent)
     with durable.act("migrate.swap"):
         copy.replace(database)
         durable.fsync_directory(database.parent)
+    return backup
+
+
+def _second_name(database: Path, before: str) -> Path:
+    """Give the old database a name to be kept under."""
+    name = f"{database.name}.schema-{before}"
+    for known in database.parent.glob(f"{name}.*"):
+        # Left by a migration that was cut off: it is this very file.
+        if known.samefile(database):
+            return known
+    backup = database.with_name(f"{name}.{dt.datetime.now(tz=dt.UTC):%Y%m%dT%H%M%S.%fZ}")
+    os.link(database, backup)
+    return backup

@@ -143,6 +143,16 @@ def test_every_type_that_the_code_appends_is_listed():
     assert listed_types() - found - {event.value for event in ItemEvent} == set()
 
 
+def test_every_finding_of_verify_is_listed():
+    section = DOCUMENT.split("\n## Findings of `verify`\n")[1].split("\n## ")[0]
+    listed = re.findall(r"(?m)^\| `([a-z_]+)` \|", section)
+    files = ["custody/verify.py", "custody/fold.py", "verification.py"]
+    code = "".join((ROOT / "bodycam_ingest" / file).read_text(encoding="utf-8") for file in files)
+    found = set(re.findall(r"(?:Finding|_find)\(\s*\"([a-z_]+)\"", code))
+    found |= {"object_missing", "object_altered"}
+    assert listed == sorted(found)
+
+
 # -- entries that are none -----------------------------------------------------------------------
 
 PLACE = Position(ORIGIN, 0, bytes(32), "log", 0, None)

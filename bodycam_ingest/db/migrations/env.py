@@ -6,9 +6,11 @@ from alembic import context
 
 from bodycam_ingest.db.schema import metadata
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=metadata,
-    transactional_ddl=True,
-)
-context.run_migrations()
+# Alembic runs this file under a name of its own; whoever merely imports it has no database.
+if __name__ == "env_py":
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        transactional_ddl=True,
+    )
+    context.run_migrations()

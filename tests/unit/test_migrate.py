@@ -1,0 +1,294 @@
+"""A migration works on a copy: whatever happens, one whole database stands, and the old is kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from bodycam_ingest import durable
+from bodycam_ingest.db import migrations, versions
+from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.db.migrate import migrate
+from bodycam_ingest.errors import (
+    AlreadyRunningError,
+    LedgerUnwritableError,
+    NotInitialisedError,
+    SchemaUnknownError,
+    StateDirectoryError,
+)
+
+ORIGIN = "pd.example/custody/dock-1"
+
+NEXT = '''
+"""A later schema.
+
+Revision ID: 9001
+Revises: {before}
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9001"
+down_revision = "{before}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("item", sa.Column("note", sa.Text(), nullable=False, server_default=""))
+    {more}
+'''
+
+
+@pytest.fixture
+def state(tmp_path):
+    initialise(tmp_path / "state", ORIGIN)
+    engine, ledger = open_ledger(tmp_path / "state", ORIGIN)
+    with ledger.transaction() as txn:
+        for number in range(300):
+            txn.append("daemon.started", "daemon", {"n": number})
+    ledger.close()
+    engine.dispose()
+    return tmp_path / "state"
+
+
+def newer_program(directory, more="pass"):
+    """Migration scripts of a version to come."""
+    scripts = directory / f"scripts{abs(hash(more))}"
+    shutil.copytree(Path(migrations.__file__).parent, scripts)
+    text = NEXT.format(before=versions.program_version(), more=more)
+    (scripts / "versions/v9001.py").write_text(text, encoding="utf-8")
+    return scripts
+
+
+@pytest.fixture
+def newer(tmp_path, monkeypatch):
+    before = versions.program_version()
+    monkeypatch.setattr(versions, "_SCRIPTS", newer_program(tmp_path))
+    return before
+
+
+def names(state):
+    return sorted(path.name for path in state.iterdir())
+
+
+def columns(database):
+    connection = sqlite3.connect(database)
+    try:
+        return [row[1] for row in connection.execute("PRAGMA table_info(item)")]
+    finally:
+        connection.close()
+
+
+def head_of(state):
+    engine = open_for_reading(state)
+    try:
+        return read_head(engine)
+    finally:
+        engine.dispose()
+
+
+def test_nothing_to_do(state):
+    before = (state / "bodycam.db").read_bytes()
+    done = migrate(state)
+    assert (done.before, done.backup) == (done.after, None)
+    assert (state / "bodycam.db").read_bytes() == before
+
+
+def test_an_old_database_is_refused_until_it_is_migrated(state, newer):
+    with pytest.raises(SchemaUnknownError) as refused:
+        open_ledger(state, ORIGIN)
+    assert "bodycam-ingest migrate" in refused.value.hint
+    done = migrate(state)
+    assert (done.before, done.after) == (newer, "9001")
+    engine, ledger = open_ledger(state, ORIGIN)
+    assert ledger.head.size == 301
+    with ledger.transaction() as txn:
+        txn.append("daemon.started", "daemon", {})
+    ledger.close()
+    engine.dispose()
+    assert "note" in columns(state / "bodycam.db")
+
+
+def test_the_old_database_is_kept_and_whole(state, newer, monkeypatch):
+    before = head_of_old(state)
+    done = migrate(state)
+    assert done.backup is not None
+    assert "note" not in columns(done.backup)
+    monkeypatch.undo()
+    # Put back, it is what it was.
+    shutil.copy2(done.backup, state / "bodycam.db")
+    assert head_of(state) == before
+
+
+def head_of_old(state):
+    engine = versions_free_reader(state)
+    try:
+        return read_head(engine)
+    finally:
+        engine.dispose()
+
+
+def versions_free_reader(state):
+    from bodycam_ingest.db.engine import open_database  # noqa: PLC0415 - without the version check
+
+    return open_database(state / "bodycam.db", read_only=True)
+
+
+def test_the_ledger_is_carried_over_byte_for_byte(state, newer):
+    def entries(path):
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute("SELECT * FROM ledger_entry ORDER BY seq").fetchall()
+        finally:
+            connection.close()
+
+    before = entries(state / "bodycam.db")
+    migrate(state)
+    assert entries(state / "bodycam.db") == before
+    assert len(before) == 301
+
+
+def test_only_the_user_can_read_what_it_makes(state, newer):
+    done = migrate(state)
+    assert done.backup is not None
+    for path in (state / "bodycam.db", done.backup):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_version_from_the_future_is_left_alone(state):
+    connection = sqlite3.connect(state / "bodycam.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(SchemaUnknownError):
+        migrate(state)
+    assert names(state) == ["bodycam.db", "checkpoint", "keys", "lock"]
+
+
+def test_beside_a_daemon_it_is_refused(state, newer, monkeypatch):
+    monkeypatch.undo()
+    engine, ledger = open_ledger(state, ORIGIN)
+    with pytest.raises(AlreadyRunningError):
+        migrate(state)
+    ledger.close()
+    engine.dispose()
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(NotInitialisedError):
+        migrate(tmp_path / "state")
+
+
+def test_beside_a_reader_it_is_refused_and_nothing_changes(state, newer, monkeypatch):
+    monkeypatch.setattr("bodycam_ingest.db.migrate._FOLD_TIMEOUT_S", 0.1)
+    engine = versions_free_reader(state)
+    with engine.connect() as conn:
+        conn.exec_driver_sql("SELECT count(*) FROM item").all()
+        with pytest.raises(LedgerUnwritableError, match="open"):
+            migrate(state)
+    engine.dispose()
+    assert "note" not in columns(state / "bodycam.db")
+    assert migrate(state).after == "9001"
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ("raise ZeroDivisionError", ZeroDivisionError),
+        ("op.execute('DELETE FROM nowhere')", LedgerUnwritableError),
+        ("op.execute('UPDATE ledger_head SET size = 5')", LedgerUnwritableError),
+        ("op.execute(\"UPDATE ledger_head SET checkpoint = ''\")", LedgerUnwritableError),
+    ],
+)
+def test_a_migration_that_fails_or_changes_the_ledger_changes_nothing(
+    state, tmp_path, monkeypatch, more, error
+):
+    before = (state / "bodycam.db").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "_SCRIPTS", newer_program(tmp_path, more))
+        with pytest.raises(error):
+            migrate(state)
+    assert (state / "bodycam.db").read_bytes() == before
+    assert head_of(state).size == 301
+
+
+def test_a_full_disk_changes_nothing(state, newer, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        with pytest.raises(StateDirectoryError, match="No space"):
+            migrate(state)
+    assert "note" not in columns(state / "bodycam.db")
+    assert migrate(state).after == "9001"
+
+
+CHILD = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from bodycam_ingest import durable
+    from bodycam_ingest.db import versions
+    from bodycam_ingest.db.migrate import migrate
+
+    state, scripts, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+    def kill(when):
+        if when == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    versions._SCRIPTS = scripts
+    durable.listen(kill)
+    migrate(state)
+    sys.exit(3)
+    """
+)
+ACTS = ("migrate.copy", "migrate.backup", "migrate.swap")
+
+
+@pytest.mark.parametrize(
+    "moment", [f"{side}:{act}" for act in ACTS for side in ("before", "after")]
+)
+def test_cut_off_at(state, tmp_path, monkeypatch, moment):
+    before = head_of(state)
+    scripts = newer_program(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(state), str(scripts), moment], timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    swapped = moment == "after:migrate.swap"
+    assert ("note" in columns(state / "bodycam.db")) == swapped
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "_SCRIPTS", scripts)
+        assert migrate(state).after == "9001"
+        assert head_of(state) == before
+        engine, ledger = open_ledger(state, ORIGIN)
+        ledger.close()
+        engine.dispose()
+    left = [name for name in names(state) if name not in {"checkpoint", "keys", "lock"}]
+    assert len(left) == 2
+    assert left[0] == "bodycam.db"
+    assert "note" not in columns(state / left[1])
+
+
+def test_acts_are_those_that_are_cut(state, newer):
+    seen: list[str] = []
+    durable.listen(seen.append)
+    try:
+        migrate(state)
+    finally:
+        durable.listen(None)
+    assert seen == [f"{side}:{act}" for act in ACTS for side in ("before", "after")]
