@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 EVIDENCE_PREFIX: Final = "evidence"
 LEDGER_PREFIX: Final = "ledger"
-# File systems take 255 bytes a name; S3 takes 1024 a key and 2048 for all metadata together.
+# File systems take 255 bytes a name; S3 takes 1024 a key, and 2048 for all metadata together, of
+# which a checkpoint with a long origin takes 1000.
 _SEGMENT_MAX: Final = 120
 _TAIL_CHARS: Final = 24
-_SOURCE_PATH_MAX: Final = 1024
+_SOURCE_PATH_MAX: Final = 512
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _SIZE_DIGITS: Final = 20
 

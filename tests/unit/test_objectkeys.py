@@ -51,7 +51,7 @@ def test_the_source_path_comes_back_from_metadata(path) -> None:
         assert unquote_to_bytes(values["source-path"]) == path
     else:
         assert len(values["source-path-sha256"]) == 64
-    assert all(v.isascii() and v.isprintable() and len(v) <= 1024 for v in values.values())
+    assert all(v.isascii() and v.isprintable() and len(v) <= 512 for v in values.values())
 
 
 def test_a_path_too_long_for_metadata_is_told_by_its_digest() -> None:

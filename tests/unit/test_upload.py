@@ -454,6 +454,30 @@ def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> No
     assert main.objects["ledger/x/checkpoint/07"].body == b"note"
 
 
+def test_a_foreign_object_at_a_checkpoints_key_is_an_alarm_and_anchors_nothing(dock) -> None:
+    key, main = "ledger/x/checkpoint/07", dock.stores["main"]
+    with dock.bench.ledger.transaction() as txn:
+        outbox.queue_object(txn, "now", [("main", True)], key, "checkpoint", b"note", 7)
+    other = MemoryStore("x")
+    other.send(*other_item(dock, key))
+    main.objects[key] = other.objects[key]
+    item_id = add(dock)
+    dock.drain("main")
+    assert main.objects[key].body == b"foreign"
+    assert [code for code, _ in dock.bench.open_alarms()] == ["store_conflict"]
+    assert dock.bench.entries("upload.refused") == [
+        {"store": "main", "key": key, "reason": "store_conflict"}
+    ]
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 0
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    del main.objects[key]
+    with dock.bench.ledger.transaction() as txn:
+        uploads.retry_now(txn, None, None)
+    dock.drain("main")
+    assert dock.bench.open_alarms() == []
+
+
 def test_other_bytes_are_never_queued_under_a_key_that_is_taken(dock) -> None:
     def queue(body: bytes) -> None:
         with dock.bench.ledger.transaction() as txn:
