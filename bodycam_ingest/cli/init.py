@@ -13,18 +13,20 @@ from bodycam_ingest.cli.output import line
 def command(context: Context) -> int:
     """Make state directory, keys and ledger; never over an existing one.
 
-    Also makes the staging directory and each directory store that does not exist yet.
+    Also makes the staging directory, and prepares each directory store; its directory must be
+    there, because a path that is missing is most often a file system that is not mounted.
     """
     from bodycam_ingest.db.installation import initialise  # noqa: PLC0415 - alembic
     from bodycam_ingest.stores.registry import prepare_store  # noqa: PLC0415 - boto3
 
     config = context.load()
-    vkey = initialise(config.dock.state_dir, config.origin)
     config.staging.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for store in config.stores:
         prepared = prepare_store(store)
         if prepared:
             line(f"store {store.name}: {prepared}")
+    # Last: where a store is not there yet, `init` can simply be run again.
+    vkey = initialise(config.dock.state_dir, config.origin)
     line(f"state directory: {config.dock.state_dir}")
     line(f"ledger: {config.origin}")
     line(f"verifier key, to be kept off this machine: {vkey}")
