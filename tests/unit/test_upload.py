@@ -26,6 +26,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
+from bodycam_ingest.uploadqueue import SMALL_BYTES, Claim, UploadQueue
 from tests.servers.dockbench import Bench, Settings, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
 
@@ -282,6 +283,54 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     assert dock.bench.item(more).state is ItemState.CONFIRMED
 
 
+def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(dock) -> None:
+    ids = [add(dock, b"one"), add(dock, b"two")]
+    main = dock.stores["main"]
+    main.faults.append(Fault("look"))
+    wait_s = dock.drain("main")
+    second = dock.bench.upload(ids[1], "main").key
+    main.faults.append(Fault("look", times=1, matches=lambda key: key == second))
+    dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    assert dock.drain("main") is not None
+    row = dock.bench.store_row("main")
+    assert row.last_error == "store_unreachable"
+    assert row.paused_until_ms > dock.clock.ms
+    dock.work_on("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+
+
+def claimed(queue: UploadQueue, *, failing: bool = False) -> Claim:
+    claim = queue.claim("main", failing=failing)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_small_items_are_handed_out_together_and_large_ones_alone(dock) -> None:
+    small, big = [], []
+    for _ in range(3):
+        small.append(add(dock, b"small"))
+        big.append(add(dock, random_bytes(SMALL_BYTES + 1)))
+    queue = UploadQueue(dock.bench.engine, ["main"], dock.clock)
+    claims = [claimed(queue) for _ in range(4)]
+    assert [sorted(claim.names()) for claim in claims] == [small, *([one] for one in big)]
+    assert queue.claim("main", failing=False) is None
+    queue.release("main", claims[2])
+    assert claimed(queue).names() == claims[2].names()
+
+
+def test_a_failing_store_is_tried_by_one_worker_with_one_thing(dock) -> None:
+    add(dock, b"one")
+    add(dock, b"two")
+    queue = UploadQueue(dock.bench.engine, ["main"], dock.clock)
+    first = claimed(queue, failing=True)
+    assert len(first.items) == 1
+    wait_s = queue.claim("main", failing=True)
+    assert isinstance(wait_s, float)
+    assert wait_s > 0
+    queue.release("main", first)
+    assert claimed(queue, failing=True).names() == first.names()
+
+
 def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
     bad, good = add(dock), add(dock, b"good")
     key = dock.bench.upload(bad, "main").key
@@ -526,11 +575,12 @@ def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> 
     assert len(dock.stores["main"].objects) == 1
 
 
-def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock) -> None:
-    item_id = add(dock)
+@pytest.mark.parametrize(("body", "call"), [(BODY, "part"), (b"small", "put")])
+def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock, body, call) -> None:
+    item_id = add(dock, body)
     with dock.bench.engine.connect() as conn:
         uploads.forbid_if_sent(conn, item_id)
-    dock.stores["main"].faults.append(Fault("part"))
+    dock.stores["main"].faults.append(Fault(call))
     dock.drain("main")
     with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
         uploads.forbid_if_sent(conn, item_id)
