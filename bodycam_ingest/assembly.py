@@ -23,7 +23,8 @@ from bodycam_ingest.docking import Docking, Pace, Progress, Rules
 from bodycam_ingest.docking_record import DockingRecord
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.levers import Levers
-from bodycam_ingest.pipeline import Reader, Target, Verifier, Workshop
+from bodycam_ingest.pipeline import Target, Workshop
+from bodycam_ingest.reader import Reader
 from bodycam_ingest.recovery import recover
 from bodycam_ingest.releaser import Releaser
 from bodycam_ingest.retention import Retention
@@ -31,6 +32,7 @@ from bodycam_ingest.stores.registry import open_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.undocking import Dock
 from bodycam_ingest.upload import Uploader
+from bodycam_ingest.verifier import Verifier
 from bodycam_ingest.workers import moving
 
 if TYPE_CHECKING:
