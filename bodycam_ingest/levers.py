@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bodycam_ingest import clock
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.db import dockings, findings, items, uploads
-from bodycam_ingest.errors import LocalCopyDamagedError, UsageError
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.errors import LocalCopyDamagedError, StagingMissingError, UsageError
+from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,9 +103,10 @@ class Levers:
     def _requeue(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
+            # Asked before the copy is moved: a mistaken command must not take a good one away.
+            advance_item(row.state, ItemEvent.REQUEUED)
             uploads.forbid_if_sent(txn.conn, item_id)
-            # The copy is kept aside: the item gets a new one from its camera.
-            kept = self._acquirer.move_to_quarantine(row.staged_path) if row.staged_path else ""
+            kept = self._set_aside(row.staged_path) if row.staged_path else ""
             items.record(
                 txn,
                 row,
@@ -118,6 +119,14 @@ class Levers:
                 attempts=0,
             )
         return {"item_id": item_id, "state": ItemState.DISCOVERED.value, "kept": kept}
+
+    def _set_aside(self, staged_path: str) -> str:
+        # The copy is kept: the item gets a new one from its camera.
+        try:
+            return self._acquirer.move_to_quarantine(staged_path)
+        except StagingMissingError:
+            # Lost, or moved by a process that did not live to record it.
+            return ""
 
     def _reinstate(self, item_id: str, actor: Actor) -> dict[str, Any]:
         with self._engine.connect() as conn:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest import objectkeys
 from bodycam_ingest.custody.fold import ItemFold
 from bodycam_ingest.custody.note import NoteError, Verifier
 from bodycam_ingest.custody.verify import Expected, Finding, LogChecker
-from bodycam_ingest.db import audit
+from bodycam_ingest.db import audit, items
 from bodycam_ingest.db.installation import open_for_reading
 from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.diskio.staging import QUARANTINE
@@ -23,12 +22,10 @@ from bodycam_ingest.errors import (
     IngestError,
     KeyUnreadableError,
     LedgerUnwritableError,
-    StoreConflictError,
-    StoreMismatchError,
 )
-from bodycam_ingest.evidence import StoredObject, StoreObject
 from bodycam_ingest.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.storecheck import SignedNote, StoreCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,21 +93,6 @@ class Scope:
     progress: Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _SignedNote:
-    """A checkpoint to be judged.
-
-    Args:
-        source: where it was found, for people.
-        note: the signed note.
-        size: the size under which it is kept, None where nothing says.
-    """
-
-    source: str
-    note: str
-    size: int | None = None
-
-
 class Verification:
     """One run of `verify`."""
 
@@ -127,21 +109,27 @@ class Verification:
         scope, report = self._scope, self.report
         # Read first: the state file may lag behind the database, never run ahead of it.
         state_note = self._read_state_file()
-        anchors = self._read_anchors()
+        stores = StoreCheck(scope.stores or {}, scope.progress)
+        anchors = stores.anchors(scope.origin)
         try:
             engine = open_for_reading(scope.state_dir)
         except LedgerUnwritableError as error:
             self._find("database_damaged", error.message)
+            report.unreachable += stores.unreachable
             return report
         try:
             with engine.connect() as conn:
                 checker = self._check_log(conn, state_note, anchors)
                 rows = audit.all_items(conn)
                 uploads = audit.confirmed_uploads(conn)
+                own_objects = audit.confirmed_objects(conn)
             report.checked["entries"] = checker.peaks.size
             report.checked["items"] = len(rows)
             report.checked["files"] = self._check_files(engine, rows)
-            report.checked["objects"] = self._check_objects(rows, uploads)
+            report.checked["objects"] = None
+            if scope.stores is not None:
+                looked_at = stores.evidence(rows, uploads) + stores.own_objects(own_objects)
+                report.checked["objects"] = looked_at
         except LedgerUnwritableError as error:
             self._find("database_damaged", error.message)
         except (TypeError, ValueError) as error:
@@ -149,6 +137,8 @@ class Verification:
             self._find("database_damaged", f"a value is of another kind than its column: {error}")
         finally:
             engine.dispose()
+        report.findings += stores.findings
+        report.unreachable += stores.unreachable
         return report
 
     def _find(self, code: str, message: str, subject: str = "") -> None:
@@ -186,7 +176,7 @@ class Verification:
             return None
 
     def _check_log(
-        self, conn: sa.Connection, state_note: str | None, anchors: list[_SignedNote]
+        self, conn: sa.Connection, state_note: str | None, anchors: list[SignedNote]
     ) -> LogChecker:
         verifier = self._verifier(conn)
         expected = Expected(nodes=audit.nodes(conn), sealed=audit.sealed(conn))
@@ -194,16 +184,16 @@ class Verification:
         checker = LogChecker(self._scope.origin, expected, fold.take)
         head = audit.head(conn)
         notes = [
-            _SignedNote(f"checkpoint {size}", note, size) for size, note in audit.checkpoints(conn)
+            SignedNote(f"checkpoint {size}", note, size) for size, note in audit.checkpoints(conn)
         ]
         if state_note is not None:
-            notes.append(_SignedNote("the state file", state_note))
+            notes.append(SignedNote("the state file", state_note))
         signed = None
         if verifier is not None:
             for one in [*notes, *anchors]:
                 self._expect(checker, expected, one, verifier)
             if head is not None:
-                head_note = _SignedNote("the head row", head.checkpoint)
+                head_note = SignedNote("the head row", head.checkpoint)
                 signed = self._expect(checker, expected, head_note, verifier)
         for row in audit.entries(conn):
             checker.take(row)
@@ -217,7 +207,7 @@ class Verification:
         return checker
 
     def _expect(
-        self, checker: LogChecker, expected: Expected, one: _SignedNote, verifier: Verifier
+        self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier
     ) -> Checkpoint | None:
         """Have the entries compared with a checkpoint, where the log's key signed it."""
         found = checker.check_signature(one.source, one.note, verifier)
@@ -245,23 +235,8 @@ class Verification:
             self._find("guard_missing", f"the guard {name} is missing or altered")
         for name in strange:
             self._find("trigger_planted", f"the trigger {name} is none of ours")
-        for log_id in audit.strange_logs(conn):
-            self._find("entry_foreign", f"entries of another log ({log_id}) stand in the table")
-
-    def _read_anchors(self) -> list[_SignedNote]:
-        """Every checkpoint object in every store."""
-        found: list[_SignedNote] = []
-        prefix = objectkeys.checkpoint_key(self._scope.origin, 0).rpartition("/")[0] + "/"
-        for name, store in (self._scope.stores or {}).items():
-            try:
-                for key in store.keys(prefix):
-                    note = b"".join(store.read(key)).decode("utf-8", "replace")
-                    number = key.removeprefix(prefix)
-                    size = int(number) if number.isascii() and number.isdigit() else -1
-                    found.append(_SignedNote(f"anchor {key} in {name}", note, size))
-            except IngestError as error:
-                self.report.unreachable.append(f"anchors in {name}: {error.message}")
-        return found
+        for table, log_id in audit.strange_logs(conn):
+            self._find("entry_foreign", f"{table} has rows of another log ({log_id})")
 
     # -- staged files --
 
@@ -271,7 +246,7 @@ class Verification:
             return None
         staged = {row.staged_path: row for row in rows if row.staged_path}
         for path, row in staged.items():
-            self._check_file(staging, path, row)
+            self._check_file(engine, staging, path, row)
         try:
             unknown = self._files_on_disk() - staged.keys()
         except OSError as error:
@@ -295,7 +270,7 @@ class Verification:
             else:
                 self._find("file_planted", f"{path} belongs to no item")
 
-    def _check_file(self, staging: Acquirer, path: str, row: ItemRow) -> None:
+    def _check_file(self, engine: sa.Engine, staging: Acquirer, path: str, row: ItemRow) -> None:
         subject = f"item:{row.item_id}"
         if row.sha256 is None:
             return
@@ -305,11 +280,23 @@ class Verification:
             if os.path.lexists(self._scope.staging_dir / path):
                 self.report.unreachable.append(f"{path}: {error.message}")
             else:
-                self._find("file_missing", f"{path} is gone", subject)
+                self._check_gone(engine, path, row.item_id)
             return
         self._scope.progress(digests.size_bytes)
         if digests.sha256 != row.sha256:
             self._find("file_altered", f"{path} has SHA-256 {digests.sha256.hex()}", subject)
+
+    def _check_gone(self, engine: sa.Engine, path: str, item_id: str) -> None:
+        # The daemon may have purged it or set it apart since the snapshot.
+        with engine.connect() as conn:
+            now = items.by_ids(conn, [item_id])
+        if now and now[0].staged_path != path:
+            return
+        if now and now[0].purging_seq is not None:
+            # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
+            self.report.unreachable.append(f"{path} is being purged")
+            return
+        self._find("file_missing", f"{path} is gone", f"item:{item_id}")
 
     def _files_on_disk(self) -> set[str]:
         """Everything below staging but what is set apart and what is being written."""
@@ -328,50 +315,8 @@ class Verification:
             }
         return found
 
-    # -- stored objects --
-
-    def _check_objects(
-        self, rows: list[ItemRow], uploads: list[audit.ConfirmedUpload]
-    ) -> int | None:
-        stores = self._scope.stores
-        if stores is None:
-            return None
-        by_id = {row.item_id: row for row in rows}
-        checked = 0
-        for upload in uploads:
-            subject = f"item:{upload.item_id}"
-            store = stores.get(upload.store)
-            if store is None:
-                self.report.unreachable.append(f"{upload.store} is not in the configuration")
-                continue
-            row = by_id.get(upload.item_id)
-            if row is None or row.sha256 is None:
-                # Its row was tampered with, which is a finding already.
-                continue
-            digests = row.digests()
-            obj = StoreObject(upload.key, digests, upload.metadata)
-            try:
-                store.confirm(obj, StoredObject(upload.key, upload.version_id, upload.etag))
-            except (StoreMismatchError, StoreConflictError) as error:
-                code = "object_missing" if _is_gone(store, upload) else "object_altered"
-                self._find(code, f"{upload.store}: {upload.key}: {error.message}", subject)
-            except IngestError as error:
-                self.report.unreachable.append(f"{upload.store}: {upload.key}: {error.message}")
-                continue
-            checked += 1
-            self._scope.progress(digests.size_bytes)
-        return checked
-
 
 def _raise_unless_gone(error: OSError) -> None:
     # A docking's directory goes away when its last copy is purged.
     if not isinstance(error, FileNotFoundError) or not Path(error.filename).parent.exists():
         raise error
-
-
-def _is_gone(store: ObjectStore, upload: audit.ConfirmedUpload) -> bool:
-    try:
-        return store.look(upload.key, upload.version_id) is None
-    except IngestError:
-        # It answered a moment ago that the object is not as it was.
-        return False

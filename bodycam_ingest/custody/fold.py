@@ -28,6 +28,10 @@ _NAMES_DIGEST: Final = frozenset(
     {ItemEvent.VERIFIED, ItemEvent.STORED, ItemEvent.CONFIRMED, ItemEvent.REINSTATED}
 )
 _COPY_GONE: Final = frozenset({ItemEvent.COPY_REJECTED, ItemEvent.PURGED, ItemEvent.REQUEUED})
+# After these the stores are asked again for what they confirmed before.
+_SENT_AGAIN: Final = frozenset({ItemEvent.COPY_REJECTED, ItemEvent.REQUEUED, ItemEvent.REINSTATED})
+# An intent, not a step: its outcome is `item.purged`.
+_PURGING: Final = "item.purging"
 
 
 @dataclass(slots=True)
@@ -41,6 +45,8 @@ class ItemHistory:
         staged: path of its copy, empty when there is none.
         confirmed_seq: entry in which the last required store confirmed it.
         confirmed: key and version by store.
+        asked_again: stores whose confirmation may be taken back, until they give it anew.
+        purging_seq: entry of the intent to purge its copy.
     """
 
     state: ItemState | None = None
@@ -49,6 +55,8 @@ class ItemHistory:
     staged: str = ""
     confirmed_seq: int | None = None
     confirmed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    asked_again: set[str] = field(default_factory=set)
+    purging_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class KeptItem:
     staged: str
     confirmed_seq: int | None
     confirmed: Mapping[str, tuple[str, str]]
+    purging_seq: int | None
 
 
 class ItemFold:
@@ -74,7 +83,11 @@ class ItemFold:
     def take(self, seq: int, entry: Entry) -> None:
         """Fold one entry; those about other things are passed over."""
         subject = entry.position.subject
-        if not subject.startswith(_ITEM) or entry.type not in _EVENTS:
+        if not subject.startswith(_ITEM):
+            return
+        if entry.type == _PURGING:
+            self._fold_purging(seq, subject)
+        if entry.type not in _EVENTS:
             return
         event = ItemEvent(entry.type)
         history = self.histories.setdefault(subject.removeprefix(_ITEM), ItemHistory())
@@ -88,6 +101,12 @@ class ItemFold:
                 if event is ItemEvent.CONFIRMED:
                     history.confirmed_seq = seq
         self._fold_data(seq, subject, event, history, data)
+
+    def _fold_purging(self, seq: int, subject: str) -> None:
+        history = self.histories.setdefault(subject.removeprefix(_ITEM), ItemHistory())
+        history.purging_seq = seq
+        if history.state is not ItemState.RELEASED:
+            self._find("history_illegal", seq, subject, f"{_PURGING} in state {history.state}")
 
     def _moves(
         self,
@@ -127,11 +146,12 @@ class ItemFold:
             history.staged = ""
         if event in _NAMES_DIGEST and data.get("sha256") != history.sha256:
             self._find("digest_changed", seq, subject, "it names another digest than before")
+        if event in _SENT_AGAIN:
+            history.asked_again |= history.confirmed.keys()
         if event is ItemEvent.CONFIRMED:
-            history.confirmed[str(data.get("store"))] = (
-                str(data.get("key")),
-                str(data.get("version_id", "")),
-            )
+            store = str(data.get("store"))
+            history.confirmed[store] = (str(data.get("key")), str(data.get("version_id", "")))
+            history.asked_again.discard(store)
 
     def compare(self, kept: Iterable[KeptItem]) -> None:
         """Compare with the state tables; findings for every difference."""
@@ -145,38 +165,49 @@ class ItemFold:
                     Finding("item_planted", "the ledger knows no such item", subject=subject)
                 )
                 continue
-            told = (
-                history.state,
-                history.sha256,
-                history.size_bytes,
-                history.staged,
-                history.confirmed_seq,
-            )
-            is_kept = (
-                item.state,
-                item.sha256,
-                item.size_bytes,
-                item.staged,
-                item.confirmed_seq,
-            )
-            if told != is_kept:
-                self.findings.append(
-                    Finding(
-                        "item_differs",
-                        f"the state kept is {is_kept}, the ledger says {told}",
-                        subject=subject,
-                    )
-                )
-            if dict(item.confirmed) != history.confirmed:
-                self.findings.append(
-                    Finding(
-                        "upload_unproven",
-                        f"confirmed uploads kept {dict(item.confirmed)}, "
-                        f"the ledger says {history.confirmed}",
-                        subject=subject,
-                    )
-                )
+            self._compare_state(subject, item, history)
+            self._compare_uploads(subject, item.confirmed, history)
         for item_id in self.histories.keys() - seen:
             self.findings.append(
                 Finding("item_missing", "its row is gone", subject=f"{_ITEM}{item_id}")
+            )
+
+    def _compare_state(self, subject: str, item: KeptItem, history: ItemHistory) -> None:
+        told = (
+            history.state,
+            history.sha256,
+            history.size_bytes,
+            history.staged,
+            history.confirmed_seq,
+            history.purging_seq,
+        )
+        is_kept = (
+            item.state,
+            item.sha256,
+            item.size_bytes,
+            item.staged,
+            item.confirmed_seq,
+            item.purging_seq,
+        )
+        if told != is_kept:
+            self.findings.append(
+                Finding(
+                    "item_differs",
+                    f"the state kept is {is_kept}, the ledger says {told}",
+                    subject=subject,
+                )
+            )
+
+    def _compare_uploads(
+        self, subject: str, kept: Mapping[str, tuple[str, str]], history: ItemHistory
+    ) -> None:
+        unproven = {s for s, where in kept.items() if history.confirmed.get(s) != where}
+        lost = history.confirmed.keys() - kept.keys() - history.asked_again
+        if unproven or lost:
+            self.findings.append(
+                Finding(
+                    "upload_unproven",
+                    f"confirmed uploads kept {dict(kept)}, the ledger says {history.confirmed}",
+                    subject=subject,
+                )
             )

@@ -25,6 +25,8 @@ from bodycam_ingest.db.schema import (
     ledger_log,
     ledger_node,
     ledger_private,
+    ledger_timestamp,
+    outbox,
     upload,
 )
 from bodycam_ingest.lifecycle import ItemState, UploadState
@@ -56,20 +58,23 @@ def log_row(conn: sa.Connection) -> tuple[str, str] | None:
     return (row.origin, row.vkey) if row else None
 
 
-def strange_logs(conn: sa.Connection) -> list[int]:
-    """Log ids that entries stand under and that are not this dock's."""
-    return list(
-        conn.execute(
-            sa.select(ledger_entry.c.log_id).where(ledger_entry.c.log_id != LOG_ID).distinct()
+def strange_logs(conn: sa.Connection) -> list[tuple[str, int]]:
+    """Tables of the ledger, with the ids of logs in them that are not this dock's."""
+    found: list[tuple[str, int]] = []
+    for table in (
+        ledger_log,
+        ledger_head,
+        ledger_entry,
+        ledger_node,
+        ledger_checkpoint,
+        ledger_timestamp,
+        ledger_private,
+    ):
+        ids = conn.execute(
+            sa.select(_raw(table.c.log_id)).where(table.c.log_id != LOG_ID).distinct()
         ).scalars()
-    )
-
-
-def count_entries(conn: sa.Connection) -> int:
-    """How many entries there are."""
-    return conn.execute(
-        sa.select(sa.func.count()).where(ledger_entry.c.log_id == LOG_ID)
-    ).scalar_one()
+        found.extend((table.name, log_id) for log_id in ids)
+    return found
 
 
 def entries(conn: sa.Connection) -> Iterator[EntryRow]:
@@ -151,7 +156,15 @@ def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
     confirmed: dict[str, dict[str, tuple[str, str]]] = {}
     for row in conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value)):
         confirmed.setdefault(row.item_id, {})[row.store] = (row.key, row.version_id)
-    wanted = ("item_id", "state", "sha256", "size_bytes", "staged_path", "confirmed_seq")
+    wanted = (
+        "item_id",
+        "state",
+        "sha256",
+        "size_bytes",
+        "staged_path",
+        "confirmed_seq",
+        "purging_seq",
+    )
     for row in conn.execution_options(yield_per=_AT_ONCE).execute(
         sa.select(*(_raw(item.c[name]) for name in wanted))
     ):
@@ -163,6 +176,7 @@ def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
             staged=row.staged_path,
             confirmed_seq=row.confirmed_seq,
             confirmed=confirmed.get(row.item_id, {}),
+            purging_seq=row.purging_seq,
         )
 
 
@@ -196,6 +210,31 @@ def confirmed_uploads(conn: sa.Connection) -> list[ConfirmedUpload]:
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedObject:
+    """An object of the daemon's own that a store confirmed, as kept.
+
+    Args:
+        store: the store.
+        key: key in it.
+        sha256: what it is.
+    """
+
+    store: str
+    key: str
+    sha256: bytes
+
+
+def confirmed_objects(conn: sa.Connection) -> list[ConfirmedObject]:
+    """Every manifest and checkpoint that a store confirmed."""
+    rows = conn.execute(
+        sa.select(outbox.c.store, outbox.c.key, _raw(outbox.c.sha256))
+        .where(outbox.c.state == UploadState.CONFIRMED.value)
+        .order_by(outbox.c.store, outbox.c.key)
+    )
+    return [ConfirmedObject(row.store, row.key, _bytes(row.sha256)) for row in rows]
 
 
 def all_items(conn: sa.Connection) -> list[ItemRow]:

@@ -127,12 +127,12 @@ class Bench:
             discovered_at=MOMENT,
         )
         with self.ledger.transaction() as txn:
-            items.discover(txn, row, {"path": f"clip{number}.MP4"})
+            items.discover(txn, row, {"path": f"clip{number}.MP4", "size_bytes": len(body)})
             items.record(
                 txn,
                 row,
                 ItemEvent.ACQUIRED,
-                {"sha256": digests.sha256.hex()},
+                {"sha256": digests.sha256.hex(), "size_bytes": len(body), "staged": staged},
                 sha256=digests.sha256,
                 sample_sha256=digests.sample_sha256,
                 part_size_bytes=part_size_bytes,
