@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import Config
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource
+    from bodycam_ingest.upload import ObjectStore
     from bodycam_ingest.errors import DelayClass
 
 log = structlog.get_logger(__name__)
@@ -65,9 +66,7 @@ class Plant:
         self.required = [store.name for store in config.stores if store.required]
         names = [(store.name, store.required) for store in config.stores]
         self.engine, self.ledger = open_ledger(config.dock.state_dir, config.origin)
-        self.stores = {
-            store.name: open_store(store, workers=config.upload.workers) for store in config.stores
-        }
+        self.stores = _open_stores(config)
         self.acquirer = Acquirer(
             config.staging.dir,
             min_free_bytes=config.staging.min_free_bytes,
@@ -274,6 +273,11 @@ class Plant:
 
 def _policy(config: Config) -> RetryPolicy:
     return RetryPolicy(config.upload.backoff_initial_s, config.upload.backoff_max_s)
+
+
+def _open_stores(config: Config) -> dict[str, ObjectStore]:
+    workers = config.upload.workers
+    return {store.name: open_store(store, workers=workers) for store in config.stores}
 
 
 def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
