@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import Config
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource
-    from bodycam_ingest.upload import ObjectStore
     from bodycam_ingest.errors import DelayClass
+    from bodycam_ingest.upload import ObjectStore
 
 log = structlog.get_logger(__name__)
 
