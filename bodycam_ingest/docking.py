@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.card import Card
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking_record import DockingRecord
-    from bodycam_ingest.pipeline import Reader
+    from bodycam_ingest.reader import Reader
 
 log = structlog.get_logger(__name__)
 

@@ -85,7 +85,8 @@ def _settle(
             )
         return
     with dock.ledger.transaction() as txn:
-        record_acquired(txn, row, Acquired(row.item_id, digests, copy.staged_path), recovered=True)
+        got = Acquired(row.item_id, digests, copy.staged_path)
+        record_acquired(txn, [(row, got)], recovered=True)
     log.info("item.recovered", item_id=row.item_id, sha256=digests.sha256.hex())
 
 

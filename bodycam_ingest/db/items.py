@@ -214,6 +214,62 @@ def record(
     return txn.append(event.value, subject, data, actor=actor)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One item's step in a crowd.
+
+    Args:
+        row: the item.
+        data: the entry's data.
+        values: columns to set; every step of a crowd sets the same ones.
+    """
+
+    row: ItemRow
+    data: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+def record_many(txn: Txn, event: ItemEvent, steps: Sequence[Step]) -> list[int]:
+    """Take many items the same step; as `record` for each, with one statement for all rows.
+
+    Args:
+        txn: the open transaction.
+        event: what happened to each.
+        steps: the items with their data and columns.
+
+    Returns:
+        The entries' sequence numbers, in order.
+
+    Raises:
+        IllegalTransitionError: an item was in no state from which this can happen.
+        ItemMovedError: another thread moved one of them first; look again.
+    """
+    if not steps:
+        return []
+    states = [advance_item(step.row.state, event) for step in steps]
+    columns: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in steps[0].values}
+    changed = txn.conn.execute(
+        item.update()
+        .where(
+            item.c.item_id == sa.bindparam("old_item_id"),
+            item.c.state == sa.bindparam("old_state"),
+        )
+        .values(state=sa.bindparam("new_state"), **columns),
+        [
+            {
+                "old_item_id": step.row.item_id,
+                "old_state": step.row.state.value,
+                "new_state": state.value,
+                **{f"new_{name}": value for name, value in step.values.items()},
+            }
+            for step, state in zip(steps, states, strict=True)
+        ],
+    ).rowcount
+    if changed != len(steps):
+        raise ItemMovedError(f"{len(steps) - changed} of {len(steps)} items moved meanwhile")
+    return [txn.append(event.value, f"item:{step.row.item_id}", step.data) for step in steps]
+
+
 def _stale(txn: Txn, row: ItemRow, event: ItemEvent) -> int:
     now = get(txn.conn, row.item_id)
     advance_item(now.state, event)

@@ -112,49 +112,75 @@ def of_item(conn: sa.Connection, item_id: str) -> list[UploadRow]:
     return [_row(row) for row in rows]
 
 
-def queue_item(
-    txn: Txn,
-    now: str,  # noqa: ARG001 - one signature for all that is queued
-    item_id: str,
-    stores: Sequence[tuple[str, bool]],
-    key: str,
-    metadata: Mapping[str, str],
-) -> None:
-    """Queue a verified item for every store.
+@dataclass(frozen=True, slots=True)
+class ToQueue:
+    """A verified item on its way to the stores.
+
+    Args:
+        item_id: the item.
+        key: its key, the same in all stores.
+        metadata: what the object shall carry; `item-id` and `sha256` decide whose it is.
+    """
+
+    item_id: str
+    key: str
+    metadata: Mapping[str, str]
+
+
+def queue_items(txn: Txn, verified: Sequence[ToQueue], stores: Sequence[tuple[str, bool]]) -> None:
+    """Queue verified items for every store.
 
     An item that was read off its camera a second time is queued again: what a store already holds
     of the same bytes is found there, and other bytes are never put over it.
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
-        item_id: the item.
+        verified: the items.
         stores: every store's name and whether it is required.
-        key: its key, the same in all.
-        metadata: what the object shall carry; `item-id` and `sha256` decide whose it is.
     """
-    known = {row.store: row for row in of_item(txn.conn, item_id)}
-    text = json.dumps(dict(metadata), sort_keys=True)
-    for store, required in stores:
-        row = known.get(store)
-        if row is None:
-            txn.conn.execute(
-                upload.insert().values(
-                    item_id=item_id,
-                    store=store,
-                    required=required,
-                    state=UploadState.QUEUED.value,
-                    key=key,
-                    metadata=text,
-                )
-            )
-            continue
-        fresh: dict[str, Any] = {"attempts": 0, "due_ms": 0, "integrity_faults": 0}
-        if row.metadata.get("sha256") != metadata["sha256"]:
-            # Parts of other bytes: the store's side of them is found and aborted as an orphan.
-            fresh |= {"metadata": text, "upload_id": "", "completing": False}
-            forget_parts(txn.conn, item_id, store)
-        advance(txn.conn, row, UploadEvent.REPEAT, **fresh)
+    known = _known_uploads(txn.conn, [one.item_id for one in verified])
+    fresh = [
+        {
+            "item_id": one.item_id,
+            "store": store,
+            "required": required,
+            "state": UploadState.QUEUED.value,
+            "key": one.key,
+            "metadata": json.dumps(dict(one.metadata), sort_keys=True),
+        }
+        for one in verified
+        for store, required in stores
+        if (one.item_id, store) not in known
+    ]
+    if fresh:
+        txn.conn.execute(upload.insert(), fresh)
+    names = {store for store, _ in stores}
+    for one in verified:
+        for (item_id, store), row in known.items():
+            if item_id == one.item_id and store in names:
+                _queue_again(txn, row, one)
+
+
+def _known_uploads(
+    conn: sa.Connection, item_ids: Sequence[str]
+) -> dict[tuple[str, str], UploadRow]:
+    found = {}
+    for start in range(0, len(item_ids), 500):
+        rows = conn.execute(
+            sa.select(upload).where(upload.c.item_id.in_(item_ids[start : start + 500]))
+        )
+        found.update({(row.item_id, row.store): _row(row) for row in rows})
+    return found
+
+
+def _queue_again(txn: Txn, row: UploadRow, one: ToQueue) -> None:
+    values: dict[str, Any] = {"attempts": 0, "due_ms": 0, "integrity_faults": 0}
+    if row.metadata.get("sha256") != one.metadata["sha256"]:
+        # Parts of other bytes: the store's side of them is found and aborted as an orphan.
+        text = json.dumps(dict(one.metadata), sort_keys=True)
+        values |= {"metadata": text, "upload_id": "", "completing": False}
+        forget_parts(txn.conn, row.item_id, row.store)
+    advance(txn.conn, row, UploadEvent.REPEAT, **values)
 
 
 def advance(conn: sa.Connection, row: UploadRow, event: UploadEvent, **values: Any) -> UploadState:

@@ -31,7 +31,9 @@ from bodycam_ingest.diskio.groupcommit import GroupCommit
 from bodycam_ingest.diskio.pumping import Pump
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.pipeline import BATCH_ITEMS, Reader, Verifier, Workshop
+from bodycam_ingest.pipeline import BATCH_ITEMS, Workshop
+from bodycam_ingest.reader import Reader
+from bodycam_ingest.verifier import Verifier
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter

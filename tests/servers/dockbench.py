@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest import clock
 from bodycam_ingest.db import items, uploads
 from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_state
@@ -141,14 +140,9 @@ class Bench:
             )
             row = items.get(txn.conn, item_id)
             items.record(txn, row, ItemEvent.VERIFIED, {"sha256": digests.sha256.hex()})
-            uploads.queue_item(
-                txn,
-                clock.now_text(),
-                item_id,
-                stores,
-                f"evidence/{CAMERA}/2026/03/14/{DOCKING_ID}/{item_id}/clip{number}.MP4",
-                {"item-id": item_id, "sha256": digests.sha256.hex(), "camera": CAMERA},
-            )
+            key = f"evidence/{CAMERA}/2026/03/14/{DOCKING_ID}/{item_id}/clip{number}.MP4"
+            metadata = {"item-id": item_id, "sha256": digests.sha256.hex(), "camera": CAMERA}
+            uploads.queue_items(txn, [uploads.ToQueue(item_id, key, metadata)], stores)
         return item_id
 
     # -- looking --

@@ -98,9 +98,8 @@ class Bench:
             sha256 = hashlib.sha256(data).digest()
             digests = Digests(len(data), sha256, 1 << 24, (sha256,), sample)
             with self.ledger.transaction() as txn:
-                record_acquired(
-                    txn, row, Acquired(row.item_id, digests, f"d/{row.item_id}"), recovered=False
-                )
+                got = Acquired(row.item_id, digests, f"d/{row.item_id}")
+                record_acquired(txn, [(row, got)], recovered=False)
 
     def docked_once(self, settle_s=0.0):
         """Plug in, read all, pull."""

@@ -47,8 +47,7 @@ def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
     return row
 
 
-@pytest.mark.parametrize("asked_before", [True, False])
-def test_reading_an_item_closes_its_own_findings_about_reading(bench, asked_before):
+def test_reading_an_item_closes_its_own_findings_about_reading(bench):
     settled = ["source_changed", "source_unreadable", "source_forbidden"]
     row = discovered(bench, IDS[0], [*settled, "local_copy_damaged"])
     discovered(bench, IDS[1], ["source_changed"])
@@ -56,8 +55,7 @@ def test_reading_an_item_closes_its_own_findings_about_reading(bench, asked_befo
     got = Acquired(row.item_id, digests, f"{DOCKING_ID}/{row.item_id}-{digests.sha256.hex()}")
 
     with bench.ledger.transaction() as txn:
-        known = findings.open_pairs(txn.conn, settled) if asked_before else None
-        record_acquired(txn, row, got, recovered=False, open_findings=known)
+        record_acquired(txn, [(row, got)], recovered=False)
 
     assert sorted(bench.open_alarms()) == [
         ("local_copy_damaged", f"item:{IDS[0]}"),

@@ -180,7 +180,7 @@ def take(dock, ledger, item, body):
         row = items.get(txn.conn, item)
         items.record(txn, row, ItemEvent.VERIFIED, {"sha256": sha256})
         metadata = {"item-id": item, "sha256": sha256}
-        uploads.queue_item(txn, MOMENT, item, [("main", True)], KEYS[item], metadata)
+        uploads.queue_items(txn, [uploads.ToQueue(item, KEYS[item], metadata)], [("main", True)])
     if item == VERIFIED:
         return
     obj = StoreObject(KEYS[item], digests, metadata)

@@ -100,12 +100,13 @@ class House:
         staged = self.bench.staging.sealed_name(DOCKING_ID, item, digests.sha256)
         (self.staging / staged).write_bytes(body)
         with self.bench.ledger.transaction() as txn:
-            record_acquired(txn, row, Acquired(item, digests, staged), recovered=False)
+            record_acquired(txn, [(row, Acquired(item, digests, staged))], recovered=False)
             row = items.get(txn.conn, item)
             sha256 = digests.sha256.hex()
             items.record(txn, row, ItemEvent.VERIFIED, {"sha256": sha256})
             metadata = {"item-id": item, "sha256": sha256}
-            uploads.queue_item(txn, clock.now_text(), item, STORES, f"evidence/{item}", metadata)
+            queued = uploads.ToQueue(item, f"evidence/{item}", metadata)
+            uploads.queue_items(txn, [queued], STORES)
 
     def verify(self, *, everything=True):
         return Verification(
