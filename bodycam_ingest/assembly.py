@@ -16,6 +16,7 @@ from bodycam_ingest.anchors import AnchorKeeper
 from bodycam_ingest.bays import BayKeeper
 from bodycam_ingest.card import Card
 from bodycam_ingest.clockwatch import ClockWatch
+from bodycam_ingest.db import findings
 from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.installation import open_ledger
 from bodycam_ingest.devices.folder import FolderSource
@@ -122,6 +123,7 @@ class Plant:
         self.keeper = BayKeeper(
             source=self.source,
             name_camera=self._name_camera,
+            name_apart=self._name_apart,
             open_docking=self.open_docking,
             releaser=self.releaser,
             halt=halt,
@@ -130,6 +132,11 @@ class Plant:
         self._clock = ClockWatch(self.ledger)
         self._next_left_over_s = 0.0
         self._next_retention_s = 0.0
+
+    @property
+    def settle_s(self) -> float:
+        """How long a file must have stood still, s."""
+        return self._rules.pace.settle_s
 
     # -- what the daemon's workers call --
 
@@ -203,6 +210,21 @@ class Plant:
             f"unknown {mounted.bay}"
         )
 
+    def _name_apart(self, serial: str, bay: str) -> str:
+        """Alarm that two cameras claim one serial; returns a name of its own for the second."""
+        other = camera.safe_serial(f"{serial}~{bay}")
+        with self.ledger.transaction() as txn:
+            for name in (serial, other):
+                findings.raise_finding(
+                    txn,
+                    clock.now_text(),
+                    code="camera_serial_twice",
+                    severity="alarm",
+                    subject=f"camera:{name}",
+                    detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
+                )
+        return other
+
     def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
         path = os.fsencode(profile.serial_file)
         try:
@@ -221,12 +243,21 @@ class Plant:
             return ""
         return camera.serial_in_text(profile, text.decode("utf-8", "replace"))
 
-    def open_docking(self, mounted: MountedVolume, serial: str) -> Docking:
+    def open_docking(
+        self,
+        mounted: MountedVolume,
+        serial: str,
+        *,
+        source: DeviceSource | None = None,
+        reason: str = "",
+    ) -> Docking:
         """Record that a docking begins; returns it ready to run.
 
         Args:
             mounted: the volume.
             serial: the camera's name in ledger and stores.
+            source: who knows whether it is still there; the daemon's own source when None.
+            reason: why it is docked, where that is not a camera in a bay.
         """
         profile = self._profile(mounted)
         row = DockingRow(
@@ -250,6 +281,7 @@ class Plant:
                 "ntp_synchronised": clock.synchronised(),
                 # Mass storage does not tell the camera's clock; the newest file bounds it.
                 "camera_clock": None,
+                "reason": reason,
             },
             assigned=profile is not None,
             profile=profile.name if profile else "",
@@ -257,7 +289,7 @@ class Plant:
         progress = Progress()
         return Docking(
             mounted=mounted,
-            source=self.source,
+            source=source or self.source,
             record=record,
             card=Card(
                 record=record,

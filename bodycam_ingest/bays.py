@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _MEGA: Final = 1_000_000
 _PER_CENT: Final = 100
+_PAUSE_AFTER_FAULT_S: Final = 60.0
 
 
 class OpenDocking(Protocol):
@@ -50,6 +52,7 @@ class BayKeeper:
     Args:
         source: where cameras come from.
         name_camera: the serial under which a volume is ingested.
+        name_apart: another one, for a second camera that claims the same; raises the alarm.
         open_docking: begins one.
         releaser: releases what may go.
         halt: told of faults on which the process must end.
@@ -61,6 +64,7 @@ class BayKeeper:
         *,
         source: DeviceSource,
         name_camera: Callable[[MountedVolume], str],
+        name_apart: Callable[[str, str], str],
         open_docking: OpenDocking,
         releaser: Releaser,
         halt: Callable[[IngestError], None],
@@ -68,11 +72,13 @@ class BayKeeper:
     ) -> None:
         self._source = source
         self._name_camera = name_camera
+        self._name_apart = name_apart
         self._open_docking = open_docking
         self._releaser = releaser
         self._halt = halt
         self._pace = pace
         self._bays: list[_Bay] = []
+        self._not_before_s: dict[MountedVolume, float] = {}
         self._lock = threading.Lock()
 
     def tick(self) -> float:
@@ -85,8 +91,10 @@ class BayKeeper:
             if not self._source.still_there(bay.mounted):
                 bay.docking.removed()
         working = [bay.mounted for bay in bays]
+        now_s = time.monotonic()
+        self._not_before_s = {m: t for m, t in self._not_before_s.items() if m in present}
         for mounted in present:
-            if mounted not in working:
+            if mounted not in working and self._not_before_s.get(mounted, 0.0) <= now_s:
                 self._start(mounted)
         self._releaser.tick(self.live())
         return min(self._pace.rescan_s, 1.0)
@@ -96,9 +104,9 @@ class BayKeeper:
         with self._lock:
             taken = {(bay.camera, bay.mounted.volume) for bay in self._bays}
         if (camera, mounted.volume) in taken:
-            # Two cameras that claim one serial are never merged: each keeps its own history.
+            # Never merged: what the one has must not count as known on the other.
             log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
-            camera = f"{camera}~{mounted.bay}"
+            camera = self._name_apart(camera, mounted.bay)
             if (camera, mounted.volume) in taken:
                 return
         docking = self._open_docking(mounted, camera)
@@ -115,11 +123,19 @@ class BayKeeper:
                 self._halt(error)
                 return
             log.exception("docking.fault", camera=bay.camera, error=error.code, hint=error.hint)
-            bay.docking.abort()
+            self._abort(bay)
         except Exception:
-            # The outermost guard of this camera's thread: the next look starts it anew.
+            # The outermost guard of this camera's thread: a later look starts it anew.
             log.exception("docking.crashed", camera=bay.camera)
+            self._abort(bay)
+
+    def _abort(self, bay: _Bay) -> None:
+        # A defect that comes back at once must not fill the ledger with dockings.
+        self._not_before_s[bay.mounted] = time.monotonic() + _PAUSE_AFTER_FAULT_S
+        try:
             bay.docking.abort()
+        except IngestError as error:
+            self._halt(error)
 
     def live(self) -> dict[str, Live]:
         """What each running docking knows, by docking."""

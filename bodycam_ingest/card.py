@@ -101,6 +101,11 @@ class Card:
         self._conclude(files, complete=complete, changed=changed)
         return self._look(root_fd, files, settled)
 
+    @property
+    def concluded(self) -> bool:
+        """Whether enough complete listings agreed to know what is missing."""
+        return self._listings >= _ABSENCES
+
     # -- what is not taken --
 
     def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:

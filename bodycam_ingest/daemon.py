@@ -43,6 +43,8 @@ class Daemon:
 
     def __init__(self, config: Config, reload_config: Callable[[], Config]) -> None:
         self._config = config
+        # As read last; what of it waits for a restart is recorded and told once.
+        self._read = config
         self._reload_config = reload_config
         self._halted: IngestError | None = None
         self._stopping = threading.Event()
@@ -182,7 +184,7 @@ class Daemon:
             logger.warning("config.reload_refused", message=error.message, hint=error.hint)
             notify.tell("READY=1")
             return
-        keys = changed_keys(self._config, fresh)
+        keys = changed_keys(self._read, fresh)
         waiting = needs_restart(keys)
         applied = [key for key in keys if key not in waiting]
         values = flatten(fresh)
@@ -193,13 +195,15 @@ class Daemon:
                     "config",
                     {
                         "sha256": digest(fresh),
-                        "before": digest(self._config),
+                        "before": digest(self._read),
+                        "needs_restart": list(waiting),
                         "values": {key: json.dumps(values.get(key)) for key in applied},
                         "at": "reload",
                     },
                 )
                 facts.put(txn.conn, _CONFIG_FACT, digest(fresh))
         plant.apply(fresh)
+        self._read = fresh
         log.set_level(fresh.log.level)
         if waiting:
             logger.warning("config.needs_restart", keys=list(waiting))

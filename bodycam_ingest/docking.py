@@ -176,8 +176,29 @@ class Docking:
             return
 
     def abort(self) -> None:
-        """Record an end after a fault of the program; the next look begins a new docking."""
+        """Record an end after a fault of the program; a later look begins a new docking."""
         self._record.end("fault")
+
+    def look_once(self) -> bool:
+        """List once and read what is due, in the caller's thread.
+
+        Returns:
+            Whether the volume is still there.
+
+        Raises:
+            AbandonedError: the process must end.
+            IngestError: otherwise only those whose disposition is HALT.
+        """
+        return self._cycle()
+
+    def untried(self) -> int:
+        """How many files still wait for their first reading, or for a listing that concludes."""
+        waiting = sum(not row.last_error for row in self._record.unread_items())
+        return waiting + self._live.unsettled + self._live.unplanned + (not self._card.concluded)
+
+    def finish(self, reason: str) -> None:
+        """Record that the caller ends the docking, and why."""
+        self._record.end(reason)
 
     def _cycle(self) -> bool:
         """List once and read what is due; returns whether the camera is still there."""

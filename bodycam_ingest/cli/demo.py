@@ -15,7 +15,7 @@ import click
 
 from bodycam_ingest.cli.output import say
 from bodycam_ingest.demo import cards
-from bodycam_ingest.errors import IngestError
+from bodycam_ingest.errors import DemoError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,14 +53,6 @@ path = "store"
 [log]
 format = "json"
 """
-
-
-class DemoError(IngestError):
-    """The demonstration did not go as it should."""
-
-    code = "demo"
-    exit_code = 90
-    default_hint = "The daemon's log lies in the directory named above."
 
 
 class _Demo:
@@ -185,7 +177,7 @@ def command(directory: Path | None) -> int:
     """
     root = (directory or Path(tempfile.mkdtemp(prefix="bodycam-demo-"))).absolute()
     if root.exists() and any(root.iterdir()):
-        raise DemoError(f"{root} is not empty", hint="Name a directory that is empty or new.")
+        raise UsageError(f"{root} is not empty", hint="Name a directory that is empty or new.")
     say(f"Everything lies in {root}")
     demo = _Demo(root)
     demo.prepare()

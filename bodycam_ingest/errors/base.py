@@ -97,3 +97,12 @@ class ControlError(IngestError):
     disposition = Disposition.HALT
     exit_code = 80
     default_hint = "Look at the daemon's log."
+
+
+class DemoError(IngestError):
+    """The demonstration did not go as it should."""
+
+    code = "demo"
+    disposition = Disposition.HALT
+    exit_code = 90
+    default_hint = "The daemon's log lies in the directory named above."

@@ -1,0 +1,71 @@
+"""`ingest`: one mounted directory, once, without the daemon."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from bodycam_ingest import control
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line, progress
+from bodycam_ingest.errors import AlreadyRunningError, IngestError
+
+if TYPE_CHECKING:
+    from bodycam_ingest.rescue import RescueReport
+
+
+@click.command("ingest")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--camera", "serial", required=True, help="The camera's serial number.")
+@click.option(
+    "--upload/--no-upload",
+    default=True,
+    show_default=True,
+    help="Send what is due once; the daemon goes on with the rest.",
+)
+@json_option
+@pass_context
+def command(context: Context, *, path: Path, serial: str, upload: bool, as_json: bool) -> int:
+    """Take one mounted directory in, once: for rescue work.
+
+    Nothing in the directory is changed. What lies there already known is not copied again. Exit
+    code 1: something could not be taken; it is listed.
+    """
+    from bodycam_ingest.assembly import assemble  # noqa: PLC0415 - everything hangs on it
+    from bodycam_ingest.rescue import look_at, rescue  # noqa: PLC0415 - the same
+
+    config = context.load()
+    mounted = look_at(path, serial)
+    if control.ask(config.dock.state_dir, {"command": "status"}) is not None:
+        raise AlreadyRunningError(
+            "the daemon is running on this state directory",
+            hint="Put the directory below one of cameras.mount_roots, or stop the daemon first.",
+        )
+    plant = assemble(config, _halt)
+    try:
+        with progress("Reading", None) as done:
+            report = rescue(plant, mounted, upload=upload, progress=done)
+    finally:
+        plant.close()
+    if as_json:
+        emit_json({**asdict(report), "whole": report.whole()})
+    else:
+        _print(report)
+    return 0 if report.whole() else 1
+
+
+def _halt(error: IngestError) -> NoReturn:
+    raise error
+
+
+def _print(report: RescueReport) -> None:
+    line(f"docking {report.docking_id} of camera {report.camera}")
+    for state, number in sorted(report.states.items()):
+        line(f"items {state}: {number}")
+    for item in report.not_taken:
+        line(f"NOT TAKEN {item['item_id']} {item['state']} {item['last_error']}")
+    if report.removed:
+        line("The directory went away before the end.")
