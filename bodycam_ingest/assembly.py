@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from ulid import ULID
 
-from bodycam_ingest import camera, clock, scan, volume
+from bodycam_ingest import camera, scan
 from bodycam_ingest.acquire import Acquirer
 from bodycam_ingest.anchors import AnchorKeeper
 from bodycam_ingest.bays import BayKeeper
-from bodycam_ingest.card import Card
 from bodycam_ingest.clockwatch import ClockWatch
-from bodycam_ingest.db import findings
-from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.installation import open_ledger
 from bodycam_ingest.devices.folder import FolderSource
-from bodycam_ingest.docking import Docking, Pace, Progress, Rules
-from bodycam_ingest.docking_record import DockingRecord
-from bodycam_ingest.errors import IngestError
+from bodycam_ingest.docking import Pace, Rules
 from bodycam_ingest.levers import Levers
 from bodycam_ingest.pipeline import Target, Workshop
-from bodycam_ingest.reader import Reader
+from bodycam_ingest.reception import Reception
 from bodycam_ingest.recovery import recover
 from bodycam_ingest.releaser import Releaser
 from bodycam_ingest.retention import Retention
@@ -40,9 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bodycam_ingest.config import Config
-    from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource
-    from bodycam_ingest.errors import DelayClass
+    from bodycam_ingest.errors import DelayClass, IngestError
     from bodycam_ingest.upload import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -110,28 +102,33 @@ class Plant:
             keep_days=config.staging.keep_days,
         )
         self.levers = Levers(self.engine, self.ledger, self.acquirer)
-        self._profiles = [
-            camera.Profile(**profile.model_dump()) for profile in config.cameras.profile
-        ]
+        self._build_bays(config, halt)
+        self._clock = ClockWatch(self.ledger)
+        self._next_left_over_s = 0.0
+        self._next_retention_s = 0.0
+
+    def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._rules = Rules(
             pace=Pace(config.cameras.settle_s, config.cameras.rescan_s),
             limits=scan.Limits(**config.cameras.limits.model_dump()),
             gate=threading.Semaphore(config.cameras.max_parallel),
             abandon=self._abandon,
         )
+        self.reception = Reception(
+            dock=self._dock,
+            shop=self._shop,
+            verifier=self.verifier,
+            rules=self._rules,
+            profiles=[camera.Profile(**p.model_dump()) for p in config.cameras.profile],
+        )
         self.source: DeviceSource = FolderSource(config.cameras.mount_roots)
         self.keeper = BayKeeper(
             source=self.source,
-            name_camera=self._name_camera,
-            name_apart=self._name_apart,
-            open_docking=self.open_docking,
+            reception=self.reception,
             releaser=self.releaser,
             halt=halt,
             pace=self._rules.pace,
         )
-        self._clock = ClockWatch(self.ledger)
-        self._next_left_over_s = 0.0
-        self._next_retention_s = 0.0
 
     @property
     def settle_s(self) -> float:
@@ -197,110 +194,6 @@ class Plant:
             store.close()
         self.ledger.close()
         self.engine.dispose()
-
-    # -- dockings --
-
-    def _profile(self, mounted: MountedVolume) -> camera.Profile | None:
-        return camera.profile_for(mounted.properties, self._profiles)
-
-    def _name_camera(self, mounted: MountedVolume) -> str:
-        profile = self._profile(mounted)
-        told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
-        return camera.safe_serial(told or mounted.camera) or camera.safe_serial(
-            f"unknown {mounted.bay}"
-        )
-
-    def _name_apart(self, serial: str, bay: str) -> str:
-        """Alarm that two cameras claim one serial; returns a name of its own for the second."""
-        other = camera.safe_serial(f"{serial}~{bay}")
-        with self.ledger.transaction() as txn:
-            for name in (serial, other):
-                findings.raise_finding(
-                    txn,
-                    clock.now_text(),
-                    code="camera_serial_twice",
-                    severity="alarm",
-                    subject=f"camera:{name}",
-                    detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
-                )
-        return other
-
-    def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
-        path = os.fsencode(profile.serial_file)
-        try:
-            root_fd = volume.open_volume(mounted.mount_path)
-            try:
-                fd = volume.open_beneath(root_fd, path)
-                try:
-                    text = os.pread(fd, _SERIAL_FILE_MAX_BYTES, 0)
-                finally:
-                    os.close(fd)
-            finally:
-                os.close(root_fd)
-        except (IngestError, OSError) as error:
-            # The camera is taken all the same, under the name that the source gives it.
-            log.warning("camera.serial_unreadable", bay=mounted.bay, error=str(error))
-            return ""
-        return camera.serial_in_text(profile, text.decode("utf-8", "replace"))
-
-    def open_docking(
-        self,
-        mounted: MountedVolume,
-        serial: str,
-        *,
-        source: DeviceSource | None = None,
-        reason: str = "",
-    ) -> Docking:
-        """Record that a docking begins; returns it ready to run.
-
-        Args:
-            mounted: the volume.
-            serial: the camera's name in ledger and stores.
-            source: who knows whether it is still there; the daemon's own source when None.
-            reason: why it is docked, where that is not a camera in a bay.
-        """
-        profile = self._profile(mounted)
-        row = DockingRow(
-            docking_id=str(ULID()),
-            camera=serial,
-            bay=mounted.bay,
-            volume=mounted.volume,
-            mount_path=os.fsencode(mounted.mount_path),
-            started_at=clock.now_text(),
-            ended_at=None,
-            inventoried=False,
-            complete=False,
-            released_at=None,
-        )
-        record = DockingRecord(self._dock, row)
-        record.begin(
-            {
-                "serial_told": mounted.camera,
-                "properties": dict(mounted.properties),
-                "dock_clock": row.started_at,
-                "ntp_synchronised": clock.synchronised(),
-                # Mass storage does not tell the camera's clock; the newest file bounds it.
-                "camera_clock": None,
-                "reason": reason,
-            },
-            assigned=profile is not None,
-            profile=profile.name if profile else "",
-        )
-        progress = Progress()
-        return Docking(
-            mounted=mounted,
-            source=source or self.source,
-            record=record,
-            card=Card(
-                record=record,
-                facts_of=lambda path: camera.facts_of(profile, path),
-                included=lambda path: camera.is_included(profile, path),
-                settling=scan.Settling(self._rules.pace.settle_s),
-            ),
-            reader=Reader(self._shop, self.verifier, progress.add),
-            progress=progress,
-            rules=self._rules,
-        )
 
 
 def _policy(config: Config) -> RetryPolicy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource, Docking, Pace
+    from bodycam_ingest.reception import Reception
     from bodycam_ingest.releaser import Live, Releaser
 
 log = structlog.get_logger(__name__)
@@ -22,13 +23,6 @@ log = structlog.get_logger(__name__)
 _MEGA: Final = 1_000_000
 _PER_CENT: Final = 100
 _PAUSE_AFTER_FAULT_S: Final = 60.0
-
-
-class OpenDocking(Protocol):
-    """Begins dockings."""
-
-    def __call__(self, mounted: MountedVolume, serial: str) -> Docking:
-        """Write that a docking began; returns it ready to run."""
 
 
 class _Bay:
@@ -51,9 +45,7 @@ class BayKeeper:
 
     Args:
         source: where cameras come from.
-        name_camera: the serial under which a volume is ingested.
-        name_apart: another one, for a second camera that claims the same; raises the alarm.
-        open_docking: begins one.
+        reception: names cameras and begins dockings.
         releaser: releases what may go.
         halt: told of faults on which the process must end.
         pace: how often to look.
@@ -63,17 +55,13 @@ class BayKeeper:
         self,
         *,
         source: DeviceSource,
-        name_camera: Callable[[MountedVolume], str],
-        name_apart: Callable[[str, str], str],
-        open_docking: OpenDocking,
+        reception: Reception,
         releaser: Releaser,
         halt: Callable[[IngestError], None],
         pace: Pace,
     ) -> None:
         self._source = source
-        self._name_camera = name_camera
-        self._name_apart = name_apart
-        self._open_docking = open_docking
+        self._reception = reception
         self._releaser = releaser
         self._halt = halt
         self._pace = pace
@@ -100,16 +88,16 @@ class BayKeeper:
         return min(self._pace.rescan_s, 1.0)
 
     def _start(self, mounted: MountedVolume) -> None:
-        camera = self._name_camera(mounted)
+        camera = self._reception.name_camera(mounted)
         with self._lock:
             taken = {(bay.camera, bay.mounted.volume) for bay in self._bays}
         if (camera, mounted.volume) in taken:
             # Never merged: what the one has must not count as known on the other.
             log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
-            camera = self._name_apart(camera, mounted.bay)
+            camera = self._reception.name_apart(camera, mounted.bay)
             if (camera, mounted.volume) in taken:
                 return
-        docking = self._open_docking(mounted, camera)
+        docking = self._reception.open_docking(mounted, camera, source=self._source)
         bay = _Bay(mounted, camera, docking, self._run)
         with self._lock:
             self._bays.append(bay)

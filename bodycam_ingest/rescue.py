@@ -122,7 +122,9 @@ def rescue(
     """
     plant.recover()
     serial = camera.safe_serial(mounted.camera)
-    docking = plant.open_docking(mounted, serial, source=FixedSource(mounted), reason="rescue pass")
+    docking = plant.reception.open_docking(
+        mounted, serial, source=FixedSource(mounted), reason="rescue pass"
+    )
     with _verifying(plant) as wait_verified:
         there = _read_all(plant, docking, progress)
         wait_verified()

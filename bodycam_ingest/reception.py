@@ -1,0 +1,154 @@
+"""Receives cameras: names them, finds their profile, begins their dockings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from ulid import ULID
+
+from bodycam_ingest import camera, clock, scan, volume
+from bodycam_ingest.card import Card
+from bodycam_ingest.db import findings
+from bodycam_ingest.db.dockings import DockingRow
+from bodycam_ingest.docking import Docking, Progress, Rules
+from bodycam_ingest.docking_record import DockingRecord
+from bodycam_ingest.errors import IngestError
+from bodycam_ingest.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bodycam_ingest.devices.mounted import MountedVolume
+    from bodycam_ingest.docking import DeviceSource
+    from bodycam_ingest.pipeline import Workshop
+    from bodycam_ingest.undocking import Dock
+    from bodycam_ingest.verifier import Verifier
+
+log = structlog.get_logger(__name__)
+
+_SERIAL_FILE_MAX_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """Begins dockings.
+
+    Args:
+        dock: where they happen.
+        shop: what all readers share.
+        verifier: gets what was acquired.
+        rules: what holds for every docking.
+        profiles: kinds of cameras, in the order of the configuration.
+    """
+
+    dock: Dock
+    shop: Workshop
+    verifier: Verifier
+    rules: Rules
+    profiles: Sequence[camera.Profile]
+
+    def _profile(self, mounted: MountedVolume) -> camera.Profile | None:
+        return camera.profile_for(mounted.properties, self.profiles)
+
+    def name_camera(self, mounted: MountedVolume) -> str:
+        """The serial under which a volume is ingested; never empty, safe everywhere."""
+        profile = self._profile(mounted)
+        told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
+        return camera.safe_serial(told or mounted.camera) or camera.safe_serial(
+            f"unknown {mounted.bay}"
+        )
+
+    def name_apart(self, serial: str, bay: str) -> str:
+        """Alarm that two cameras claim one serial; returns a name of its own for the second."""
+        other = camera.safe_serial(f"{serial}~{bay}")
+        with self.dock.ledger.transaction() as txn:
+            for name in (serial, other):
+                findings.raise_finding(
+                    txn,
+                    clock.now_text(),
+                    code="camera_serial_twice",
+                    severity="alarm",
+                    subject=f"camera:{name}",
+                    detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
+                )
+        return other
+
+    def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
+        path = os.fsencode(profile.serial_file)
+        try:
+            root_fd = volume.open_volume(mounted.mount_path)
+            try:
+                fd = volume.open_beneath(root_fd, path)
+                try:
+                    text = os.pread(fd, _SERIAL_FILE_MAX_BYTES, 0)
+                finally:
+                    os.close(fd)
+            finally:
+                os.close(root_fd)
+        except (IngestError, OSError) as error:
+            # The camera is taken all the same, under the name that the source gives it.
+            log.warning("camera.serial_unreadable", bay=mounted.bay, error=str(error))
+            return ""
+        return camera.serial_in_text(profile, text.decode("utf-8", "replace"))
+
+    def open_docking(
+        self,
+        mounted: MountedVolume,
+        serial: str,
+        *,
+        source: DeviceSource,
+        reason: str = "",
+    ) -> Docking:
+        """Record that a docking begins; returns it ready to run.
+
+        Args:
+            mounted: the volume.
+            serial: the camera's name in ledger and stores.
+            source: who knows whether it is still there.
+            reason: why it is docked, where that is not a camera in a bay.
+        """
+        profile = self._profile(mounted)
+        row = DockingRow(
+            docking_id=str(ULID()),
+            camera=serial,
+            bay=mounted.bay,
+            volume=mounted.volume,
+            mount_path=os.fsencode(mounted.mount_path),
+            started_at=clock.now_text(),
+            ended_at=None,
+            inventoried=False,
+            complete=False,
+            released_at=None,
+        )
+        record = DockingRecord(self.dock, row)
+        record.begin(
+            {
+                "serial_told": mounted.camera,
+                "properties": dict(mounted.properties),
+                "dock_clock": row.started_at,
+                "ntp_synchronised": clock.synchronised(),
+                # Mass storage does not tell the camera's clock; the newest file bounds it.
+                "camera_clock": None,
+                "reason": reason,
+            },
+            assigned=profile is not None,
+            profile=profile.name if profile else "",
+        )
+        progress = Progress()
+        return Docking(
+            mounted=mounted,
+            source=source,
+            record=record,
+            card=Card(
+                record=record,
+                facts_of=lambda path: camera.facts_of(profile, path),
+                included=lambda path: camera.is_included(profile, path),
+                settling=scan.Settling(self.rules.pace.settle_s),
+            ),
+            reader=Reader(self.shop, self.verifier, progress.add),
+            progress=progress,
+            rules=self.rules,
+        )
