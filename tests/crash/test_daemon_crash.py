@@ -1,0 +1,284 @@
+"""The daemon killed at every durable step, one step a run, and started again.
+
+A first run counts the steps on the whole way of a card: docked, read, verified, uploaded to a real
+S3 server over TLS (one file in parts), confirmed, anchored, released, purged from staging, pulled
+out; then docked again with one file new and one name used again. Each further run kills the daemon
+with SIGKILL before or after one of them, starts it again and lets it finish; then the test's own
+code looks for what would be lost, doubled or left behind.
+
+Two lanes of forked processes work side by side. A run counts about 250 marks, before and after each
+act. By default the first and the last of every kind and every seventh of all are tried, which takes
+minutes; `CRASH_EVERY=1` tries each one.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from bodycam_ingest import anchors, assembly, control, daemon, durable
+from bodycam_ingest.cli import main as cli_main
+from tests.dock import Dock
+from tests.servers.seaweedfs import SeaweedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(1500)]
+
+LANES: Final = 2
+MIB: Final = 1024 * 1024
+RUN_S: Final = 120
+EVERY: Final = int(os.environ.get("CRASH_EVERY", "7"))
+FIRST: Final = {
+    "DCIM/A.MP4": random.Random(1).randbytes(6 * MIB + 5),
+    "DCIM/B.MP4": random.Random(2).randbytes(9_000),
+    "empty.log": b"",
+}
+SECOND: Final = {
+    **FIRST,
+    "DCIM/B.MP4": random.Random(3).randbytes(9_000),
+    "DCIM/C.MP4": random.Random(4).randbytes(7_000),
+}
+DIGESTS: Final = sorted(
+    hashlib.sha256(data).hexdigest()
+    for data in {*FIRST.values(), SECOND["DCIM/B.MP4"], SECOND["DCIM/C.MP4"]}
+)
+
+
+def forked(work: Callable[[], int], log: Path) -> int:
+    """Start `work` in a process of its own; returns its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        sys.stdout = sys.stderr = os.fdopen(os.dup(fd), "w", buffering=1)
+        code = work()
+    except BaseException:  # noqa: BLE001 - a child tells its fault in its log and by its code
+        traceback.print_exc()
+    finally:
+        # Nothing of the parent's is unwound or flushed a second time.
+        os._exit(code)
+
+
+def run_daemon(config: Path, kill_at: int, marks: Path) -> int:
+    """The daemon, quickened, killing itself at the n-th mark."""
+    anchors._RELEASE_GAP_MS = 50  # type: ignore[misc]
+    anchors._BURST_GAP_MS = 200  # type: ignore[misc]
+    assembly._RETENTION_EVERY_S = 0.1  # type: ignore[misc]
+    fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    seen = 0
+
+    def note(mark: str) -> None:
+        nonlocal seen
+        seen += 1
+        os.write(fd, f"{mark}\n".encode())
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+
+    durable.listen(note)
+    return daemon.run(config)
+
+
+def run_command(config: Path, *arguments: str) -> int:
+    """One command of the command line."""
+    sys.argv = ["bodycam-ingest", "--config", str(config), *arguments]
+    return cli_main()
+
+
+class Run:
+    """One dock, one kill, and the way to the end."""
+
+    def __init__(self, root: Path, server: SeaweedServer, name: str) -> None:
+        root.mkdir()
+        self.prefix = f"crash/{name}"
+        keys = server.write_keys_file(root / "keys.ini")
+        self.dock = Dock(
+            root,
+            stores=(
+                f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{server.bucket}"\n'
+                f'prefix = "{self.prefix}"\nendpoint_url = "{server.url}"\n'
+                f'region = "us-east-1"\nca_bundle = "{server.ca_bundle}"\n'
+                f"part_size_bytes = {5 * MIB}\n"
+                f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
+            ),
+        )
+        text = self.dock.config.read_text()
+        self.dock.config.write_text(
+            text.replace("settle_s = 0.1", "settle_s = 0.05").replace(
+                "min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0"
+            )
+        )
+        self.server = server
+        self.marks = root / "marks"
+        self.phase = 0
+
+    def command(self, *arguments: str) -> int:
+        """Run a command to its end."""
+        pid = forked(lambda: run_command(self.dock.config, *arguments), self.dock.log)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def go(self, kill_at: int) -> int:
+        """Run the daemon until it is killed or all is done; returns its exit code."""
+        pid = forked(lambda: run_daemon(self.dock.config, kill_at, self.marks), self.dock.log)
+        until_s = time.monotonic() + RUN_S
+        stopping = False
+        while time.monotonic() < until_s:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            if not stopping and self.advance():
+                os.kill(pid, signal.SIGTERM)
+                stopping = True
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise AssertionError(f"stuck in phase {self.phase}\n{self.dock.tail()}")
+
+    def advance(self) -> bool:
+        """Do what the officer does next; returns whether the whole way is gone."""
+        try:
+            status = control.ask(self.dock.state_dir, {"command": "status"})
+        except Exception:  # noqa: BLE001 - it may die in the middle of an answer
+            return False
+        if status is None:
+            return False
+        queue = status["queue"]
+        all_purged = list(queue["items"]) == ["purged"]
+        count = queue["items"].get("purged", {}).get("items", 0)
+        if self.phase in {0, 2} and all_purged and count == (3, 0, 5)[self.phase]:
+            self.dock.unplug("CAM1")
+            self.phase += 1
+        elif self.phase == 1 and not status["bays"]:
+            card = self.dock.mnt / ".CAM1"
+            for name in ("DCIM/B.MP4", "DCIM/C.MP4"):
+                (card / name).write_bytes(SECOND[name])
+            self.dock.replug("CAM1")
+            self.phase = 2
+        elif self.phase == 3 and not status["bays"]:
+            return list(queue["objects"]) == ["confirmed"]
+        return False
+
+    def check(self) -> None:
+        """Nothing is lost, nothing is doubled, nothing is left behind, and the ledger holds."""
+        with contextlib.closing(sqlite3.connect(self.dock.state_dir / "bodycam.db")) as raw:
+            rows = raw.execute("SELECT item_id, sha256, state FROM item").fetchall()
+        assert sorted(row[1].hex() for row in rows) == DIGESTS, rows
+        assert {row[2] for row in rows} == {"purged"}, rows
+        assert sorted(self._objects()) == DIGESTS
+        assert self.server.uploads(prefix=self.prefix) == []
+        left = [p for p in self.dock.staging.rglob("*") if p.is_file()]
+        assert left == []
+        assert self.command("verify", "--files", "--stores") == 0, self.dock.tail()
+
+    def _objects(self) -> Iterator[str]:
+        client = self.server.client()
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.server.bucket, Prefix=f"{self.prefix}/evidence/"
+        )
+        for page in pages:
+            for found in page.get("Contents", []):
+                if not found["Key"].endswith("/manifest.json"):
+                    body = client.get_object(Bucket=self.server.bucket, Key=found["Key"])["Body"]
+                    yield hashlib.sha256(body.read()).hexdigest()
+
+
+def whole_way(root: Path, server: SeaweedServer, name: str, kill_at: int) -> list[str]:
+    """One run with one kill; returns the marks up to it."""
+    run = Run(root, server, name)
+    assert run.command("init") == 0, run.dock.tail()
+    run.dock.plug("CAM1", FIRST)
+    code = run.go(kill_at)
+    marks = run.marks.read_text().splitlines()
+    if code == -signal.SIGKILL:
+        assert len(marks) == kill_at
+        code = run.go(0)
+    assert code == 0, f"exit code {code}\n{run.dock.tail()}"
+    run.check()
+    return marks
+
+
+def lane(points: list[int], root: Path, server: SeaweedServer, results: Path) -> int:
+    """Run some of the points; writes what each hit, or how it failed."""
+    failed = 0
+    with results.open("w") as out:
+        for point in points:
+            entry: dict[str, Any] = {"point": point}
+            try:
+                entry["mark"] = whole_way(root / f"p{point}", server, f"p{point}", point)[-1]
+            except Exception:  # noqa: BLE001 - told by the test
+                entry["error"] = traceback.format_exc()
+                failed += 1
+            out.write(json.dumps(entry) + "\n")
+            out.flush()
+    return 1 if failed else 0
+
+
+def chosen(marks: list[str]) -> list[int]:
+    """Which marks to kill at: first and last of each kind, and every n-th."""
+    first = {mark: number for number, mark in reversed(list(enumerate(marks, 1)))}
+    last = {mark: number for number, mark in enumerate(marks, 1)}
+    return sorted({*first.values(), *last.values(), *range(1, len(marks) + 1, EVERY)})
+
+
+@pytest.fixture
+def server(tmp_path):
+    with SeaweedServer(tmp_path / "weed") as running:
+        yield running
+
+
+def test_the_daemon_finishes_its_work_after_a_kill_at_any_durable_step(tmp_path, server):
+    marks = whole_way(tmp_path / "whole", server, "whole", 0)
+    kinds = collections.Counter(marks)
+    assert {mark.partition(":")[2] for mark in kinds} >= {
+        "docking.directory",
+        "item.write",
+        "item.rename",
+        "item.directory_sync",
+        "item.unlink",
+        "ledger.commit",
+        "ledger.state_file",
+        "store.put",
+        "store.create",
+        "store.part",
+        "store.complete",
+    }
+    points = chosen(marks)
+    pids = []
+    for number in range(LANES):
+        work = functools.partial(
+            lane, points[number::LANES], tmp_path, server, tmp_path / f"lane{number}.json"
+        )
+        pids.append(forked(work, tmp_path / f"lane{number}.log"))
+    for pid in pids:
+        os.waitpid(pid, 0)
+    entries = [
+        json.loads(line)
+        for number in range(LANES)
+        for line in (tmp_path / f"lane{number}.json").read_text().splitlines()
+    ]
+    errors = [f"point {e['point']}: {e['error']}" for e in entries if "error" in e]
+    assert not errors, f"{len(errors)} of {len(entries)} failed\n" + "\n".join(errors[:3])
+    assert len(entries) == len(points)
+    # Threads interleave differently in each run; still nearly every kind must have been hit.
+    hit = {entry["mark"] for entry in entries}
+    assert len(hit) >= len(kinds) * 2 // 3, sorted(kinds.keys() - hit)
