@@ -242,6 +242,7 @@ def chosen(marks: list[str]) -> list[int]:
 
 @pytest.fixture
 def server(tmp_path):
+    (tmp_path / "weed").mkdir()
     with SeaweedServer(tmp_path / "weed") as running:
         yield running
 
