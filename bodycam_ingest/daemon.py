@@ -13,7 +13,7 @@ import structlog
 from bodycam_ingest import __version__, clock, control, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
-from bodycam_ingest.db import facts
+from bodycam_ingest.db import facts, findings
 from bodycam_ingest.errors import ConfigError, IngestError, UsageError
 from bodycam_ingest.workers import Worker
 
@@ -134,7 +134,31 @@ class Daemon:
             worker.start()
 
     def _add(self, name: str, step: Callable[[], float], silence_max_s: float) -> None:
-        self._workers.append(Worker(name, step, self.halt, silence_max_s=silence_max_s))
+        def alarmed() -> float:
+            try:
+                return step()
+            except IngestError:
+                raise
+            except Exception as error:
+                # A defect: the worker goes on, and a person hears of it without reading the log.
+                self._record_defect(name, error)
+                raise
+
+        self._workers.append(Worker(name, alarmed, self.halt, silence_max_s=silence_max_s))
+
+    def _record_defect(self, name: str, error: Exception) -> None:
+        plant = self._plant
+        if plant is None:
+            return
+        with plant.ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code="worker_crashed",
+                severity="alarm",
+                subject="daemon",
+                detail=f"{name}: {type(error).__name__}; the log has the rest",
+            )
 
     def _serve_control(self) -> float:
         if self._control is not None:

@@ -129,3 +129,22 @@ def test_a_copy_stays_when_the_store_lost_the_object(tmp_path):
     broken = dock.run("verify", "--stores", "--json")
     assert broken.returncode == 1
     assert "object_missing" in broken.stdout
+
+
+def test_a_defect_in_one_worker_is_an_alarm_and_the_others_go_on(tmp_path):
+    dock = made(tmp_path)
+    program = (
+        "import bodycam_ingest.anchors as a, sys\n"
+        "def broken(self): raise ZeroDivisionError('a defect')\n"
+        "a.AnchorKeeper.tick = broken\n"
+        "from bodycam_ingest.cli import main\n"
+        "sys.argv = ['bodycam-ingest', 'run']\n"
+        "sys.exit(main())\n"
+    )
+    dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
+    dock.start(command=[sys.executable, "-c", program])
+    dock.wait_for(lambda: dock.items() and dock.items()[0]["state"] == "confirmed")
+    (alarm,) = dock.json("status")["alarms"]
+    assert alarm["code"] == "worker_crashed"
+    assert "housekeeping: ZeroDivisionError" in alarm["detail"]
+    assert dock.stop() == 0
