@@ -45,18 +45,19 @@ def create_log_key(path: Path, name: str) -> Signer:
     return Signer(name, private)
 
 
-def load_log_key(path: Path, name: str) -> Signer:
+def load_log_key(path: Path, name: str, *, any_owner: bool = False) -> Signer:
     """Read a key.
 
     Args:
         path: the file.
         name: the key's name, the log's origin.
+        any_owner: also another user's file, as root reads it; to compare with it, not to sign.
 
     Raises:
         KeyUnreadableError: it is missing, not the daemon's own file, open to others, or no
             Ed25519 key.
     """
-    pem = _read_own(path)
+    pem = _read_private(path, any_owner=any_owner)
     try:
         private = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -66,13 +67,14 @@ def load_log_key(path: Path, name: str) -> Signer:
     return Signer(name, private)
 
 
-def _read_own(path: Path) -> bytes:
+def _read_private(path: Path, *, any_owner: bool) -> bytes:
     try:
         # Not by a link: it could lead to a file that others write.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            own = any_owner or status.st_uid == os.geteuid()
+            if not stat.S_ISREG(status.st_mode) or not own:
                 raise KeyUnreadableError(f"{path} is no file of the user with id {os.geteuid()}")
             if status.st_mode & _OPEN_TO_OTHERS:
                 raise KeyUnreadableError(

@@ -163,7 +163,8 @@ class Verification:
         if origin != self._scope.origin:
             self._find("log_foreign", f"the database holds the log {origin!r}")
         try:
-            key = load_log_key(self._scope.state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
+            path = self._scope.state_dir / KEYS_DIRECTORY / LOG_KEY
+            key = load_log_key(path, origin, any_owner=True)
             if key.verifier().vkey() != vkey:
                 self._find("key_replaced", "the key on disk is not the log's")
         except KeyUnreadableError as error:

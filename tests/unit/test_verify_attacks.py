@@ -240,6 +240,11 @@ def test_what_nobody_touched_holds(dock):
     }
 
 
+def test_an_auditor_who_is_not_the_daemons_user_gets_the_same_answer(dock, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert dock.verify(files=True).result() == "holds"
+
+
 def test_it_works_beside_the_writer(dock):
     engine, ledger = dock.open()
     with ledger.transaction() as txn:
