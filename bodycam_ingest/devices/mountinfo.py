@@ -1,0 +1,96 @@
+"""What is mounted where, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+
+Pure: the text is read elsewhere. Paths are bytes, because that is what the kernel shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ESCAPE: Final = re.compile(rb"\\([0-3][0-7]{2})")
+# Before the optional fields; and after the lone hyphen that ends them.
+_FIXED: Final = 6
+_TRAILING: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mounted file system.
+
+    Args:
+        mount_id: the kernel's number for this mount; used again after it was unmounted.
+        device: device number of the file system, as `st_dev` of its files.
+        root: what of the file system is mounted; `/` is all of it.
+        mount_path: where.
+        options: of this mount, such as `ro` and `nodev`.
+        fs_type: such as `vfat`.
+        source: what was mounted, such as `/dev/sdb1`.
+        super_options: of the file system, such as `ro`.
+    """
+
+    mount_id: int
+    device: int
+    root: bytes
+    mount_path: bytes
+    options: frozenset[str]
+    fs_type: str
+    source: bytes
+    super_options: frozenset[str]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through this mount."""
+        return "ro" in self.options or "ro" in self.super_options
+
+
+def parse(text: bytes) -> Iterator[Mount]:
+    """The mounts of a mountinfo file, in its order; where paths repeat, the last lies on top.
+
+    Args:
+        text: the whole file.
+
+    Yields:
+        One a line. A line of another form is passed over: the kernel may add kinds of lines, and
+        one of them must not hide the others.
+    """
+    for line in text.split(b"\n"):
+        mount = _mount(line.split(b" "))
+        if mount is not None:
+            yield mount
+
+
+def _mount(fields: list[bytes]) -> Mount | None:
+    try:
+        hyphen = fields.index(b"-", _FIXED)
+        major, minor = fields[2].split(b":")
+        device = os.makedev(int(major), int(minor))
+        mount_id = int(fields[0])
+    except (ValueError, OverflowError):
+        return None
+    trailing = fields[hyphen + 1 :]
+    if len(trailing) < _TRAILING:
+        return None
+    return Mount(
+        mount_id=mount_id,
+        device=device,
+        root=_unescaped(fields[3]),
+        mount_path=_unescaped(fields[4]),
+        options=_options(fields[5]),
+        fs_type=trailing[0].decode("ascii", "backslashreplace"),
+        source=_unescaped(trailing[1]),
+        super_options=_options(trailing[2]),
+    )
+
+
+def _unescaped(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
+
+
+def _options(field: bytes) -> frozenset[str]:
+    return frozenset(_unescaped(field).decode("utf-8", "backslashreplace").split(","))
