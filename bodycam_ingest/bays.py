@@ -90,8 +90,13 @@ class BayKeeper:
     def _start(self, mounted: MountedVolume) -> None:
         camera = self._reception.name_camera(mounted)
         with self._lock:
-            taken = {(bay.camera, bay.mounted.volume) for bay in self._bays}
-        if (camera, mounted.volume) in taken:
+            taken = {(bay.camera, bay.mounted.volume): bay.mounted for bay in self._bays}
+        holder = taken.get((camera, mounted.volume))
+        if holder is not None and not self._source.still_there(holder):
+            # The same camera, plugged in again while its last docking still ends: a later look
+            # takes it, under its own name and with its own history.
+            return
+        if holder is not None:
             # Never merged: what the one has must not count as known on the other.
             log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
             camera = self._reception.name_apart(camera, mounted.bay)

@@ -20,8 +20,10 @@ class MountedVolume:
         volume: which of the camera's volumes; empty where there is one.
         mount_path: its root.
         device: `st_dev` of the root.
-        inode: inode number of the root.
+        inode: inode number of the root; 0 where the source has `attachment` instead.
         properties: what else is known of the device, for profiles and the ledger.
+        attachment: marks this one time that it was plugged in and mounted, where the source knows;
+            the kernel gives a device's numbers to the next one.
     """
 
     camera: str
@@ -31,3 +33,4 @@ class MountedVolume:
     device: int
     inode: int
     properties: Mapping[str, str] = field(default_factory=dict, compare=False)
+    attachment: str = ""
