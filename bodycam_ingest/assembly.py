@@ -14,7 +14,7 @@ from bodycam_ingest.anchors import AnchorKeeper
 from bodycam_ingest.bays import BayKeeper
 from bodycam_ingest.clockwatch import ClockWatch
 from bodycam_ingest.db.installation import open_ledger
-from bodycam_ingest.devices.folder import FolderSource
+from bodycam_ingest.devices.source import open_source
 from bodycam_ingest.docking import Pace, Rules
 from bodycam_ingest.levers import Levers
 from bodycam_ingest.pipeline import Target, Workshop
@@ -30,9 +30,9 @@ from bodycam_ingest.verifier import Verifier
 from bodycam_ingest.workers import moving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from bodycam_ingest.config import Config
+    from bodycam_ingest.config import Cameras, Config
     from bodycam_ingest.docking import DeviceSource
     from bodycam_ingest.errors import DelayClass, IngestError
     from bodycam_ingest.upload import ObjectStore
@@ -121,7 +121,7 @@ class Plant:
             rules=self._rules,
             profiles=[camera.Profile(**p.model_dump()) for p in config.cameras.profile],
         )
-        self.source: DeviceSource = FolderSource(config.cameras.mount_roots)
+        self.source = _open_source(config.cameras, self.reception.profiles)
         self.keeper = BayKeeper(
             source=self.source,
             reception=self.reception,
@@ -194,6 +194,14 @@ class Plant:
             store.close()
         self.ledger.close()
         self.engine.dispose()
+
+
+def _open_source(cameras: Cameras, profiles: Sequence[camera.Profile]) -> DeviceSource:
+    def allowed(properties: Mapping[str, str]) -> bool:
+        known = camera.profile_for(properties, profiles) is not None
+        return known or not cameras.only_profiled
+
+    return open_source(cameras.source, cameras.mount_roots, allowed)
 
 
 def _policy(config: Config) -> RetryPolicy:

@@ -128,18 +128,13 @@ class CameraProfile(Section):
         return value
 
 
-def _source(value: Any) -> Any:
-    if value == "usb":
-        raise ValueError("not built yet")
-    return value
-
-
 class Cameras(Section):
     """Where cameras appear, and when a file of theirs is taken."""
 
-    source: Annotated[Literal["folder", "usb"], BeforeValidator(_source)] = Field(
+    source: Literal["folder", "usb"] = Field(
         default="folder",
-        description='"folder": each directory directly below a mount root is a camera',
+        description='"folder": each directory directly below a mount root is a camera; '
+        '"usb": each USB device whose volumes are mounted directly below a mount root is one',
     )
     mount_roots: Annotated[tuple[ConfigPath, ...], Listed, Field(min_length=1)] = Field(
         description="directories in which cameras appear, at least one"
@@ -152,6 +147,10 @@ class Cameras(Section):
     )
     max_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="cameras that are read at the same time, 1 to 64"
+    )
+    only_profiled: bool = Field(
+        default=False,
+        description='with source = "usb": true leaves devices alone that no profile matches',
     )
     limits: CameraLimits = Field(default_factory=CameraLimits, description="a table")
     profile: Annotated[tuple[CameraProfile, ...], Listed] = Field(

@@ -110,7 +110,7 @@ def test_every_fault_stands_in_one_message_with_key_value_and_hint(tmp_path):
 @pytest.mark.parametrize(
     ("text", "key", "problem"),
     [
-        ('[cameras]\nsource = "usb"\nmount_roots = ["c"]', "cameras.source", "not built yet"),
+        ('[cameras]\nsource = "mtp"\nmount_roots = ["c"]', "cameras.source", "'folder' or 'usb'"),
         (
             S3 + 'endpoint_url = "http://s3.example.org"\nallow_http = true',
             "stores.cloud.endpoint_url",
