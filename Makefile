@@ -15,7 +15,7 @@ STAMP := $(VENV)/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test check bench run docs lock clean venv
+.PHONY: help demo test check vm bench run install uninstall wheel docs lock clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,62 @@ bench: $(STAMP)  ## this daemon against cp, sha256sum and rsync, side by side
 run: $(STAMP)  ## the daemon: make run CONFIG=path/to/config.toml
 	@test -n "$(CONFIG)" || { echo "usage: make run CONFIG=path/to/config.toml" >&2; exit 2; }
 	$(BIN)/bodycam-ingest --config "$(CONFIG)" run
+
+# A dock's programs, units and rules; configuration, state and evidence are never overwritten or
+# removed. DESTDIR= puts it all below another root, for packages and images. WHEEL= takes a wheel
+# that was built before; without it one is built here.
+OPT := /opt/bodycam-ingest
+UNITS := /etc/systemd/system
+install:  ## onto this machine as a dock (as root); DESTDIR= below another root
+	@set -eu; wheel="$(WHEEL)"; \
+	if [ -z "$$wheel" ]; then $(MAKE) --no-print-directory wheel; wheel=$$(ls -t dist/*.whl | head -n 1); fi; \
+	umask 022; opt="$(DESTDIR)$(OPT)"; \
+	$(PYTHON) -m venv --clear "$$opt"; \
+	"$$opt/bin/python" -m pip install --quiet --no-compile --require-hashes -r requirements/run.txt; \
+	"$$opt/bin/python" -m pip install --quiet --no-compile --no-deps --no-index "$$wheel"; \
+	"$$opt/bin/python" -m compileall -q -s "$(DESTDIR)" "$$opt/lib"; \
+	if [ -n "$(DESTDIR)" ]; then \
+	  grep -lI "^#!$(DESTDIR)$(OPT)/" "$$opt"/bin/* | xargs sed -i "1s|^#!$(DESTDIR)|#!|"; \
+	  sed -i "s|$(DESTDIR)$(OPT)|$(OPT)|" "$$opt"/bin/activate* "$$opt"/bin/Activate.ps1 "$$opt"/pyvenv.cfg; \
+	fi
+	install -D -m 0755 systemd/bodycam-mount "$(DESTDIR)$(OPT)/libexec/bodycam-mount"
+	install -d "$(DESTDIR)$(OPT)/share/doc" && install -m 0644 docs/*.md "$(DESTDIR)$(OPT)/share/doc"
+	install -D -m 0644 config.example.toml "$(DESTDIR)$(OPT)/share/config.example.toml"
+	install -d "$(DESTDIR)/usr/local/bin" && \
+	  ln -sfn $(OPT)/bin/bodycam-ingest "$(DESTDIR)/usr/local/bin/bodycam-ingest"
+	install -D -m 0644 -t "$(DESTDIR)$(UNITS)" \
+	  systemd/bodycam-ingest.service systemd/bodycam-mount@.service
+	install -D -m 0644 systemd/90-bodycam-ingest.rules \
+	  "$(DESTDIR)/etc/udev/rules.d/90-bodycam-ingest.rules"
+	install -D -m 0644 systemd/bodycam-ingest.sysusers "$(DESTDIR)/etc/sysusers.d/bodycam-ingest.conf"
+	install -D -m 0644 systemd/bodycam-ingest.tmpfiles "$(DESTDIR)/etc/tmpfiles.d/bodycam-ingest.conf"
+	install -d -m 0750 "$(DESTDIR)/etc/bodycam-ingest"
+	@config="$(DESTDIR)/etc/bodycam-ingest/config.toml"; \
+	if [ ! -e "$$config" ]; then \
+	  sed -e 's|^#source = "folder"|source = "usb"|' \
+	    -e 's|^mount_roots = .*|mount_roots = ["/run/bodycam-ingest/volumes"]|' \
+	    config.example.toml >"$$config.new" && chmod 0640 "$$config.new" && mv "$$config.new" "$$config"; \
+	fi
+	@if [ -z "$(DESTDIR)" ]; then set -eu; \
+	  systemd-sysusers bodycam-ingest.conf; systemd-tmpfiles --create bodycam-ingest.conf; \
+	  if [ -d /run/systemd/system ]; then systemctl daemon-reload; udevadm control --reload; fi; \
+	  echo "Next: /etc/bodycam-ingest/config.toml, then docs/operations.md, First start"; \
+	fi
+
+uninstall:  ## take it off again; configuration, state and evidence stay
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	  systemctl disable --now bodycam-ingest.service || true; \
+	  systemctl stop 'bodycam-mount@*.service' || true; fi
+	rm -rf "$(DESTDIR)$(OPT)"
+	rm -f "$(DESTDIR)/usr/local/bin/bodycam-ingest" "$(DESTDIR)$(UNITS)/bodycam-ingest.service" \
+	  "$(DESTDIR)$(UNITS)/bodycam-mount@.service" \
+	  "$(DESTDIR)/etc/udev/rules.d/90-bodycam-ingest.rules" \
+	  "$(DESTDIR)/etc/sysusers.d/bodycam-ingest.conf" "$(DESTDIR)/etc/tmpfiles.d/bodycam-ingest.conf"
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	  systemctl daemon-reload; udevadm control --reload; fi
+
+wheel: $(STAMP)  ## dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
 docs: $(STAMP)  ## write the generated parts of docs/ anew
 	$(BIN)/python -m docs.generate
