@@ -90,18 +90,18 @@ class BayKeeper:
     def _start(self, mounted: MountedVolume) -> None:
         camera = self._reception.name_camera(mounted)
         with self._lock:
-            taken = {(bay.camera, bay.mounted.volume): bay.mounted for bay in self._bays}
-        holder = taken.get((camera, mounted.volume))
-        if holder is not None and not self._source.still_there(holder):
+            rivals = [bay for bay in self._bays if _claims_same(bay, camera, mounted)]
+        if not all(self._source.still_there(bay.mounted) for bay in rivals):
             # The same camera, plugged in again while its last docking still ends: a later look
             # takes it, under its own name and with its own history.
             return
-        if holder is not None:
+        if rivals:
             # Never merged: what the one has must not count as known on the other.
             log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
             camera = self._reception.name_apart(camera, mounted.bay)
-            if (camera, mounted.volume) in taken:
-                return
+            with self._lock:
+                if any(_claims_same(bay, camera, mounted) for bay in self._bays):
+                    return
         docking = self._reception.open_docking(mounted, camera, source=self._source)
         bay = _Bay(mounted, camera, docking, self._run)
         with self._lock:
@@ -161,6 +161,12 @@ class BayKeeper:
         for bay in bays:
             bay.thread.join(timeout_s / max(1, len(bays)))
         return not any(bay.thread.is_alive() for bay in bays)
+
+
+def _claims_same(bay: _Bay, camera: str, mounted: MountedVolume) -> bool:
+    """Whether a docking that runs would be merged with this volume's if both had this name."""
+    elsewhere = bay.mounted.bay != mounted.bay
+    return bay.camera == camera and (elsewhere or bay.mounted.volume == mounted.volume)
 
 
 def _shown(docking: Docking) -> dict[str, Any]:

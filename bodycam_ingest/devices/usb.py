@@ -98,7 +98,6 @@ class UsbSource:
         self._allowed = allowed
         self._mountinfo_path = mountinfo_path
         self._block_devices = block_devices
-        self._owners: dict[str, str] = {}
         self._since_s: dict[tuple[str, int], float] = {}
         self._told: set[tuple[str, str]] = set()
         self._alike: set[tuple[str, tuple[str, ...]]] = set()
@@ -118,10 +117,9 @@ class UsbSource:
             devices = self._udev.usb_block_devices()
             mounts = self._mounts()
             self._forget({device.usb for device in devices})
-            names = self._names(devices)
             found = []
             for device in devices:
-                mounted = self._mounted(device, mounts.get(device.number, ()), names)
+                mounted = self._mounted(device, mounts.get(device.number, ()))
                 if mounted is not None:
                     found.append(mounted)
             self._tell_clones(found)
@@ -159,9 +157,7 @@ class UsbSource:
             return ""
         return f"{inode}-{mount.mount_id}"
 
-    def _mounted(
-        self, device: UsbBlockDevice, mounts: Iterable[Mount], names: Mapping[str, str]
-    ) -> MountedVolume | None:
+    def _mounted(self, device: UsbBlockDevice, mounts: Iterable[Mount]) -> MountedVolume | None:
         if not self._is_wanted(device):
             return None
         for mount in mounts:
@@ -175,7 +171,7 @@ class UsbSource:
                 continue
             self._since_s.pop((device.usb, device.number), None)
             return MountedVolume(
-                camera=names[device.usb],
+                camera=self._camera(device),
                 bay=bay_of(device),
                 volume=volume_of(device),
                 mount_path=Path(os.fsdecode(mount.mount_path)),
@@ -204,27 +200,13 @@ class UsbSource:
             return False
         return True
 
-    # -- whose they are --
-
-    def _names(self, devices: Iterable[UsbBlockDevice]) -> dict[str, str]:
-        """The camera's name for each USB device; those that claim one serial are told apart."""
-        names = {}
-        for device in sorted(devices, key=lambda one: (bay_of(one), one.name)):
-            serial = _shown(device.usb_serial)
-            if not serial:
-                names[device.usb] = ""
-                if self._first("no serial", device):
-                    log.warning("source.no_serial", bay=bay_of(device), device=device.name)
-                continue
-            # Whoever was here first keeps the name until it leaves.
-            owner = self._owners.setdefault(serial, device.usb)
-            names[device.usb] = serial if owner == device.usb else f"{serial}~{bay_of(device)}"
-            if owner != device.usb and self._first("serial twice", device):
-                log.error("source.serial_twice", bay=bay_of(device), serial=serial)
-        return names
+    def _camera(self, device: UsbBlockDevice) -> str:
+        serial = _shown(device.usb_serial)
+        if not serial and self._first("no serial", device):
+            log.warning("source.no_serial", bay=bay_of(device), device=device.name)
+        return serial
 
     def _forget(self, here: set[str]) -> None:
-        self._owners = {serial: usb for serial, usb in self._owners.items() if usb in here}
         self._since_s = {key: since for key, since in self._since_s.items() if key[0] in here}
         self._told = {told for told in self._told if told[0] in here}
 

@@ -190,35 +190,13 @@ def test_the_first_volume_keeps_its_name_whatever_else_shows(dock):
     assert volume_of(dock.devices["sdb"]) == volume_of(dock.devices["sdc1"]) == ""
 
 
-def test_one_serial_at_two_ports_is_never_merged(dock, source):
+def test_two_devices_of_one_serial_stand_in_two_bays(dock, source):
     dock.plug("sdb1", 1, port="1")
+    dock.plug("sdc1", 2, port="2", lun=1)
     dock.mount("sdb1", mount_id=40)
+    dock.mount("sdc1", mount_id=41)
     bay = "pci-0000:00:14.0-usb-"
-    assert seen(source) == [("X81A", f"{bay}1", "")]
-    # Another volume of the second must not become the first camera's either.
-    dock.plug("sdc1", 2, port="2", usb="/devices/usb1/1-2")
-    dock.plug("sdd1", 3, port="2", usb="/devices/usb1/1-2", lun=1)
-    dock.mount("sdc1", mount_id=41)
-    dock.mount("sdd1", mount_id=42)
-    assert "source.serial_twice" in events(source)
-    twin = f"X81A~{bay}2"
-    assert seen(source) == [
-        ("X81A", f"{bay}1", ""),
-        (twin, f"{bay}2", ""),
-        (twin, f"{bay}2", "lun1"),
-    ]
-    assert events(source) == []
-    dock.pull("sdb1")
-    assert ("X81A", f"{bay}2", "") in seen(source)
-
-
-def test_whoever_was_first_keeps_the_name_when_a_twin_comes_to_a_lower_port(dock, source):
-    dock.plug("sdb1", 1, port="2")
-    dock.mount("sdb1")
-    first = source.present()
-    dock.plug("sdc1", 2, port="1")
-    dock.mount("sdc1", mount_id=41)
-    assert first[0] in source.present()
+    assert seen(source) == [("X81A", f"{bay}1", ""), ("X81A", f"{bay}2", "lun1")]
 
 
 def test_a_camera_without_serial_is_taken_and_said(dock, source):
