@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bodycam_ingest.bays import BayKeeper
+from bodycam_ingest.devices.mounted import MountedVolume
+from bodycam_ingest.docking import Pace
+
+
+class Source:
+    """Shows what a test puts there."""
+
+    def __init__(self):
+        self.volumes = []
+
+    def present(self):
+        return list(self.volumes)
+
+    def still_there(self, mounted):
+        return mounted in self.volumes
+
+
+class Docking:
+    """Runs until the test lets it end, as one does that hangs in a dead camera."""
+
+    def __init__(self, mounted, camera):
+        self.mounted, self.camera = mounted, camera
+        self.docking_id = f"{camera}/{mounted.volume}/{mounted.attachment}"
+        self.gone = threading.Event()
+        self.free = threading.Event()
+        self.thread_pause = threading.Event()
+
+    def live(self):
+        return None
+
+    def removed(self):
+        self.gone.set()
+
+    def run(self):
+        self.free.wait(30)
+
+
+class Reception:
+    """Notes which dockings begin and which names were told apart."""
+
+    def __init__(self):
+        self.dockings = []
+        self.apart = []
+
+    def name_camera(self, mounted):
+        return mounted.camera
+
+    def name_apart(self, serial, bay):
+        self.apart.append((serial, bay))
+        return f"{serial}~{bay}"
+
+    def open_docking(self, mounted, serial, *, source):
+        docking = Docking(mounted, serial)
+        self.dockings.append(docking)
+        return docking
+
+
+class Releaser:
+    """Releases nothing."""
+
+    def tick(self, live):
+        pass
+
+
+def _stand_in(fake: Any) -> Any:
+    """For what only a part of is needed here."""
+    return fake
+
+
+class Dock:
+    """A keeper with everything around it."""
+
+    def __init__(self):
+        self.source = _stand_in(Source())
+        self.reception = _stand_in(Reception())
+        self.keeper = BayKeeper(
+            source=self.source,
+            reception=self.reception,
+            releaser=_stand_in(Releaser()),
+            halt=lambda error: None,
+            pace=Pace(0, 1),
+        )
+
+    def look(self):
+        self.keeper.tick()
+        return [(d.camera, d.mounted.bay, d.mounted.volume) for d in self.reception.dockings]
+
+
+@pytest.fixture
+def dock():
+    dock = Dock()
+    yield dock
+    for docking in dock.reception.dockings:
+        docking.free.set()
+    assert dock.keeper.join(10)
+
+
+def volume(bay, name="", attachment="1", camera="X81A"):
+    return MountedVolume(
+        camera=camera,
+        bay=bay,
+        volume=name,
+        mount_path=Path("/mnt") / f"{bay}{name}",
+        device=1,
+        inode=0,
+        attachment=attachment,
+    )
+
+
+def test_volumes_of_one_camera_in_one_bay_are_one_camera(dock):
+    dock.source.volumes = [volume("bay1"), volume("bay1", "lun1")]
+    assert dock.look() == [("X81A", "bay1", ""), ("X81A", "bay1", "lun1")]
+    assert dock.reception.apart == []
+
+
+@pytest.mark.parametrize("name", ["", "lun1"])
+def test_one_serial_in_two_bays_is_alarmed_and_never_merged(dock, name):
+    dock.source.volumes = [volume("bay1"), volume("bay2", name)]
+    assert dock.look() == [("X81A", "bay1", ""), ("X81A~bay2", "bay2", name)]
+    assert dock.reception.apart == [("X81A", "bay2")]
+    assert len(dock.look()) == 2
+
+
+@pytest.mark.parametrize("bay", ["bay1", "bay2"])
+def test_a_camera_that_comes_back_while_its_reader_hangs_keeps_its_name(dock, bay):
+    dock.source.volumes = [volume("bay1")]
+    dock.look()
+    (hanging,) = dock.reception.dockings
+    dock.source.volumes = [volume(bay, attachment="2"), volume("bay3", camera="OTHER")]
+    # Another bay is not held up meanwhile.
+    assert dock.look() == [("X81A", "bay1", ""), ("OTHER", "bay3", "")]
+    assert hanging.gone.is_set()
+    hanging.free.set()
+    for _ in range(100):
+        if len(dock.look()) == 3:
+            break
+        hanging.thread_pause.wait(0.05)
+    assert dock.look()[-1] == ("X81A", bay, "")
+    assert dock.reception.apart == []
