@@ -116,7 +116,7 @@ class Udev:
 
 def _usb_block_device(device: pyudev.Device) -> UsbBlockDevice | None:
     usb = device.find_parent("usb", "usb_device")
-    if usb is None or not device.is_initialized:
+    if usb is None:
         return None
     properties = {str(name): str(value) for name, value in device.properties.items()}
     # A bridge to ATA shows the disk's own serial and keeps the USB one aside.
