@@ -34,6 +34,9 @@ check: $(STAMP)  ## format, lint, types, import contracts, generated docs, then 
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/python -m pytest
 
+vm: $(STAMP)  ## the installed software in a virtual machine with USB cameras (as root; see CONTRIBUTING)
+	$(BIN)/python -m pytest -m vm tests/vm
+
 bench: $(STAMP)  ## this daemon against cp, sha256sum and rsync, side by side
 	$(BIN)/python -m tests.benchmarks.acquire
 
@@ -77,8 +80,9 @@ install:  ## onto this machine as a dock (as root); DESTDIR= below another root
 	    config.example.toml >"$$config.new" && chmod 0640 "$$config.new" && mv "$$config.new" "$$config"; \
 	fi
 	@if [ -z "$(DESTDIR)" ]; then set -eu; \
-	  systemd-sysusers bodycam-ingest.conf; systemd-tmpfiles --create bodycam-ingest.conf; \
-	  if [ -d /run/systemd/system ]; then systemctl daemon-reload; udevadm control --reload; fi; \
+	  systemd-sysusers bodycam-ingest.conf; \
+	  if [ -d /run/systemd/system ]; then systemd-tmpfiles --create bodycam-ingest.conf; \
+	    systemctl daemon-reload; udevadm control --reload; fi; \
 	  echo "Next: /etc/bodycam-ingest/config.toml, then docs/operations.md, First start"; \
 	fi
 

@@ -22,7 +22,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import botocore.exceptions
@@ -32,6 +32,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BUCKET = "evidence"
 LOCKED_BUCKET = "locked"
 _START_TIMEOUT_S = 60.0
@@ -39,12 +42,18 @@ _PORTS = 9
 _ACTIONS = ("Read", "Write", "List", "Tagging", "PutObjectRetention", "GetObjectRetention")
 
 
-def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-made certificate for loopback and its key, valid for a day."""
+def write_certificate(directory: Path, *, also: Sequence[str] = ()) -> tuple[Path, Path]:
+    """A self-made certificate for loopback and its key, valid for a day.
+
+    Args:
+        directory: where both are written.
+        also: further addresses that it stands for.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(tz=dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    addresses = [ipaddress.ip_address(address) for address in ("127.0.0.1", *also)]
+    names = [x509.DNSName("localhost"), *(x509.IPAddress(address) for address in addresses)]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -83,15 +92,16 @@ class SeaweedServer:
 
     Args:
         directory: where it keeps everything; should be empty.
+        also: addresses besides loopback by which clients know it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, also: Sequence[str] = ()) -> None:
         self.directory = directory
         self.bucket = BUCKET
         self.access_key = "AKUPLOADER"
         self.secret_key = secrets.token_hex(16)
         self._admin_secret = secrets.token_hex(16)
-        self.ca_bundle, self._key = write_certificate(directory)
+        self.ca_bundle, self._key = write_certificate(directory, also=also)
         self._ports = free_ports(_PORTS)
         self._process: subprocess.Popen[bytes] | None = None
 
