@@ -23,6 +23,7 @@ import random
 import signal
 import sqlite3
 import sys
+import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
@@ -86,14 +87,17 @@ def run_daemon(config: Path, kill_at: int, marks: Path) -> int:
     assembly._RETENTION_EVERY_S = 0.1  # type: ignore[misc]
     fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     seen = 0
+    one_at_a_time = threading.Lock()
 
     def note(mark: str) -> None:
         nonlocal seen
-        seen += 1
-        os.write(fd, f"{mark}\n".encode())
-        if seen == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)
+        # Never given back when the end has come: no other thread may pass a mark before the kill.
+        with one_at_a_time:
+            seen += 1
+            os.write(fd, f"{mark}\n".encode())
+            if seen == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
 
     durable.listen(note)
     return daemon.run(config)
