@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bodycam_ingest.cli import checkup, fips
+from bodycam_ingest.cli import checkup, dockcheck, fips
 from bodycam_ingest.cli.check import Check, Outcome
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, say, table
@@ -50,4 +50,5 @@ def _checks(context: Context) -> Iterator[Check]:
     yield Check("config", Outcome.OK, str(config.path))
     yield from checkup.directories(config)
     yield checkup.ledger(config)
+    yield from dockcheck.checks(config.cameras)
     yield from checkup.stores(config)
