@@ -301,7 +301,7 @@ def test_what_runs_is_known_by_its_short_name_alone(tmp_path):
     put(tmp_path, "proc/77/comm", "gvfs-udisks2-vo\n")
     # Opening it would block: what hangs in a dead disk must not hold up the doctor.
     os.mkfifo(tmp_path / "proc/77/cmdline")
-    assert dockfacts.running(tmp_path) == {"systemd", "gvfs-udisks2-vo"}
+    assert dockfacts.running(tmp_path) == frozenset({"systemd", "gvfs-udisks2-vo"})
 
 
 def test_hidden_processes_are_not_taken_for_none(tmp_path):
