@@ -64,6 +64,7 @@ install:  ## onto this machine as a dock (as root); DESTDIR= below another root
 	install -D -m 0755 systemd/bodycam-mount "$(DESTDIR)$(OPT)/libexec/bodycam-mount"
 	install -d "$(DESTDIR)$(OPT)/share/doc" && install -m 0644 docs/*.md "$(DESTDIR)$(OPT)/share/doc"
 	install -D -m 0644 config.example.toml "$(DESTDIR)$(OPT)/share/config.example.toml"
+	install -D -m 0644 systemd/90-bodycam-ingest.rules "$(DESTDIR)$(OPT)/share/90-bodycam-ingest.rules"
 	install -d "$(DESTDIR)/usr/local/bin" && \
 	  ln -sfn $(OPT)/bin/bodycam-ingest "$(DESTDIR)/usr/local/bin/bodycam-ingest"
 	install -D -m 0644 -t "$(DESTDIR)$(UNITS)" \

@@ -198,8 +198,7 @@ class Plant:
 
 def _open_source(cameras: Cameras, profiles: Sequence[camera.Profile]) -> DeviceSource:
     def allowed(properties: Mapping[str, str]) -> bool:
-        known = camera.profile_for(properties, profiles) is not None
-        return known or not cameras.only_profiled
+        return camera.is_taken(properties, profiles, only_profiled=cameras.only_profiled)
 
     return open_source(cameras.source, cameras.mount_roots, allowed)
 

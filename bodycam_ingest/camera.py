@@ -101,6 +101,19 @@ def profile_for(properties: Mapping[str, str], profiles: Sequence[Profile]) -> P
     return None
 
 
+def is_taken(
+    properties: Mapping[str, str], profiles: Sequence[Profile], *, only_profiled: bool
+) -> bool:
+    """Whether a device is taken for a camera at all.
+
+    Args:
+        properties: of the device.
+        profiles: in the order of the configuration.
+        only_profiled: whether unknown cameras are left alone.
+    """
+    return not only_profiled or profile_for(properties, profiles) is not None
+
+
 @functools.lru_cache(maxsize=512)
 def _glob(pattern: str) -> re.Pattern[str]:
     parts = []

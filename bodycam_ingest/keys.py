@@ -6,7 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -65,6 +66,21 @@ def load_log_key(path: Path, name: str, *, any_owner: bool = False) -> Signer:
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyUnreadableError(f"{path} holds no Ed25519 key")
     return Signer(name, private)
+
+
+def signing_fault() -> str:
+    """Why Ed25519 does not work on this machine, found by trying; empty when it does."""
+    try:
+        private = Ed25519PrivateKey.generate()
+        private.public_key().verify(private.sign(b"trial"), b"trial")
+    except (UnsupportedAlgorithm, InternalError, InvalidSignature) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def signing_library() -> str:
+    """The library that computes signatures, with its version."""
+    return backend.openssl_version_text()
 
 
 def _read_private(path: Path, *, any_owner: bool) -> bytes:

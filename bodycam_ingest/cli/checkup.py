@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import mmap
 import os
 import platform
@@ -11,14 +10,15 @@ import re
 import resource
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ulid import ULID
 
 from bodycam_ingest import clock
+from bodycam_ingest.cli.check import Check, Outcome, judge, ok
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
+from bodycam_ingest.devices import mountinfo
 from bodycam_ingest.errors import IngestError
 
 if TYPE_CHECKING:
@@ -39,42 +39,9 @@ _STATE_MODE: Final = 0o700
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs", "overlay"})
 
 
-class Outcome(enum.StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding of the doctor.
-
-    Args:
-        name: what was looked at, dotted.
-        outcome: ok, warn or fail; a fail means that the daemon would not start or not work.
-        found: what is there.
-        todo: what to do about it; empty when ok.
-    """
-
-    name: str
-    outcome: Outcome
-    found: str
-    todo: str = ""
-
-
-def _ok(name: str, found: str) -> Check:
-    return Check(name, Outcome.OK, found)
-
-
-def _judge(name: str, found: str, *, good: bool, bad: Outcome, todo: str) -> Check:
-    return _ok(name, found) if good else Check(name, bad, found, todo)
-
-
 def machine() -> Iterator[Check]:
     """Checks that need no configuration."""
-    yield _judge(
+    yield judge(
         "machine.python",
         platform.python_version(),
         good=sys.version_info[:2] >= _PYTHON_MIN,
@@ -83,14 +50,14 @@ def machine() -> Iterator[Check]:
     )
     numbers = re.match(r"(\d+)\.(\d+)", platform.release())
     kernel = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-    yield _judge(
+    yield judge(
         "machine.kernel",
         platform.release(),
         good=platform.system() == "Linux" and kernel >= _KERNEL_MIN,
         bad=Outcome.FAIL,
         todo="Run Linux 5.6 or newer.",
     )
-    yield _judge(
+    yield judge(
         "machine.user",
         f"uid {os.geteuid()}",
         good=os.geteuid() != 0,
@@ -98,16 +65,15 @@ def machine() -> Iterator[Check]:
         todo="Run the daemon as a user of its own: it needs no root.",
     )
     synchronised = clock.synchronised()
-    yield _judge(
+    yield judge(
         "machine.clock",
         {True: "synchronised", False: "not synchronised", None: "unknown"}[synchronised],
         good=synchronised is True,
         bad=Outcome.WARN,
         todo="Enable NTP (timedatectl set-ntp true): times in the ledger come from this clock.",
     )
-    yield _ok("machine.fips", _fips())
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield _judge(
+    yield judge(
         "machine.open_files",
         "no limit" if soft == resource.RLIM_INFINITY else str(soft),
         good=soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES_MIN,
@@ -115,14 +81,6 @@ def machine() -> Iterator[Check]:
         todo=f"Raise LimitNOFILE of the service to {_OPEN_FILES_MIN} or more.",
     )
     yield from _inotify()
-
-
-def _fips() -> str:
-    try:
-        enabled = Path("/proc/sys/crypto/fips_enabled").read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return "the kernel knows no FIPS mode"
-    return "FIPS mode is on" if enabled == "1" else "FIPS mode is off"
 
 
 def _inotify() -> Iterator[Check]:
@@ -137,7 +95,7 @@ def _inotify() -> Iterator[Check]:
             "Nothing is lost: cameras are found by the rescan, a little later.",
         )
         return
-    yield _judge(
+    yield judge(
         "machine.inotify",
         f"{watches} watches",
         good=watches >= _WATCHES_MIN,
@@ -151,7 +109,7 @@ def directories(config: Config) -> Iterator[Check]:
     yield from _state(config.dock.state_dir)
     yield from _staging(config)
     for root in config.cameras.mount_roots:
-        yield _judge(
+        yield judge(
             "cameras.mount_roots",
             str(root),
             good=root.is_dir() and os.access(root, os.R_OK | os.X_OK),
@@ -168,7 +126,7 @@ def _private(name: str, path: Path) -> Check:
         mode = path.stat().st_mode
     except OSError as error:
         return Check(name, Outcome.FAIL, f"{path}: {error.strerror}", "Put the file there.")
-    return _judge(
+    return judge(
         name,
         f"{path}, mode {stat.S_IMODE(mode):04o}",
         good=not mode & 0o077 and os.access(path, os.R_OK),
@@ -190,7 +148,7 @@ def _state(path: Path) -> Iterator[Check]:
         )
         return
     mode = stat.S_IMODE(status.st_mode)
-    yield _judge(
+    yield judge(
         name,
         f"{path}, mode {mode:04o}, owner uid {status.st_uid}",
         good=stat.S_ISDIR(status.st_mode) and mode == _STATE_MODE and status.st_uid == os.geteuid(),
@@ -198,7 +156,7 @@ def _state(path: Path) -> Iterator[Check]:
         todo="chown it to the daemon's user and chmod it 0700; run doctor as that user.",
     )
     kind = file_system(path)
-    yield _judge(
+    yield judge(
         f"{name}.file_system",
         kind,
         good=kind not in _VOLATILE,
@@ -232,8 +190,8 @@ def _staging(config: Config) -> Iterator[Check]:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-    yield _ok(name, f"{path}, {file_system(path)}, writable")
-    yield _judge(
+    yield ok(name, f"{path}, {file_system(path)}, writable")
+    yield judge(
         f"{name}.direct",
         "O_DIRECT works" if direct else "no O_DIRECT",
         good=direct,
@@ -242,7 +200,7 @@ def _staging(config: Config) -> Iterator[Check]:
         "ext4 and XFS on a disk have it.",
     )
     shared = [str(p) for p in (Path("/"), config.dock.state_dir) if _same_device(path, p)]
-    yield _judge(
+    yield judge(
         f"{name}.own_file_system",
         f"shares one with {', '.join(shared)}" if shared else "has its own",
         good=not shared,
@@ -280,7 +238,7 @@ def _writes_direct(probe: Path) -> bool:
 def _space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
     space = os.statvfs(path)
     free_bytes = space.f_bavail * space.f_frsize
-    return _judge(
+    return judge(
         name,
         f"{free_bytes} bytes free",
         good=free_bytes > wanted_bytes,
@@ -289,15 +247,13 @@ def _space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
     )
 
 
-def file_system(path: Path) -> str:
+def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The kind of file system that holds a path, as the kernel names it; `unknown` if untold."""
     device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
     kind = "unknown"
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        before, _, after = line.partition(" - ")
-        if before.split(" ")[2] == wanted:
-            kind = after.split(" ")[0]
+    for mount in mountinfo.parse(mounts.read_bytes()):
+        if mount.device == device:
+            kind = mount.fs_type
     return kind
 
 
@@ -315,7 +271,7 @@ def ledger(config: Config) -> Check:
             engine.dispose()
     except IngestError as error:
         return Check(name, Outcome.FAIL, error.message, error.hint)
-    return _ok(name, f"{config.origin}, {head.size} entries")
+    return ok(name, f"{config.origin}, {head.size} entries")
 
 
 def stores(config: Config) -> Iterator[Check]:
@@ -331,7 +287,7 @@ def stores(config: Config) -> Iterator[Check]:
             bad = Outcome.FAIL if wanted.required else Outcome.WARN
             yield Check(name, bad, error.message, error.hint)
             continue
-        yield _judge(
+        yield judge(
             name,
             _promises(found),
             good=found.verifies_checksum or found.verifies_payload or found.reads_back,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bodycam_ingest.cli import checkup
+from bodycam_ingest.cli import checkup, dockcheck, fips
+from bodycam_ingest.cli.check import Check, Outcome
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, say, table
 from bodycam_ingest.errors import ConfigError
@@ -26,7 +27,7 @@ def command(context: Context, *, as_json: bool) -> int:
     asks each store what it verifies; it changes nothing else. Exit code 1 when a check fails.
     """
     checks = list(_checks(context))
-    failed = [check for check in checks if check.outcome is checkup.Outcome.FAIL]
+    failed = [check for check in checks if check.outcome is Outcome.FAIL]
     if as_json:
         emit_json({"fit": not failed, "checks": [asdict(check) for check in checks]})
         return 1 if failed else 0
@@ -38,14 +39,16 @@ def command(context: Context, *, as_json: bool) -> int:
     return 1 if failed else 0
 
 
-def _checks(context: Context) -> Iterator[checkup.Check]:
+def _checks(context: Context) -> Iterator[Check]:
     yield from checkup.machine()
+    yield fips.check()
     try:
         config = context.load()
     except ConfigError as error:
-        yield checkup.Check("config", checkup.Outcome.FAIL, error.message, error.hint)
+        yield Check("config", Outcome.FAIL, error.message, error.hint)
         return
-    yield checkup.Check("config", checkup.Outcome.OK, str(config.path))
+    yield Check("config", Outcome.OK, str(config.path))
     yield from checkup.directories(config)
     yield checkup.ledger(config)
+    yield from dockcheck.checks(config.cameras)
     yield from checkup.stores(config)

@@ -11,7 +11,7 @@ import pytest
 
 from bodycam_ingest import clock
 from bodycam_ingest.cli import checkup
-from bodycam_ingest.cli.checkup import Outcome
+from bodycam_ingest.cli.check import Outcome
 from bodycam_ingest.config import load
 from bodycam_ingest.db.installation import initialise
 from bodycam_ingest.evidence import StoreProbe
@@ -118,6 +118,17 @@ def test_a_low_limit_of_open_files_is_told(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, 4096))
     checks = {check.name: check for check in checkup.machine()}
     assert checks["machine.open_files"].outcome is Outcome.WARN
+
+
+def test_a_mount_with_stray_bytes_in_its_name_does_not_end_the_checks(tmp_path):
+    device = tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    mounts.write_bytes(
+        b"40 29 8:17 / /media/you/\xff ro - vfat /dev/sdb1 ro\n"
+        b"41 29 " + number.encode() + b" / /x rw - ext4 /dev/sda1 rw\n"
+    )
+    assert checkup.file_system(tmp_path, mounts) == "ext4"
 
 
 def test_every_check_that_is_not_ok_says_what_to_do(machine):
