@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bodycam_ingest.card import Card
+    from bodycam_ingest.devices.blockdevice import Condition
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking_record import DockingRecord
     from bodycam_ingest.reader import Reader
 
 log = structlog.get_logger(__name__)
+
+# Reads off a pulled disk fail first, then it goes: tenths of a second, on a busy machine more.
+_REMOVAL_S: Final = 3.0
+_REMOVAL_POLL_S: Final = 0.1
 
 
 class DeviceSource(Protocol):
@@ -42,6 +47,9 @@ class DeviceSource(Protocol):
 
     def still_there(self, mounted: MountedVolume) -> bool:
         """Whether that very volume is still there: same directory, same device."""
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, without touching it."""
 
     def stop(self) -> None:
         """Stop watching."""
@@ -211,7 +219,7 @@ class Docking:
         except IngestError as error:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise
-            there = self._source.still_there(self.mounted)
+            there = self._stays()
             log.warning(
                 "camera.read_interrupted",
                 camera=self._record.row.camera,
@@ -224,29 +232,51 @@ class Docking:
         return True
 
     def _work(self, root_fd: int) -> None:
+        before = self._source.condition(self.mounted)
         listing = scan.walk(root_fd, self._rules.limits, self._rules.abandon)
+        after = self._source.condition(self.mounted)
+        faultless = after == before and after.well
         # Only now does what was listed, or not listed, mean anything.
-        if not self._source.still_there(self.mounted):
+        sure = faultless and listing.complete
+        if not (self._source.still_there(self.mounted) if sure else self._stays()):
             raise SourceGoneError("the volume went away while it was listed")
-        complete = self._judge(listing)
+        complete = self._judge(listing, faultless=faultless)
         self._card.settling.settle_s = self._rules.pace.settle_s
         look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
         self.progress.bytes_total = self._card.bytes_planned
         self._live = Live(unsettled=look.unsettled, unplanned=look.unplanned)
         if look.due:
             with self._rules.gate:
-                self._reader.read(root_fd, look.due, look.stamps)
+                self._reader.read(root_fd, look.due, look.stamps, self._stays)
             # Look again at once: what was read may have changed meanwhile.
             self._wake.set()
 
-    def _judge(self, listing: scan.Listing) -> bool:
+    def _stays(self) -> bool:
+        """Whether the camera is still there after a fault that a pull may have caused.
+
+        Raises:
+            AbandonedError: the process must end before that is known.
+        """
+        on_disk = bool(self._source.condition(self.mounted).state)
+        until_s = time.monotonic() + (_REMOVAL_S if on_disk else 0.0)
+        while self._source.still_there(self.mounted):
+            if time.monotonic() >= until_s:
+                return True
+            if self._rules.abandon.wait(_REMOVAL_POLL_S):
+                raise AbandonedError("the process ends")
+        return False
+
+    def _judge(self, listing: scan.Listing, *, faultless: bool) -> bool:
         if isinstance(listing.fault, SourceGoneError):
             raise listing.fault
-        if listing.complete and self._incomplete:
+        complete = listing.complete and faultless
+        if complete and self._incomplete:
             self._record.close_finding("inventory_incomplete")
-        if not listing.complete and not self._incomplete:
+        if not complete and not self._incomplete:
             bad = sum(entry.kind is EntryKind.UNREADABLE for entry in listing.entries)
-            why = listing.fault.message if listing.fault else f"{bad} entries cannot be listed"
+            why = "the disk reported faults while it was listed"
+            if not listing.complete:
+                why = listing.fault.message if listing.fault else f"{bad} entries cannot be listed"
             self._record.raise_finding("inventory_incomplete", why)
-        self._incomplete = not listing.complete
-        return listing.complete
+        self._incomplete = not complete
+        return complete

@@ -46,13 +46,20 @@ class Reader:
         self._verifier = verifier
         self._progress = progress
 
-    def read(self, root_fd: int, rows: Sequence[ItemRow], stamps: dict[str, FileStamp]) -> int:
+    def read(
+        self,
+        root_fd: int,
+        rows: Sequence[ItemRow],
+        stamps: dict[str, FileStamp],
+        stays: Callable[[], bool],
+    ) -> int:
         """Acquire items, the small ones in batches, the large ones one by one.
 
         Args:
             root_fd: directory of the volume's root.
             rows: discovered items that are due and have settled.
             stamps: each item's stamp as last listed.
+            stays: whether the camera is still there after a read failed; may take its time.
 
         Returns:
             How many were acquired.
@@ -71,7 +78,7 @@ class Reader:
                 outcomes = [self._acquire_one(root_fd, wanted[0])]
             else:
                 outcomes = self._shop.acquirer.acquire_batch(root_fd, wanted, self._progress)
-            taken += self._record(room, outcomes)
+            taken += self._record(room, outcomes, stays)
         return taken
 
     def _wanted(self, row: ItemRow, stamp: FileStamp) -> Wanted:
@@ -108,7 +115,12 @@ class Reader:
         log.warning("staging.full", item_id=row.item_id, size_bytes=row.size_bytes)
         return False
 
-    def _record(self, rows: Sequence[ItemRow], outcomes: Sequence[Acquired | IngestError]) -> int:
+    def _record(
+        self,
+        rows: Sequence[ItemRow],
+        outcomes: Sequence[Acquired | IngestError],
+        stays: Callable[[], bool],
+    ) -> int:
         acquired: list[tuple[ItemRow, Acquired]] = []
         failed: list[tuple[ItemRow, IngestError]] = []
         for row, outcome in zip(rows, outcomes, strict=True):
@@ -131,14 +143,22 @@ class Reader:
                     sha256=got.digests.sha256.hex(),
                 )
             self._verifier.put([got.item_id for _, got in acquired])
-        self._handle(failed)
+        self._handle(failed, stays)
         return len(acquired)
 
-    def _handle(self, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
-        gone: SourceGoneError | None = None
-        for row, error in failed:
+    def _handle(
+        self, failed: Sequence[tuple[ItemRow, IngestError]], stays: Callable[[], bool]
+    ) -> None:
+        for _, error in failed:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise error
+        gone: SourceGoneError | None = None
+        if any(isinstance(error, SourceError) for _, error in failed) and not stays():
+            # A pull under a file that is read looks like a fault of the file (exFAT: EIO).
+            gone = SourceGoneError("the camera went while it was read")
+        for row, error in failed:
+            if gone is not None and isinstance(error, SourceError):
+                continue
             if isinstance(error, SourceGoneError):
                 # Proves nothing about the file: the next listing and the device decide.
                 gone = error

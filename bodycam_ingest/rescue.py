@@ -12,6 +12,7 @@ import structlog
 
 from bodycam_ingest import camera
 from bodycam_ingest.db import dockings, items
+from bodycam_ingest.devices import blockdevice
 from bodycam_ingest.devices.mounted import MountedVolume
 from bodycam_ingest.errors import IngestError, UsageError
 from bodycam_ingest.lifecycle import ItemState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.assembly import Plant
+    from bodycam_ingest.devices.blockdevice import Condition
     from bodycam_ingest.docking import Docking
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,10 @@ class FixedSource:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == (mounted.device, mounted.inode)
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, where there is one."""
+        return blockdevice.condition(mounted.device)
 
     def stop(self) -> None:
         """Nothing runs."""

@@ -26,6 +26,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from bodycam_ingest.devices import blockdevice
 from bodycam_ingest.devices.mounted import MountedVolume
 from bodycam_ingest.evidence import printable_path
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from watchdog.observers.api import BaseObserver, ObservedWatch
+
+    from bodycam_ingest.devices.blockdevice import Condition
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +117,10 @@ class FolderSource:
             return False
         same = (status.st_dev, status.st_ino) == (mounted.device, mounted.inode)
         return same and not (mounted.mount_path in self._mount_points and _pulled(status.st_dev))
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, where there is one."""
+        return blockdevice.condition(mounted.device)
 
     def _look(self, root: Path, name: str, root_device: int) -> MountedVolume | None:
         if name.startswith(".") or name in _NO_CAMERAS:

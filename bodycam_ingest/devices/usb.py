@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.devices import mountinfo
+from bodycam_ingest.devices import blockdevice, mountinfo
 from bodycam_ingest.devices.mounted import MountedVolume
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from bodycam_ingest.devices.blockdevice import Condition
     from bodycam_ingest.devices.mountinfo import Mount
     from bodycam_ingest.devices.udev import UsbBlockDevice
 
@@ -91,7 +92,7 @@ class UsbSource:
         *,
         allowed: Callable[[Mapping[str, str]], bool] = _allow_all,
         mountinfo_path: Path = Path("/proc/self/mountinfo"),
-        block_devices: Path = Path("/sys/dev/block"),
+        block_devices: Path = blockdevice.BLOCK_DEVICES,
     ) -> None:
         self._udev = udev
         self._roots = {os.fsencode(root) for root in mount_roots}
@@ -127,11 +128,16 @@ class UsbSource:
 
     def still_there(self, mounted: MountedVolume) -> bool:
         """Whether that very volume is still there: same device, same mount, not replaced."""
-        return any(
+        same = any(
             os.fsencode(mounted.mount_path) == mount.mount_path
             and self._attachment(mount) == mounted.attachment
             for mount in self._mounts().get(mounted.device, ())
         )
+        return same and not self.condition(mounted).leaving
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands."""
+        return blockdevice.condition(mounted.device, self._block_devices)
 
     # -- what is mounted --
 

@@ -130,7 +130,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     beside = threading.Thread(target=verify, name="verifier")
     beside.start()
     try:
-        Reader(shop, verifier, _ignore).read(root_fd, rows, stamps)
+        Reader(shop, verifier, _ignore).read(root_fd, rows, stamps, lambda: True)
     finally:
         done.set()
         beside.join()

@@ -1,0 +1,53 @@
+"""The kernel's books on the disk below a volume."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bodycam_ingest.devices.blockdevice import Condition, condition
+
+
+@pytest.fixture
+def sysfs(tmp_path):
+    """A disk with a partition, as sysfs shows them: the number is a link into the tree."""
+    disk = tmp_path / "devices/sdb"
+    (disk / "sdb1").mkdir(parents=True)
+    (disk / "device").mkdir()
+    (disk / "device/state").write_text("running\n")
+    (disk / "device/ioerr_cnt").write_text("0x1f\n")
+    (tmp_path / "8:16").symlink_to(disk)
+    (tmp_path / "8:17").symlink_to(disk / "sdb1")
+    return tmp_path
+
+
+@pytest.mark.parametrize("minor", [16, 17])
+def test_a_partition_stands_as_its_disk_does(sysfs, minor):
+    found = condition(os.makedev(8, minor), sysfs)
+    assert found == Condition("running", 31)
+    assert found.well
+    assert not found.leaving
+
+
+@pytest.mark.parametrize("state", ["cancel", "deleted"])
+def test_a_disk_that_is_taken_away_is_leaving_before_it_is_gone(sysfs, state):
+    (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
+    found = condition(os.makedev(8, 17), sysfs)
+    assert found.leaving
+    assert not found.well
+
+
+@pytest.mark.parametrize("state", ["offline", "blocked", "quiesce"])
+def test_a_disk_that_does_not_answer_is_not_well_and_not_leaving(sysfs, state):
+    (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
+    found = condition(os.makedev(8, 17), sysfs)
+    assert not found.well
+    assert not found.leaving
+
+
+def test_what_is_no_disk_says_nothing(sysfs):
+    assert condition(os.makedev(0, 40), sysfs) == Condition()
+    (sysfs / "devices/sdb/device/ioerr_cnt").write_text("many\n")
+    assert condition(os.makedev(8, 17), sysfs) == Condition()
+    assert Condition().well

@@ -1,0 +1,230 @@
+"""One volume's docking: what is concluded when reads fail, on a real ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+import structlog
+from ulid import ULID
+
+from bodycam_ingest import camera, docking, scan
+from bodycam_ingest.card import Card
+from bodycam_ingest.db import items
+from bodycam_ingest.db.dockings import DockingRow
+from bodycam_ingest.db.installation import initialise, open_ledger
+from bodycam_ingest.db.schema import finding
+from bodycam_ingest.devices.blockdevice import Condition
+from bodycam_ingest.devices.mounted import MountedVolume
+from bodycam_ingest.docking import Docking, Pace, Progress, Rules
+from bodycam_ingest.docking_record import DockingRecord
+from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
+from bodycam_ingest.pipeline import Workshop
+from bodycam_ingest.reader import Reader
+from bodycam_ingest.undocking import Dock
+
+ORIGIN = "police.example.org/dock-1"
+
+
+class Source:
+    """A USB port; the kernel notices a pull `lag` looks late."""
+
+    def __init__(self):
+        self.disk = Condition("running", 0)
+        self.pulled = False
+        self.lag = 0
+
+    def start(self, wake):
+        """Never called here."""
+
+    def stop(self):
+        """Never called here."""
+
+    def present(self):
+        return []
+
+    def still_there(self, mounted):
+        del mounted
+        if self.pulled and self.lag:
+            self.lag -= 1
+            return True
+        return not self.pulled
+
+    def condition(self, mounted):
+        del mounted
+        return self.disk
+
+
+class Copier:
+    """Every file on the card gives EIO, and the test may pull the camera at that."""
+
+    def __init__(self):
+        self.at_read = lambda: None
+
+    def fits(self, size_bytes):
+        return bool(size_bytes) or True
+
+    def acquire(self, root_fd, wanted, progress):
+        del root_fd, progress
+        self.at_read()
+        raise SourceUnreadableError(f"{wanted.path!r}: EIO")
+
+    def acquire_batch(self, root_fd, crowd, progress):
+        del root_fd, progress
+        self.at_read()
+        return [SourceUnreadableError(f"{wanted.path!r}: EIO") for wanted in crowd]
+
+
+class Bench:
+    """A docked card on a ledger."""
+
+    def __init__(self, tmp_path):
+        self.root = tmp_path / "X812"
+        self.root.mkdir()
+        initialise(tmp_path / "state", ORIGIN)
+        self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
+        self.source, self.copier = Source(), Copier()
+        self.abandon = threading.Event()
+        row = DockingRow(
+            docking_id=str(ULID()),
+            camera="X812",
+            bay="1",
+            volume="",
+            mount_path=os.fsencode(self.root),
+            started_at="2026-03-14T09:26:53.589Z",
+            ended_at=None,
+            inventoried=False,
+            complete=False,
+            released_at=None,
+        )
+        record = DockingRecord(Dock("dock-1", self.engine, self.ledger, [("nas", True)]), row)
+        record.begin({}, assigned=True, profile="")
+        shop = Workshop(
+            engine=self.engine,
+            ledger=self.ledger,
+            acquirer=self.copier,
+            targets=[],
+            dock_id="dock-1",
+            part_size_bytes=1 << 20,
+            delay_s=lambda _class, _tries: 60.0,
+        )
+        self.docking = Docking(
+            mounted=MountedVolume("X812", "1", "", self.root, 1, 0),
+            source=self.source,
+            record=record,
+            card=Card(
+                record=record,
+                facts_of=lambda path: camera.facts_of(None, path),
+                included=lambda path: camera.is_included(None, path),
+                settling=scan.Settling(0.0),
+            ),
+            reader=Reader(shop, SimpleNamespace(put=lambda _items: None), lambda _count: None),
+            progress=Progress(),
+            rules=Rules(
+                pace=Pace(settle_s=0.0, rescan_s=0.01),
+                limits=scan.Limits(max_files=100, max_path_bytes=4096, max_depth=24),
+                gate=threading.Semaphore(1),
+                abandon=self.abandon,
+            ),
+        )
+
+    def close(self):
+        self.ledger.close()
+        self.engine.dispose()
+
+    def findings(self):
+        with self.engine.connect() as conn:
+            rows = conn.execute(sa.select(finding.c.code).where(finding.c.closed_at.is_(None)))
+            return sorted(rows.scalars())
+
+    def attempts(self):
+        with self.engine.connect() as conn:
+            return [row.attempts for row in items.of_camera(conn, "X812", "")]
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(docking, "_REMOVAL_S", 0.3)
+    monkeypatch.setattr(docking, "_REMOVAL_POLL_S", 0.01)
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("lag", [0, 5])
+def test_a_pull_under_a_file_is_not_held_against_the_file(bench, count, lag):
+    for number in range(count):
+        (bench.root / f"{number}.MP4").write_bytes(b"x")
+    bench.source.lag = lag
+    bench.copier.at_read = lambda: setattr(bench.source, "pulled", True)
+    with structlog.testing.capture_logs() as logs:
+        assert not bench.docking.look_once()
+    assert bench.attempts() == [0] * count
+    assert bench.findings() == []
+    (line,) = [line for line in logs if line["event"] == "camera.read_interrupted"]
+    assert line["still_there"] is False
+
+
+def test_a_file_that_cannot_be_read_on_a_camera_that_stays_is_told(bench):
+    (bench.root / "0.MP4").write_bytes(b"x")
+    assert bench.docking.look_once()
+    assert bench.attempts() == [1]
+    assert bench.findings() == ["source_unreadable"]
+
+
+def test_the_end_of_the_process_does_not_wait_for_what_became_of_the_camera(bench, monkeypatch):
+    monkeypatch.setattr(docking, "_REMOVAL_S", 3600.0)
+    (bench.root / "0.MP4").write_bytes(b"x")
+    bench.copier.at_read = bench.abandon.set
+    with pytest.raises(AbandonedError):
+        bench.docking.look_once()
+    assert bench.attempts() == [0]
+    assert bench.findings() == []
+
+
+@pytest.mark.parametrize(
+    "after", [Condition("running", 2), Condition("offline", 0), Condition("offline", 2)]
+)
+def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, monkeypatch, after):
+    (bench.root / "0.MP4").write_bytes(b"x")
+    assert bench.docking.look_once()
+    (bench.root / "0.MP4").unlink()
+    walk = scan.walk
+
+    def failing(*arguments):
+        # FAT passes over what it cannot read, and says nothing.
+        listing = walk(*arguments)
+        bench.source.disk = after
+        return listing
+
+    monkeypatch.setattr(scan, "walk", failing)
+    assert bench.docking.look_once()
+    assert "inventory_incomplete" in bench.findings()
+    bench.source.disk = dataclasses.replace(after, state="running")
+    monkeypatch.setattr(scan, "walk", walk)
+    (bench.root / "0.MP4").write_bytes(b"x")
+    assert bench.docking.look_once()
+    assert "inventory_incomplete" not in bench.findings()
+
+
+def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch):
+    (bench.root / "0.MP4").write_bytes(b"x")
+    assert bench.docking.look_once()
+    walk = scan.walk
+
+    def pulled(*arguments):
+        (bench.root / "0.MP4").unlink()
+        bench.source.disk, bench.source.pulled, bench.source.lag = Condition("cancel", 1), True, 4
+        return walk(*arguments)
+
+    monkeypatch.setattr(scan, "walk", pulled)
+    assert not bench.docking.look_once()
+    with bench.engine.connect() as conn:
+        (row,) = items.of_camera(conn, "X812", "")
+    assert row.state == "discovered"
+    assert "inventory_incomplete" not in bench.findings()
