@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import sqlalchemy as sa
@@ -26,6 +26,10 @@ from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.pipeline import Workshop
 from bodycam_ingest.reader import Reader
 from bodycam_ingest.undocking import Dock
+
+if TYPE_CHECKING:
+    from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.verifier import Verifier
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -106,7 +110,7 @@ class Bench:
         shop = Workshop(
             engine=self.engine,
             ledger=self.ledger,
-            acquirer=self.copier,
+            acquirer=cast("Acquirer", self.copier),
             targets=[],
             dock_id="dock-1",
             part_size_bytes=1 << 20,
@@ -122,7 +126,7 @@ class Bench:
                 included=lambda path: camera.is_included(None, path),
                 settling=scan.Settling(0.0),
             ),
-            reader=Reader(shop, SimpleNamespace(put=lambda _items: None), lambda _count: None),
+            reader=Reader(shop, cast("Verifier", None), lambda _count: None),
             progress=Progress(),
             rules=Rules(
                 pace=Pace(settle_s=0.0, rescan_s=0.01),

@@ -81,6 +81,16 @@ class Card:
         assert at >= 0, "that is not on the card"
         return at // SECTOR_BYTES
 
+    def sector_of_name(self, name: str) -> int:
+        """The sector of the card in which a directory names this file, in capitals and 8.3."""
+        stem, _, suffix = name.partition(".")
+        image = self.path.read_bytes()
+        at = max(
+            image.find(f"{stem:8}{suffix:3}".encode("ascii")), image.find(name.encode("utf-16-le"))
+        )
+        assert at >= 0, "no directory names it"
+        return at // SECTOR_BYTES
+
 
 def make_card(
     path: Path,

@@ -11,7 +11,7 @@ from tests.vm.image import GUEST
 from tests.vm.machine import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from tests.servers.seaweedfs import SeaweedServer
     from tests.vm.cards import Card
@@ -154,6 +154,10 @@ class Station:
         """A camera's items."""
         return self.look(camera)["items"]
 
+    def dockings(self, camera: str) -> list[dict[str, Any]]:
+        """A camera's dockings."""
+        return self.look(camera)["dockings"]
+
     def wait_done(self, *cameras: str, but: frozenset[str] = frozenset()) -> None:
         """Until every recording of these cameras is confirmed by the store, and some are there.
 
@@ -181,27 +185,38 @@ class Station:
         assert done.code == code, f"{words}: {done.code}\n{done.output}"
         return json.loads(done.output)
 
-    def bay(self, camera: str) -> dict[str, Any] | None:
-        """What `status` shows of a camera."""
-        bays: list[dict[str, Any]] = self.command("status")["bays"]
-        return next((bay for bay in bays if bay["camera"] == camera), None)
+    def wait_bay(self, camera: str, state: str) -> dict[str, Any]:
+        """Until `status` shows that of a camera's bay; returns what it shows."""
+
+        def shown() -> Any:
+            bays = self.command("status")["bays"]
+            return next((b for b in bays if (b["camera"], b["state"]) == (camera, state)), None)
+
+        bay: dict[str, Any] = self.wait_for(shown, f"{camera} {state}")
+        return bay
+
+    def findings(self) -> list[str]:
+        """Codes of what is open."""
+        return [finding["code"] for finding in self.command("findings")]
 
     # -- what must be true in the end --
 
-    def pull(self, camera: UsbCamera, *, times: int = 1) -> None:
-        """Pull a camera and wait until its docking ended and nothing of it is mounted."""
+    def pull(self, camera: UsbCamera) -> None:
+        """Pull a camera, if it is not off the bus already; wait until every docking of it ended."""
         camera.pull()
-        self.wait_said("camera.undocked", camera=camera.serial, times=times)
-        self.wait_unmounted(0)
+        self.wait_for(
+            lambda: all(docking["ended_at"] for docking in self.dockings(camera.serial)),
+            f"{camera.serial} undocked",
+        )
 
     def mounts(self) -> list[str]:
         """Where volumes are mounted."""
         points = self.machine.ok("findmnt -rn -o TARGET").splitlines()
         return [point for point in points if point.startswith("/run/bodycam-ingest/volumes/")]
 
-    def wait_unmounted(self, left: int) -> None:
-        """Until no more volumes are mounted than so many."""
-        self.wait_for(lambda: len(self.mounts()) <= left, f"no more than {left} mounts")
+    def wait_unmounted(self) -> None:
+        """Until no volume is mounted."""
+        self.wait_for(lambda: not self.mounts(), "nothing mounted")
 
     def check(
         self, camera: UsbCamera, card: Card, before: str, *, but: tuple[str, ...] = ()
@@ -243,12 +258,8 @@ class Station:
         return [key for key in found if not key.endswith("/manifest.json")]
 
     def check_ledger(self) -> None:
-        """The ledger holds, with staged copies and stored objects; no upload is left open."""
+        """Nothing stays mounted; the ledger holds, with copies and objects; no upload is open."""
+        self.wait_unmounted()
         result = self.command("verify", "--files", "--stores")
         assert result["result"] == "holds", json.dumps(result, indent=1)
         assert self.server.uploads(prefix=f"{self.prefix}/") == []
-
-
-def digests_of(cards: Mapping[str, Card]) -> dict[str, str]:
-    """Digest of each card's image, before it is docked."""
-    return {serial: card.sha256() for serial, card in cards.items()}
