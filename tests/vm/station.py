@@ -127,16 +127,19 @@ class Station:
         line: dict[str, Any] = found[-1]
         return line
 
-    def wait_for(
-        self, condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S
-    ) -> Any:
-        """Poll until a condition holds; returns its value."""
-        until_s = time.monotonic() + timeout_s
+    def wait_for(self, condition: Callable[[], Any], what: str, *, poll_s: float = 2.0) -> Any:
+        """Poll until a condition holds; returns its value.
+
+        Args:
+            condition: what must become true.
+            what: its name, for the failure.
+            poll_s: time between looks, s; a look into the machine costs it a second.
+        """
+        until_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
             if value := condition():
                 return value
-            # Each look costs the machine a second of its processor.
-            time.sleep(2)
+            time.sleep(poll_s)
         raise AssertionError(f"it did not come to pass: {what}\n{self.tail()}")
 
     def tail(self) -> str:

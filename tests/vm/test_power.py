@@ -46,9 +46,10 @@ def test_power_fails_while_recordings_are_uploaded(station, new_camera):
     camera, card = new_camera("exfat", sizes=(16_000_000, 11_000_000, 600_000))
     before = card.sha256()
     camera.plug(station.machine, port=3)
-    # Some parts are there, and no more can be: what is cut off is cut off in the middle.
     station.wait_for(
-        lambda: station.server.uploads(prefix=f"{station.prefix}/"), "an upload in parts is open"
+        lambda: station.server.uploads(prefix=f"{station.prefix}/"),
+        "an upload in parts is open",
+        poll_s=0.1,
     )
     station.machine.kill()
     power_back(station, (camera, 3))
