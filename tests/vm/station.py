@@ -24,6 +24,7 @@ UNIT: Final = "bodycam-ingest.service"
 DONE: Final = frozenset({"confirmed", "released"})
 MIN_FREE_BYTES: Final = 200_000_000
 _AS_SERVICE: Final = ("runuser", "-u", "bodycam-ingest", "--")
+_LOOK: Final = ["python3", "-S", "/usr/local/sbin/look"]
 _CONFIG: Final = """
 [dock]
 id = "dock-test"
@@ -32,7 +33,7 @@ agency = "police.example.org"
 source = "usb"
 mount_roots = ["/run/bodycam-ingest/volumes"]
 settle_s = 1.0
-rescan_s = 1.0
+rescan_s = 2.0
 max_parallel = 8
 only_profiled = true
 [[cameras.profile]]
@@ -147,26 +148,23 @@ class Station:
         done = self.machine.run("journalctl -q --no-pager -o short-monotonic | tail -n 60")
         return done.output
 
-    def look(self, camera: str) -> dict[str, list[dict[str, Any]]]:
-        """Items and dockings of a camera, from the database."""
-        answer = self.machine.ok(["python3", "-S", "/usr/local/sbin/look", camera])
-        found: dict[str, list[dict[str, Any]]] = json.loads(answer)
-        return found
-
     def items(self, camera: str) -> list[dict[str, Any]]:
-        """A camera's items."""
-        return self.look(camera)["items"]
+        """A camera's items, from the database."""
+        items: list[dict[str, Any]] = json.loads(self.machine.ok([*_LOOK, camera]))["items"]
+        return items
 
     def dockings(self, camera: str) -> list[dict[str, Any]]:
-        """A camera's dockings."""
-        return self.look(camera)["dockings"]
+        """A camera's dockings, from the database."""
+        found: list[dict[str, Any]] = json.loads(self.machine.ok([*_LOOK, camera]))["dockings"]
+        return found
 
-    def wait_done(self, *cameras: str, but: frozenset[str] = frozenset()) -> None:
-        """Until every recording of these cameras is confirmed by the store, and some are there.
+    def wait_done(self, *cameras: str, but: frozenset[str] = frozenset(), count: int = 1) -> None:
+        """Until every recording of these cameras is confirmed by the store.
 
         Args:
             cameras: serial numbers.
             but: paths that are not waited for.
+            count: how many recordings must be there at least.
         """
 
         left = set(cameras)
@@ -174,7 +172,7 @@ class Station:
         def done() -> bool:
             for camera in sorted(left):
                 items = [item for item in self.items(camera) if item["path"] not in but]
-                if not items or any(item["state"] not in DONE for item in items):
+                if len(items) < count or any(item["state"] not in DONE for item in items):
                     return False
                 left.discard(camera)
             return True
@@ -192,15 +190,16 @@ class Station:
         """Until `status` shows that of a camera's bay; returns what it shows."""
 
         def shown() -> Any:
-            bays = self.command("status")["bays"]
+            bays = json.loads(self.machine.ok(_LOOK))["bays"]
             return next((b for b in bays if (b["camera"], b["state"]) == (camera, state)), None)
 
         bay: dict[str, Any] = self.wait_for(shown, f"{camera} {state}")
         return bay
 
     def findings(self) -> list[str]:
-        """Codes of what is open."""
-        return [finding["code"] for finding in self.command("findings")]
+        """Codes of the findings that are open."""
+        codes: list[str] = json.loads(self.machine.ok([*_LOOK, "-"]))["findings"]
+        return codes
 
     # -- what must be true in the end --
 

@@ -10,18 +10,21 @@ from tests.vm.conftest import content
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("kind", ["fat32", "exfat"])
-def test_a_camera_comes_to_confirmed_evidence(station, new_camera, kind):
-    camera, card = new_camera(kind, sizes=(12_000_000, 700_001, 0))
-    before = card.sha256()
-    camera.plug(station.machine, port=3)
-    station.wait_done(camera.serial)
-    station.wait_bay(camera.serial, "confirmed")
-    station.pull(camera)
-    station.check(camera, card, before)
-    (docking,) = station.dockings(camera.serial)
-    assert docking["complete"]
-    assert docking["bay"].endswith("usb-3")
+def test_cameras_come_to_confirmed_evidence(station, new_camera):
+    docked = []
+    for port, kind in ((3, "fat32"), (4, "exfat")):
+        camera, card = new_camera(kind, sizes=(12_000_000, 700_001, 0))
+        docked.append((camera, card, card.sha256(), port))
+        camera.plug(station.machine, port=port)
+    for camera, card, before, port in docked:
+        station.wait_done(camera.serial)
+        station.wait_bay(camera.serial, "confirmed")
+        station.pull(camera)
+        station.check(camera, card, before)
+        (docking,) = station.dockings(camera.serial)
+        assert docking["complete"]
+        assert docking["bay"].endswith(f"usb-{port}")
+    assert {bay["camera"] for bay in station.command("status")["bays"]} == set()
     station.check_ledger()
 
 
@@ -63,6 +66,9 @@ def test_a_camera_whose_clock_was_lost(station, new_camera):
     keys = station.evidence(camera.serial)
     assert len(keys) == len(files)
     assert not any("/1970" in key or "/1979" in key or "/1980" in key for key in keys)
+    (finding,) = station.command("findings")
+    assert finding["code"] == "camera_clock"
+    station.command("findings", "close", finding["finding_id"], "--reason", "battery was flat")
     station.check_ledger()
 
 
@@ -74,8 +80,8 @@ def test_a_stick_that_is_no_camera_is_left_alone(station, new_camera):
     assert told["bay"].endswith("usb-5")
     stick.pull()
     station.wait_unmounted()
-    found = station.look(stick.serial)
-    assert found == {"items": [], "dockings": []}
+    assert station.items(stick.serial) == []
+    assert station.dockings(stick.serial) == []
     assert stick.disk.writes == []
     assert card.sha256() == before
     station.check_ledger()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.vm.station import MIN_FREE_BYTES
+from tests.vm.station import MIN_FREE_BYTES, PATIENCE_S
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
@@ -34,7 +34,7 @@ def test_power_fails_while_a_camera_is_read(station, new_camera):
 
     camera.at_byte(9_500_000, cut)
     camera.plug(station.machine, port=2)
-    assert dark.wait(300)
+    assert dark.wait(PATIENCE_S)
     power_back(station, (camera, 2))
     station.wait_done(camera.serial)
     station.pull(camera)
