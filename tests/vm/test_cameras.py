@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 def test_cameras_come_to_confirmed_evidence(station, new_camera):
     docked = []
     for port, kind in ((3, "fat32"), (4, "exfat")):
-        camera, card = new_camera(kind, sizes=(12_000_000, 700_001, 0))
+        camera, card = new_camera(kind, sizes=(6_000_000, 700_001, 0))
         docked.append((camera, card, card.sha256(), port))
         camera.plug(station.machine, port=port)
     for camera, card, before, port in docked:
@@ -32,7 +32,7 @@ def test_eight_cameras_at_once(station, new_camera):
     docked = []
     for port in range(1, 9):
         kind = "fat32" if port % 2 else "exfat"
-        camera, card = new_camera(kind, sizes=(2_500_000 + port, 300_000 + port, port))
+        camera, card = new_camera(kind, sizes=(1_200_000 + port, 200_000 + port, port))
         docked.append((camera, card, card.sha256()))
         camera.plug(station.machine, port=port)
     station.wait_done(*(camera.serial for camera, _, _ in docked))

@@ -25,14 +25,14 @@ def power_back(station, *docked):
 
 
 def test_power_fails_while_a_camera_is_read(station, new_camera):
-    camera, card = new_camera("fat32", sizes=(9_000_000, 4_000_000, 600_000, 0))
+    camera, card = new_camera("fat32", sizes=(5_000_000, 2_000_000, 600_000, 0))
     before, dark = card.sha256(), threading.Event()
 
     def cut():
         station.machine.kill()
         dark.set()
 
-    camera.at_byte(9_500_000, cut)
+    camera.at_byte(5_500_000, cut)
     camera.plug(station.machine, port=2)
     assert dark.wait(PATIENCE_S)
     power_back(station, (camera, 2))
@@ -43,7 +43,7 @@ def test_power_fails_while_a_camera_is_read(station, new_camera):
 
 
 def test_power_fails_while_recordings_are_uploaded(station, new_camera):
-    camera, card = new_camera("exfat", sizes=(16_000_000, 11_000_000, 600_000))
+    camera, card = new_camera("exfat", sizes=(13_000_000, 600_000))
     before = card.sha256()
     camera.plug(station.machine, port=3)
     station.wait_for(
@@ -61,10 +61,10 @@ def test_power_fails_while_recordings_are_uploaded(station, new_camera):
 
 
 def test_a_full_disk_waits_and_goes_on_when_there_is_room(station, new_camera):
-    camera, card = new_camera("fat32", sizes=(8_000_000, 500_000))
+    camera, card = new_camera("fat32", sizes=(5_000_000, 500_000))
     before = card.sha256()
     free = int(station.machine.ok(f"stat -f -c '%a * %S' {STAGING} | xargs expr"))
-    filler = free - MIN_FREE_BYTES - 4_000_000
+    filler = free - MIN_FREE_BYTES - 2_500_000
     station.machine.ok(f"fallocate -l {filler} /var/lib/filler")
     camera.plug(station.machine, port=4)
     station.wait_said("staging.full")
@@ -80,7 +80,7 @@ def test_a_full_disk_waits_and_goes_on_when_there_is_room(station, new_camera):
 
 
 def test_a_store_that_is_away_over_a_restart_of_the_machine(station, new_camera):
-    camera, card = new_camera("exfat", sizes=(6_000_000, 500_000))
+    camera, card = new_camera("exfat", sizes=(3_000_000, 500_000))
     before = card.sha256()
     station.machine.network(up=False)
     camera.plug(station.machine, port=5)
