@@ -149,6 +149,7 @@ class Docking:
         self._gone = threading.Event()
         self._wake = threading.Event()
         self._incomplete = False
+        self._on_disk = False
         self._live = Live(unsettled=0, unplanned=1)
 
     def live(self) -> Live:
@@ -232,13 +233,13 @@ class Docking:
         return True
 
     def _work(self, root_fd: int) -> None:
-        before = self._source.condition(self.mounted)
+        before = self._condition()
         listing = scan.walk(root_fd, self._rules.limits, self._rules.abandon)
-        after = self._source.condition(self.mounted)
+        after = self._condition()
         faultless = after == before and after.well
         # Only now does what was listed, or not listed, mean anything.
         sure = faultless and listing.complete
-        if not (self._source.still_there(self.mounted) if sure else self._stays()):
+        if not (self._there() if sure else self._stays()):
             raise SourceGoneError("the volume went away while it was listed")
         complete = self._judge(listing, faultless=faultless)
         self._card.settling.settle_s = self._rules.pace.settle_s
@@ -257,14 +258,23 @@ class Docking:
         Raises:
             AbandonedError: the process must end before that is known.
         """
-        on_disk = bool(self._source.condition(self.mounted).state)
-        until_s = time.monotonic() + (_REMOVAL_S if on_disk else 0.0)
-        while self._source.still_there(self.mounted):
-            if time.monotonic() >= until_s:
+        until_s = time.monotonic() + _REMOVAL_S
+        while self._there():
+            if not self._on_disk or time.monotonic() >= until_s:
                 return True
             if self._rules.abandon.wait(_REMOVAL_POLL_S):
                 raise AbandonedError("the process ends")
         return False
+
+    def _condition(self) -> Condition:
+        condition = self._source.condition(self.mounted)
+        self._on_disk = self._on_disk or bool(condition.state)
+        return condition
+
+    def _there(self) -> bool:
+        # A disk loses its state before its volume goes, and a FAT already lists as empty then.
+        here = bool(self._condition().state) or not self._on_disk
+        return here and self._source.still_there(self.mounted)
 
     def _judge(self, listing: scan.Listing, *, faultless: bool) -> bool:
         if isinstance(listing.fault, SourceGoneError):

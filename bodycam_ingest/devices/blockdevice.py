@@ -6,6 +6,7 @@ taken away fails for some moments before it disappears. Only the kernel's own bo
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 
 BLOCK_DEVICES: Final = Path("/sys/dev/block")
 _LEAVING: Final = frozenset({"cancel", "deleted"})
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Condition:
     """How a disk stands; two that are equal and well mean that nothing failed in between.
 
     Args:
-        state: of the SCSI device, as in sysfs; empty where there is none.
+        state: of the SCSI device, as in sysfs; empty where there is none, or no more. The kernel
+            takes this away before it takes the disk away; "unknown" when it cannot be read.
         errors: commands that failed since it was plugged in.
     """
 
@@ -55,7 +58,11 @@ def condition(device: int, block_devices: Path = BLOCK_DEVICES) -> Condition:
         try:
             state = (disk / "state").read_text(encoding="ascii").strip()
             errors = int((disk / "ioerr_cnt").read_text(encoding="ascii"), 16)
-        except (OSError, ValueError):
+        except ValueError:
             continue
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                continue
+            return Condition("unknown")
         return Condition(state, errors)
     return Condition()

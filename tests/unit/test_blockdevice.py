@@ -51,3 +51,12 @@ def test_what_is_no_disk_says_nothing(sysfs):
     (sysfs / "devices/sdb/device/ioerr_cnt").write_text("many\n")
     assert condition(os.makedev(8, 17), sysfs) == Condition()
     assert Condition().well
+
+
+def test_what_cannot_be_read_is_not_taken_for_gone(sysfs):
+    (sysfs / "devices/sdb/device/state").unlink()
+    (sysfs / "devices/sdb/device/state").mkdir()  # reading it fails, with another error
+    found = condition(os.makedev(8, 17), sysfs)
+    assert found.state == "unknown"
+    assert not found.well
+    assert not found.leaving

@@ -216,14 +216,15 @@ def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, mon
     assert "inventory_incomplete" not in bench.findings()
 
 
-def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch):
+@pytest.mark.parametrize("last", [Condition("cancel", 1), Condition(), Condition("running", 1)])
+def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch, last):
     (bench.root / "0.MP4").write_bytes(b"x")
     assert bench.docking.look_once()
     walk = scan.walk
 
     def pulled(*arguments):
         (bench.root / "0.MP4").unlink()
-        bench.source.disk, bench.source.pulled, bench.source.lag = Condition("cancel", 1), True, 4
+        bench.source.disk, bench.source.pulled, bench.source.lag = last, True, 4
         return walk(*arguments)
 
     monkeypatch.setattr(scan, "walk", pulled)
@@ -232,3 +233,15 @@ def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch):
         (row,) = items.of_camera(conn, "X812", "")
     assert row.state == "discovered"
     assert "inventory_incomplete" not in bench.findings()
+
+
+def test_a_disk_that_lost_its_state_is_gone_though_its_volume_still_lists(bench):
+    (bench.root / "0.MP4").write_bytes(b"x")
+    assert bench.docking.look_once()
+    (bench.root / "0.MP4").unlink()
+    # Nothing failed from the beginning of the listing to its end: the end had come before.
+    bench.source.disk = Condition()
+    assert not bench.docking.look_once()
+    with bench.engine.connect() as conn:
+        (row,) = items.of_camera(conn, "X812", "")
+    assert row.state == "discovered"

@@ -289,7 +289,7 @@ class Machine:
         kernel = "root=/dev/vda console=ttyS0 quiet loglevel=4 mitigations=off nokaslr panic=-1"
         words = f"""
             -nodefaults -no-user-config -display none -no-reboot -machine q35
-            -accel tcg,thread=multi,tb-size=256 -cpu max,la57=off -smp 2 -m 1024
+            -accel tcg,thread=multi,tb-size=256 -cpu qemu64 -smp 2 -m 1024
             -kernel {image.kernel} -initrd {image.initrd}
             -chardev file,id=serial,path={at}/serial.log,append=on -serial chardev:serial
             -qmp unix:{at}/qmp.sock,server=on,wait=off
