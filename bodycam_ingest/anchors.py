@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 # every checkpoint is an object that stays for ever; after the last of them it is wanted at once.
 _RELEASE_GAP_MS: Final = 1_000
 _BURST_GAP_MS: Final = 60_000
+# For so long after a commit a checkpoint may be about to become due, s.
+SETTLES_S: Final = 2 * _RELEASE_GAP_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest import camera, scan
+from bodycam_ingest import anchors, camera, scan
 from bodycam_ingest.acquire import Acquirer
-from bodycam_ingest.anchors import AnchorKeeper
 from bodycam_ingest.bays import BayKeeper
 from bodycam_ingest.clockwatch import ClockWatch
 from bodycam_ingest.db.installation import open_ledger
 from bodycam_ingest.devices.source import open_source
 from bodycam_ingest.docking import Pace, Rules
 from bodycam_ingest.levers import Levers
+from bodycam_ingest.news import News
 from bodycam_ingest.pipeline import Target, Workshop
 from bodycam_ingest.reception import Reception
 from bodycam_ingest.recovery import recover
@@ -87,7 +87,7 @@ class Plant:
             moving=moving,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
-        self.anchors = AnchorKeeper(
+        self.anchors = anchors.AnchorKeeper(
             self.engine,
             self.ledger,
             names,
@@ -104,6 +104,7 @@ class Plant:
         self.levers = Levers(self.engine, self.ledger, self.acquirer)
         self._build_bays(config, halt)
         self._clock = ClockWatch(self.ledger)
+        self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
         self._next_left_over_s = 0.0
         self._next_retention_s = 0.0
 
@@ -149,9 +150,13 @@ class Plant:
 
     def upload_step(self, store: str) -> Callable[[], float]:
         """A worker's step for one store."""
+        news = self._news()
 
         def step() -> float:
+            if not news.due():
+                return _IDLE_S
             wait_s = self.uploader.run_due(store)
+            news.looked(wait_s)
             return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
 
         return step
@@ -159,7 +164,9 @@ class Plant:
     def housekeeping(self) -> None:
         """Clock, anchors, left-over read-backs, purges: whatever is due."""
         self._clock.tick()
-        self.anchors.tick()
+        if self._anchor_news.due():
+            self.anchors.tick()
+            self._anchor_news.looked()
         now_s = time.monotonic()
         if now_s >= self._next_left_over_s:
             self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
@@ -167,6 +174,9 @@ class Plant:
         if now_s >= self._next_retention_s:
             self._next_retention_s = now_s + _RETENTION_EVERY_S
             self.retention.tick(self.required)
+
+    def _news(self, *, settles_s: float = 0.0) -> News:
+        return News(lambda: self.ledger.commits, settles_s=settles_s)
 
     def apply(self, fresh: Config) -> None:
         """Take over what can change while the daemon runs (`config.RELOADABLE`)."""

@@ -14,6 +14,7 @@ import structlog
 from bodycam_ingest import clock
 from bodycam_ingest.db import agenda, dockings, items, outbox, queries
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.news import News
 from bodycam_ingest.release import Decision, DockingFacts, ItemStanding, decide
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Releaser:
         self._engine = engine
         self._ledger = ledger
         self._required = required
+        self._news = News(lambda: ledger.commits)
+        self._live: Mapping[str, Live] = {}
 
     def judge(self, docking_id: str, live: Live) -> Decision:
         """What the docking's bay shows now, and why."""
@@ -92,6 +95,10 @@ class Releaser:
         Returns:
             How many items were released.
         """
+        if not self._news.due() and live == self._live:
+            return 0
+        self._news.looked()
+        self._live = dict(live)
         with self._engine.connect() as conn:
             waiting = agenda.dockings_to_release(conn)
         released = 0

@@ -255,6 +255,7 @@ class LedgerWriter:
         self._lock = threading.RLock()
         self._poisoned: str = ""
         self._in_transaction = False
+        self.commits = 0
         with engine.connect() as conn:
             self.head = self._checked_head(conn)
             self._compare_with_state_file(conn)
@@ -353,6 +354,7 @@ class LedgerWriter:
         if head is not None:
             self._remember(head)
             self.head = head
+        self.commits += 1
         self._poisoned = ""
 
     def close(self) -> None:

@@ -1,0 +1,76 @@
+"""When a worker asks the database again."""
+
+from __future__ import annotations
+
+import pytest
+
+from bodycam_ingest.news import LONGEST_S, News
+
+
+class World:
+    """A clock and a count of commits."""
+
+    def __init__(self):
+        self.now_s = 100.0
+        self.commits = 0
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def news_of(world, **settings):
+    return News(lambda: world.commits, now_s=lambda: world.now_s, **settings)
+
+
+def test_a_worker_looks_at_the_start_and_then_after_each_commit(world):
+    news = news_of(world)
+    assert news.due()
+    news.looked()
+    assert not news.due()
+    world.commits += 1
+    assert news.due()
+    news.looked()
+    assert not news.due()
+
+
+def test_a_commit_between_the_question_and_the_look_is_not_passed_over(world):
+    news = news_of(world)
+    assert news.due()
+    world.commits += 1
+    news.looked()
+    assert news.due()
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "slept_s", "due"),
+    [
+        (None, 0.9 * LONGEST_S, False),
+        (None, LONGEST_S, True),
+        (3600.0, 0.9 * LONGEST_S, False),
+        (3600.0, LONGEST_S, True),
+        (0.5, 0.4, False),
+        (0.5, 0.5, True),
+        (0.0, 0.0, True),
+    ],
+)
+def test_without_one_it_looks_when_something_is_due_and_never_much_later(
+    world, wait_s, slept_s, due
+):
+    news = news_of(world)
+    assert news.due()
+    news.looked(wait_s)
+    world.now_s += slept_s
+    assert news.due() is due
+
+
+def test_for_a_while_after_a_commit_time_alone_may_bring_something(world):
+    news = news_of(world, settles_s=1.0)
+    assert news.due()
+    news.looked()
+    world.now_s += 0.9
+    assert news.due()
+    news.looked()
+    world.now_s += 0.2
+    assert not news.due()
