@@ -27,6 +27,8 @@ _THROUGH_UDISKS: Final = frozenset({"gvfs-udisks2-vo", "udiskie", "udiskie-tray"
 _MOUNT_THEMSELVES: Final = frozenset({"devmon", "udevil", "usbmount", "ldm"})
 _AUTOFS: Final = "automount"
 _UDISKS: Final = "udisksd"
+# Where our mount unit has a volume until it may be seen.
+MOUNTING: Final = b"/run/bodycam-ingest/mounting"
 # Where a machine has itself.
 _SYSTEM: Final = frozenset(
     {b"/", b"/boot", b"/boot/efi", b"/boot/firmware", b"/efi", b"/home", b"/usr", b"/var"}
@@ -90,7 +92,7 @@ def judge_volumes(
 
 def _is_right(mount: Mount, below: set[bytes]) -> bool:
     parent = os.path.dirname(mount.mount_path)  # noqa: PTH120 - paths are bytes
-    return mount.read_only and parent in below
+    return mount.read_only and parent in below | {MOUNTING}
 
 
 def _volume(name: str, device: UsbBlockDevice, here: list[Mount], wrong: list[Mount]) -> Check:

@@ -273,6 +273,13 @@ def test_a_camera_mounted_read_only_below_a_root_is_right():
     assert check.found == "sdb1 is mounted at /run/bodycam-ingest/volumes/sdb1 (read-only)"
 
 
+def test_a_camera_that_is_just_being_mounted_is_right():
+    (check,) = volumes(mounted(at="/run/bodycam-ingest/mounting/sdb1"))
+    assert outcome(check) is OK
+    (check,) = volumes(mounted(at="/run/bodycam-ingest/mounting/sdb1", options="rw"))
+    assert outcome(check) is FAIL
+
+
 @pytest.mark.parametrize(
     "mounts",
     [

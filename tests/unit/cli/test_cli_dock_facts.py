@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bodycam_ingest.cli import dockfacts
+from bodycam_ingest.cli import dockfacts, dockvolumes
 from bodycam_ingest.cli.dockfacts import Answer
 
 SYSTEMD = Path(__file__).parents[3] / "systemd"
@@ -274,6 +274,7 @@ def test_what_is_missing_has_no_mode(tmp_path):
 def test_the_script_and_the_units_mean_the_same_places():
     script = (SYSTEMD / "bodycam-mount").read_text(encoding="utf-8")
     assert f"roof=/{dockfacts.VOLUMES}\n" in script
+    assert f"porch={dockvolumes.MOUNTING.decode()}\n" in script
     assert f"user={dockfacts.USER}\n" in script
     assert f"PATH={dockfacts._PATH}\n" in script
     for tool in dockfacts._TOOLS:
