@@ -101,7 +101,7 @@ class Plant:
             self.stores,
             keep_days=config.staging.keep_days,
         )
-        self.levers = Levers(self.engine, self.ledger, self.acquirer)
+        self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
         self._build_bays(config, halt)
         self._clock = ClockWatch(self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bodycam_ingest.errors import ControlError, IngestError
+from bodycam_ingest.errors import ControlError, IngestError, all_error_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +127,13 @@ class ControlServer:
             log.warning("control.client_lost", error=str(error))
 
 
+def _refusal(reply: Mapping[str, Any]) -> IngestError:
+    """The daemon's fault as it would have been met here: same class, same exit code."""
+    kinds = {kind.code: kind for kind in all_error_classes()}
+    kind = kinds.get(str(reply.get("code")), ControlError)
+    return kind(str(reply.get("message")), hint=str(reply.get("hint") or ""))
+
+
 def ask(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """Ask the running daemon.
 
@@ -138,7 +145,8 @@ def ask(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
         The daemon's result; None when no daemon runs on this state directory.
 
     Raises:
-        ControlError: it refused, with its reason, or did not answer.
+        IngestError: it refused, by the same class as without a daemon.
+        ControlError: it did not answer.
     """
     try:
         with _short_address(state_dir) as address, socket.socket(socket.AF_UNIX) as connection:
@@ -154,6 +162,6 @@ def ask(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
         raise ControlError("the daemon closed the connection without an answer")
     reply = json.loads(line)
     if not reply["ok"]:
-        raise ControlError(reply["message"], hint=reply["hint"])
+        raise _refusal(reply)
     result: dict[str, Any] = reply["result"]
     return result

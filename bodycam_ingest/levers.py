@@ -6,20 +6,27 @@ same functions on the ledger that it opened itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.db import dockings, findings, items, uploads
-from bodycam_ingest.errors import LocalCopyDamagedError, StagingMissingError, UsageError
+from bodycam_ingest.errors import (
+    IllegalTransitionError,
+    LocalCopyDamagedError,
+    StagingMissingError,
+    UnknownSubjectError,
+    UsageError,
+)
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
 
 
@@ -30,12 +37,16 @@ class Levers:
         engine: for reads.
         ledger: the only way to write.
         acquirer: owns staging; reads a quarantined copy back before it is reinstated.
+        stores: names of the configured stores.
     """
 
-    def __init__(self, engine: Engine, ledger: LedgerWriter, acquirer: Acquirer) -> None:
+    def __init__(
+        self, engine: Engine, ledger: LedgerWriter, acquirer: Acquirer, stores: Collection[str]
+    ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._acquirer = acquirer
+        self._stores = frozenset(stores)
 
     def pull(self, request: Mapping[str, Any], user: str) -> dict[str, Any]:
         """Carry out one request.
@@ -48,7 +59,8 @@ class Levers:
             What was done, for people and scripts.
 
         Raises:
-            UsageError: no such command, item or finding, or it cannot be done in this state.
+            UnknownSubjectError: no such item, camera, store or finding.
+            UsageError: no such command, or it cannot be done in this state.
         """
         actor = Actor(kind="user", id=user)
         match request["command"]:
@@ -68,6 +80,9 @@ class Levers:
                 raise UsageError(f"no such command {other!r}")
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
+        if store is not None and store not in self._stores:
+            known = ", ".join(sorted(self._stores))
+            raise UnknownSubjectError(f"no store {store!r}", hint=f"The stores are: {known}.")
         with self._ledger.transaction() as txn:
             if item_id is not None:
                 row = items.get(txn.conn, item_id)
@@ -90,6 +105,7 @@ class Levers:
             raise UsageError("a reason is needed", hint="quarantine add ITEM --reason TEXT")
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
+            _forbid_unless_legal(row, ItemEvent.QUARANTINED)
             items.record(
                 txn,
                 row,
@@ -104,7 +120,7 @@ class Levers:
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
             # Asked before the copy is moved: a mistaken command must not take a good one away.
-            advance_item(row.state, ItemEvent.REQUEUED)
+            _forbid_unless_legal(row, ItemEvent.REQUEUED)
             uploads.forbid_if_sent(txn.conn, item_id)
             kept = self._set_aside(row.staged_path) if row.staged_path else ""
             items.record(
@@ -131,6 +147,7 @@ class Levers:
     def _reinstate(self, item_id: str, actor: Actor) -> dict[str, Any]:
         with self._engine.connect() as conn:
             row = items.get(conn, item_id)
+        _forbid_unless_legal(row, ItemEvent.REINSTATED)
         if not row.staged_path:
             raise UsageError(
                 f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
@@ -172,3 +189,21 @@ class Levers:
         with self._ledger.transaction() as txn:
             findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
         return {"finding_id": finding_id, "closed": True}
+
+
+_IMPOSSIBLE: Final = {
+    ItemEvent.QUARANTINED: "it can no longer be set apart",
+    ItemEvent.REQUEUED: "only a quarantined item can be read again",
+    ItemEvent.REINSTATED: "only a quarantined item can be reinstated",
+}
+
+
+def _forbid_unless_legal(row: ItemRow, event: ItemEvent) -> None:
+    """Refuse what the table of states does not have: the person asked, the program did not err."""
+    try:
+        advance_item(row.state, event)
+    except IllegalTransitionError:
+        raise UsageError(
+            f"item {row.item_id} is {row.state.value}: {_IMPOSSIBLE[event]}",
+            hint=f"`bodycam-ingest items {row.item_id}` shows what happened to it.",
+        ) from None

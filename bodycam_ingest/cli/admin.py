@@ -40,7 +40,8 @@ def pull(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     engine, ledger = open_ledger(config.dock.state_dir, config.origin)
     try:
         acquirer = Acquirer(config.staging.dir, min_free_bytes=config.staging.min_free_bytes)
-        return Levers(engine, ledger, acquirer).pull(request, getpass.getuser())
+        stores = [store.name for store in config.stores]
+        return Levers(engine, ledger, acquirer, stores).pull(request, getpass.getuser())
     finally:
         ledger.close()
         engine.dispose()

@@ -9,7 +9,7 @@ import click
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, size, table
-from bodycam_ingest.errors import UsageError
+from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.evidence import decode_path
 from bodycam_ingest.lifecycle import ItemState
 
@@ -55,7 +55,7 @@ def command(
     finally:
         engine.dispose()
     if item is None:
-        raise UsageError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
+        raise UnknownSubjectError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
     if as_json:
         emit_json(item)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import camera, docking, inventory, item
-from bodycam_ingest.errors import UsageError
+from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.evidence import EntryKind, Verdict
 
 if TYPE_CHECKING:
@@ -238,10 +238,12 @@ def assign(conn: sa.Connection, serial: str, officer: str) -> None:
     """Set who carries a camera.
 
     Raises:
-        UsageError: no camera of that serial was ever docked.
+        UnknownSubjectError: no camera of that serial was ever docked.
     """
     changed = conn.execute(
         camera.update().where(camera.c.camera == serial).values(officer=officer, assigned=True)
     ).rowcount
     if changed != 1:
-        raise UsageError(f"no camera {serial!r}", hint="`bodycam-ingest cameras` lists them.")
+        raise UnknownSubjectError(
+            f"no camera {serial!r}", hint="`bodycam-ingest cameras` lists them."
+        )

@@ -9,7 +9,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest.db.schema import finding
-from bodycam_ingest.errors import UsageError
+from bodycam_ingest.errors import UnknownSubjectError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,7 +143,7 @@ def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Acto
         actor: who.
 
     Raises:
-        UsageError: there is no such open finding.
+        UnknownSubjectError: there is no such open finding.
     """
     row = txn.conn.execute(
         sa.select(finding.c.code, finding.c.subject).where(
@@ -151,7 +151,7 @@ def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Acto
         )
     ).first()
     if row is None:
-        raise UsageError(
+        raise UnknownSubjectError(
             f"no open finding {finding_id!r}", hint="`bodycam-ingest findings` lists them."
         )
     _close(txn, now, finding_id)

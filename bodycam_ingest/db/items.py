@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import item
-from bodycam_ingest.errors import ItemMovedError, UsageError
+from bodycam_ingest.errors import ItemMovedError, UnknownSubjectError, UsageError
 from bodycam_ingest.evidence import Digests
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
 
@@ -101,11 +101,11 @@ def get(conn: sa.Connection, item_id: str) -> ItemRow:
     """One item.
 
     Raises:
-        UsageError: there is no such item.
+        UnknownSubjectError: there is no such item.
     """
     row = conn.execute(sa.select(item).where(item.c.item_id == item_id)).mappings().first()
     if row is None:
-        raise UsageError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
+        raise UnknownSubjectError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
     return _row(dict(row))
 
 

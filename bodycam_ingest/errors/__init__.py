@@ -14,6 +14,7 @@ from bodycam_ingest.errors.base import (
     IngestError,
     ItemMovedError,
     UncheckedError,
+    UnknownSubjectError,
     UsageError,
 )
 from bodycam_ingest.errors.halting import (
@@ -109,6 +110,7 @@ __all__ = [
     "StoreUnreachableError",
     "TooManyOpenFilesError",
     "UncheckedError",
+    "UnknownSubjectError",
     "UsageError",
     "all_error_classes",
 ]

@@ -54,6 +54,14 @@ class UsageError(IngestError):
     default_hint = "See --help of the command."
 
 
+class UnknownSubjectError(IngestError):
+    """There is no such item, camera, store or finding."""
+
+    code = "not_found"
+    exit_code = 4
+    default_hint = "`bodycam-ingest items`, `cameras`, `status` and `findings` list what there is."
+
+
 class ConfigError(IngestError):
     """The configuration is unreadable or has faults; the message lists all of them."""
 
@@ -91,7 +99,7 @@ class AbandonedError(IngestError):
 
 
 class ControlError(IngestError):
-    """The running daemon refused or did not answer a command."""
+    """The running daemon did not answer a command, or not in words that this version knows."""
 
     code = "control"
     disposition = Disposition.HALT

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from bodycam_ingest import control
-from bodycam_ingest.errors import ControlError, UsageError
+from bodycam_ingest.errors import UsageError
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_request_is_answered_and_its_sender_known_even_below_a_very_long_path(
 
 def test_a_refusal_keeps_its_reason_and_hint(served):
     state_dir, _ = served
-    with pytest.raises(ControlError) as caught:
+    with pytest.raises(UsageError) as caught:
         control.ask(state_dir, {"command": "refuse"})
     assert caught.value.message == "no such item"
     assert caught.value.hint == "list them"

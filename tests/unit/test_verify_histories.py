@@ -50,7 +50,7 @@ class House:
         self.acquirer = Acquirer(self.staging, min_free_bytes=0)
         self.known: list[str] = []
         engine, ledger = self.bench.engine, self.bench.ledger
-        self.levers = Levers(engine, ledger, self.acquirer)
+        self.levers = Levers(engine, ledger, self.acquirer, list(self.stores))
         self.anchors = AnchorKeeper(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
         self.releaser = Releaser(engine, ledger, REQUIRED)
         self.retention = Retention(engine, ledger, self.acquirer, self.stores, keep_days=0)
@@ -233,7 +233,7 @@ def test_a_purge_that_nobody_announced(house):
 
 def test_a_mistaken_requeue_leaves_the_copy_where_it_is(house):
     item = house.add()
-    with pytest.raises(IllegalTransitionError):
+    with pytest.raises(UsageError):
         house.pull("requeue", item=item)
     assert (house.staging / house.bench.item(item).staged_path).is_file()
     assert house.holds() is True
