@@ -13,7 +13,7 @@ import click
 from bodycam_ingest import __version__
 from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context
 from bodycam_ingest.cli.output import fault, say
-from bodycam_ingest.errors import IngestError
+from bodycam_ingest.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +88,15 @@ def group(ctx: click.Context, config_path: Path) -> None:
     ctx.obj = Context(config_path=config_path)
 
 
+def _as_ours(error: click.ClickException) -> UsageError:
+    """What click refuses, in the form of every other fault."""
+    where = getattr(error, "ctx", None)
+    hint = ""
+    if where is not None:
+        hint = f"{where.get_usage()}; `{where.command_path} --help` says more."
+    return UsageError(error.format_message(), hint=hint)
+
+
 def main() -> int:
     """Run one command; the entry point of `bodycam-ingest`.
 
@@ -99,6 +108,7 @@ def main() -> int:
         if reconfigure is not None:
             # A camera's file names may not fit the terminal's encoding; that is no fault.
             reconfigure(errors="backslashreplace")
+    as_json = "--json" in sys.argv[1:]
     try:
         # Not group.main(): it would turn a broken pipe into 1, which says "broken or failed".
         with group.make_context("bodycam-ingest", sys.argv[1:]) as context:
@@ -107,11 +117,12 @@ def main() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except IngestError as error:
-        fault(error)
+        fault(error, as_json=as_json)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        wrong = _as_ours(error)
+        fault(wrong, as_json=as_json)
+        return wrong.exit_code
     except (KeyboardInterrupt, click.Abort):
         say("Interrupted.")
         return EXIT_INTERRUPTED

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bodycam_ingest.cli import jsonform
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, size, table
@@ -57,7 +58,8 @@ def command(
     if item is None:
         raise UnknownSubjectError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
     if as_json:
-        emit_json(item)
+        # Entries are the ledger's own words: docs/ledger-format.md is their contract.
+        emit_json({**item, "entries": jsonform.Verbatim(item["entries"])})
     else:
         _print_report(item)
     return 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest.evidence import encode_path, printable_path
+from bodycam_ingest.cli import jsonform
+from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,18 +33,10 @@ def escaped(value: Any) -> str:
     return printable_path(str(value).encode("utf-8", "surrogateescape"))
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return encode_path(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
 def emit_json(value: Any) -> None:
-    """Print one JSON value on stdout; bytes go out as `evidence.encode_path` gives them."""
+    """Print a command's answer as JSON on stdout, in the form that docs/json.md promises."""
     # ASCII alone: no name from a camera reaches a terminal as a control sequence.
-    click.echo(json.dumps(value, indent=2, default=_jsonable))
+    click.echo(json.dumps(jsonform.document(value), indent=2))
 
 
 def say(message: str) -> None:
@@ -52,8 +44,17 @@ def say(message: str) -> None:
     click.echo("\n".join(escaped(line) for line in message.splitlines()), err=True)
 
 
-def fault(error: IngestError) -> None:
-    """Say what went wrong and what to do about it, on stderr."""
+def fault(error: IngestError, *, as_json: bool = False) -> None:
+    """Say what went wrong and what to do about it, on stderr; as one line of JSON where asked."""
+    if as_json:
+        told = {
+            "code": error.code,
+            "exit_code": error.exit_code,
+            "message": error.message,
+            "hint": error.hint,
+        }
+        click.echo(json.dumps(jsonform.document({"error": told})), err=True)
+        return
     say(f"bodycam-ingest: {error.message}")
     say(f"  {error.hint}")
 

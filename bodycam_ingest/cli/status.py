@@ -10,6 +10,7 @@ from bodycam_ingest import control
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, size, table
+from bodycam_ingest.errors import NotRunningError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,14 @@ def command(context: Context, *, as_json: bool) -> int:
     status = read_status(context)
     if as_json:
         emit_json(status)
-        return 0
+    else:
+        _print(status)
+    if not status["running"]:
+        raise NotRunningError("the daemon is not running")
+    return 0
+
+
+def _print(status: Mapping[str, Any]) -> None:
     running = "running" if status["running"] else "NOT RUNNING"
     line(f"dock {status['dock']}: {running}; ledger of {status['ledger']['size']} entries")
     if status["bays"]:
@@ -82,4 +90,3 @@ def command(context: Context, *, as_json: bool) -> int:
             )
     for alarm in status["alarms"]:
         line(f"ALARM {alarm['opened_at']} {alarm['code']}: {alarm['detail']}")
-    return 0

@@ -107,6 +107,15 @@ class ControlError(IngestError):
     default_hint = "Look at the daemon's log."
 
 
+class NotRunningError(IngestError):
+    """No daemon runs on this state directory; what is shown is what the database says."""
+
+    code = "not_running"
+    disposition = Disposition.HALT
+    exit_code = 81
+    default_hint = "Start it: sudo systemctl start bodycam-ingest. Its log says why it stopped."
+
+
 class DemoError(IngestError):
     """The demonstration did not go as it should."""
 

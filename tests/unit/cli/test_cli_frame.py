@@ -55,7 +55,8 @@ def call(monkeypatch, capfd):
 def failing(monkeypatch):
     def replace(error):
         @click.command("status")
-        def command():
+        @click.option("--json", is_flag=True)
+        def command(**_options):
             raise error
 
         monkeypatch.setattr(group.LazyGroup, "get_command", lambda *_: command)
@@ -76,6 +77,36 @@ def test_each_fault_ends_with_its_own_code_its_message_and_its_hint(call, failin
     assert out == ""
     assert "what happened" in err
     assert fault.default_hint in err
+
+
+def test_with_json_a_fault_is_one_line_of_json_on_stderr(call, failing):
+    failing(errors.StoreFullError("no room\x1b[2K in cloud"))
+    code, out, err = call("status", "--json")
+    assert (code, out) == (errors.StoreFullError.exit_code, "")
+    assert "\x1b" not in err
+    assert json.loads(err) == {
+        "schema": 1,
+        "error": {
+            "code": "store_full",
+            "exit_code": errors.StoreFullError.exit_code,
+            "message": "no room\x1b[2K in cloud",
+            "hint": errors.StoreFullError.default_hint,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["nonsense"], ["--config", "/", "status"], ["items", "--state", "uploaded"], ["ingest", "/x"]],
+)
+def test_what_click_refuses_has_the_form_of_every_other_fault(call, wrong):
+    code, out, err = call(*wrong)
+    assert (code, out) == (2, "")
+    assert err.startswith("bodycam-ingest: ")
+    assert "--help` says more" in err.splitlines()[-1]
+    code, out, err = call(*wrong, "--json")
+    told = json.loads(err)["error"]
+    assert (code, out, told["code"], told["exit_code"]) == (2, "", "usage", 2)
 
 
 def test_an_interrupt_ends_with_130(call, failing):
