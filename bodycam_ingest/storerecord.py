@@ -130,14 +130,7 @@ class StoreRecord:
     def object_confirmed(self, row: OutboxRow) -> None:
         """Record that a store proved one of the daemon's own objects."""
         with self._ledger.transaction() as txn:
-            outbox.update(
-                txn.conn,
-                row,
-                state=UploadState.CONFIRMED.value,
-                attempts=0,
-                last_error="",
-                last_message="",
-            )
+            outbox.confirm(txn.conn, row)
             findings.close_about(txn, self._now(), subject=_object_subject(row))
         log.info("object.confirmed", store=row.store, key=row.key, kind=row.kind)
 

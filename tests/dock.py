@@ -25,7 +25,7 @@ class Dock:
     """One dock below a temporary directory.
 
     Args:
-        root: an empty directory.
+        root: an empty directory, or a dock's.
         stores: the `[[stores]]` tables.
         extra: further tables.
         env: added to the environment of every command.
@@ -49,7 +49,10 @@ class Dock:
         self.config = root / "config.toml"
         self.env = {**os.environ, **(env or {}), "BODYCAM_INGEST_CONFIG": str(self.config)}
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.mnt.mkdir()
+        self.mnt.mkdir(exist_ok=True)
+        if self.config.exists():
+            # A dock that was left by an earlier version, taken as it is.
+            return
         self.config.write_text(
             '[dock]\nid = "dock-1"\nagency = "police.example.org"\nstate_dir = "state"\n'
             '[cameras]\nsource = "folder"\nmount_roots = ["mnt"]\nsettle_s = 0.1\n'

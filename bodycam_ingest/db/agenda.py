@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
 
 CHECKPOINT_KIND = "checkpoint"
-_SETTLED = (UploadState.CONFIRMED.value, UploadState.REFUSED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,8 @@ def anchor_state(conn: sa.Connection) -> AnchorState:
     under_way = conn.execute(
         sa.select(sa.func.count())
         .select_from(upload)
-        .where(upload.c.required, upload.c.state.not_in(_SETTLED))
+        # As the partial index ix_upload_unsettled is written.
+        .where(upload.c.required, sa.text("upload.state NOT IN ('confirmed', 'refused')"))
     ).scalar_one()
     waiting = [seq for seq in (confirmed, purging) if seq is not None]
     return AnchorState(

@@ -25,7 +25,7 @@ from bodycam_ingest.db.engine import for_writing, open_database
 from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
 from bodycam_ingest.db.ledgertree import LOG_ID
 from bodycam_ingest.db.schema import ledger_head, ledger_log
-from bodycam_ingest.db.versions import check_version, upgrade
+from bodycam_ingest.db.versions import check_version, create_schema
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,
@@ -88,7 +88,7 @@ def _build_database(building: Path, signer: Signer) -> None:
     engine = open_database(path)
     try:
         with for_writing(engine.connect()) as conn, conn.begin():
-            upgrade(conn)
+            create_schema(conn)
         with for_writing(engine.connect()) as conn, conn.begin():
             conn.execute(
                 ledger_log.insert().values(

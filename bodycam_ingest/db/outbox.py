@@ -161,6 +161,19 @@ def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> in
     return None if due is None else int(due)
 
 
+def confirm(conn: sa.Connection, row: OutboxRow) -> None:
+    """Mark an object as proven by its store; from then on its digest stands for its bytes."""
+    update(
+        conn,
+        row,
+        state=UploadState.CONFIRMED.value,
+        body=b"",
+        attempts=0,
+        last_error="",
+        last_message="",
+    )
+
+
 def update(conn: sa.Connection, row: OutboxRow, **values: Any) -> None:
     """Set columns of one object's row."""
     conn.execute(

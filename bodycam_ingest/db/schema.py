@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata: Final = MetaData(
@@ -120,6 +121,7 @@ docking: Final = Table(
     Column("inventoried", Boolean, nullable=False, default=False),
     Column("complete", Boolean, nullable=False, default=False),
     Column("released_at", String(24)),
+    Index("ix_docking_open", "docking_id", sqlite_where=text("ended_at IS NULL")),
 )
 inventory: Final = Table(
     "inventory",
@@ -130,7 +132,7 @@ inventory: Final = Table(
     Column("size_bytes", BigInteger),
     Column("mtime_ns", BigInteger),
     Column("verdict", String(16), nullable=False),
-    Column("item_id", ForeignKey("item.item_id")),
+    Column("item_id", ForeignKey("item.item_id"), index=True),
     Column("detail", Text, nullable=False, default=""),
 )
 item: Final = Table(
@@ -163,6 +165,8 @@ item: Final = Table(
     Column("last_error", String(64), nullable=False, default=""),
     Index("ix_item_camera_path", "camera", "path"),
     Index("ix_item_sha256", "sha256"),
+    Index("ix_item_confirmed_seq", "confirmed_seq", sqlite_where=text("state = 'confirmed'")),
+    Index("ix_item_purging_seq", "purging_seq", sqlite_where=text("state = 'released'")),
 )
 upload: Final = Table(
     "upload",
@@ -188,6 +192,11 @@ upload: Final = Table(
     Column("last_message", Text, nullable=False, default=""),
     Column("confirmed_at", String(24), nullable=False, default=""),
     Index("ix_upload_due", "store", "state", "due_ms"),
+    Index(
+        "ix_upload_unsettled",
+        "required",
+        sqlite_where=text("state NOT IN ('confirmed', 'refused')"),
+    ),
 )
 upload_part: Final = Table(
     "upload_part",
@@ -205,6 +214,7 @@ outbox: Final = Table(
     Column("store", String(64), primary_key=True),
     Column("key", String(512), primary_key=True),
     Column("kind", String(16), nullable=False),
+    # Emptied when the store confirmed the object: the digest is what stays.
     Column("body", LargeBinary, nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
     Column("required", Boolean, nullable=False),
@@ -217,6 +227,13 @@ outbox: Final = Table(
     Column("last_error", String(64), nullable=False, default=""),
     Column("last_message", Text, nullable=False, default=""),
     Index("ix_outbox_due", "store", "state", "due_ms"),
+    Index("ix_outbox_ledger_size", "kind", "ledger_size"),
+    Index(
+        "ix_outbox_anchored",
+        "store",
+        "ledger_size",
+        sqlite_where=text("state = 'confirmed'"),
+    ),
 )
 store_state: Final = Table(
     "store_state",

@@ -10,6 +10,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from bodycam_ingest.db.guards import GUARDS
+from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.errors import SchemaUnknownError
 
 if TYPE_CHECKING:
@@ -62,8 +64,21 @@ def _script_directory() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
+def create_schema(conn: sa.Connection) -> None:
+    """Make every table, index and guard in an empty database, inside of the caller's transaction.
+
+    A new database never runs the migrations: they are for old ones.
+    """
+    metadata.create_all(conn)
+    for statement in GUARDS.values():
+        conn.exec_driver_sql(statement)
+    config = _config()
+    config.attributes["connection"] = conn
+    command.stamp(config, "head")
+
+
 def upgrade(conn: sa.Connection) -> None:
-    """Bring a database to this program's schema, inside of the caller's transaction."""
+    """Bring an old database to this program's schema, inside of the caller's transaction."""
     config = _config()
     config.attributes["connection"] = conn
     command.upgrade(config, "head")

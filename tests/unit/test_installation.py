@@ -135,7 +135,7 @@ CHILD = textwrap.dedent(
 
     durable.listen(kill)
     if moment == "database":
-        installation.upgrade = lambda conn: kill("database")
+        installation.create_schema = lambda conn: kill("database")
     if moment == "genesis":
         installation.Txn.write = lambda txn, signer: kill("genesis")
     installation.initialise(state, "pd.example/custody/dock-1")

@@ -1,15 +1,13 @@
-"""The first schema.
+"""The schema of the first release, as a mark to migrate from.
+
+A new database is made from `schema.metadata` and stamped with the newest version
+(`versions.create_schema`), so nothing is ever made by this step; it must not follow the metadata.
 
 Revision ID: 0001
 Revises:
 """
 
 from __future__ import annotations
-
-from alembic import op
-
-from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.schema import metadata
 
 revision = "0001"
 down_revision = None
@@ -18,7 +16,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make every table and guard."""
-    metadata.create_all(op.get_bind())
-    for statement in GUARDS.values():
-        op.execute(statement)
+    """Nothing: every database begins at this version or a later one."""

@@ -1,0 +1,65 @@
+"""What runs after every commit reads by index: its cost must not grow with the dock's history."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from bodycam_ingest.db import agenda, dockings, outbox, queries
+from bodycam_ingest.db.installation import initialise, open_for_reading
+
+ASKED_AFTER_EVERY_COMMIT = {
+    "anchor_state": agenda.anchor_state,
+    "dockings_to_release": agenda.dockings_to_release,
+    "purge_candidates": lambda conn: agenda.purge_candidates(conn, released_before="9", limit=9),
+    "announced_purges": lambda conn: agenda.announced_purges(conn, anchored_size=9, limit=9),
+    "anchored_size": lambda conn: outbox.anchored_size(conn, ["archive"]),
+    "open_dockings": dockings.open_dockings,
+    "alarms": lambda conn: queries.docking_alarms(conn, "0" * 26),
+}
+# Tables that grow for ever; the others hold a handful of rows.
+GROWING = ("ledger_entry", "docking", "inventory", "item", "upload", "upload_part", "outbox")
+# An index of what waits alone: a scan of it does not grow with what ever was.
+WAITING = (
+    "ix_docking_open",
+    "ix_item_confirmed_seq",
+    "ix_item_purging_seq",
+    "ix_outbox_anchored",
+    "ix_upload_unsettled",
+)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    initialise(tmp_path / "state", "pd.example/custody/dock-1")
+    engine = open_for_reading(tmp_path / "state")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", ASKED_AFTER_EVERY_COMMIT)
+def test_no_whole_table_is_read(engine, name):
+    asked: list[tuple[str, object]] = []
+
+    def note(_conn, _cursor, statement, parameters, _context, _many):
+        if statement.lstrip().upper().startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    with engine.connect() as conn:
+        ASKED_AFTER_EVERY_COMMIT[name](conn)
+        questions = list(asked)
+        assert questions
+        plans = [
+            row[3]
+            for statement, parameters in questions
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    assert plans
+    scans = [
+        step
+        for step in plans
+        if step.startswith(tuple(f"SCAN {table}" for table in GROWING))
+        and not any(index in step for index in WAITING)
+    ]
+    assert not scans, plans
