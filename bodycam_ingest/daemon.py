@@ -52,6 +52,7 @@ class Daemon:
         self._plant: Plant | None = None
         self._workers: list[Worker] = []
         self._control: control.ControlServer | None = None
+        self._standing: status.Standing | None = None
 
     def halt(self, error: IngestError) -> None:
         """End the process: going on could lose or forge something."""
@@ -81,7 +82,7 @@ class Daemon:
             self._begin(plant)
             plant.recover()
             self._start(plant)
-            notify.tell("READY=1", f"STATUS=dock {self._config.dock.id}")
+            notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
             self._supervise()
             self._end(plant)
@@ -115,6 +116,12 @@ class Daemon:
 
     def _start(self, plant: Plant) -> None:
         config = self._config
+        self._standing = status.Standing(
+            plant.engine,
+            config.dock.id,
+            lambda: plant.ledger.commits,
+            lambda: len(plant.keeper.live()),
+        )
         self._control = control.ControlServer(config.dock.state_dir, self._answer)
         add = self._add
         add("control", self._serve_control, _SILENCE_MAX_S)
@@ -170,6 +177,8 @@ class Daemon:
         plant = self._plant
         if plant is not None:
             plant.housekeeping()
+            if self._standing and (words := self._standing.change()):
+                notify.tell(f"STATUS={words}")
         return 0.5
 
     # -- while it runs --

@@ -150,6 +150,7 @@ class Docking:
         self._wake = threading.Event()
         self._incomplete = False
         self._on_disk = False
+        self._told_items = -1
         self._live = Live(unsettled=0, unplanned=1)
 
     def live(self) -> Live:
@@ -179,6 +180,7 @@ class Docking:
                 if self._gone.is_set() or not self._cycle():
                     self._record.end("removed")
                     return
+                self._tell_copied()
                 self._wake.wait(self._rules.pace.rescan_s)
                 self._wake.clear()
         except AbandonedError:
@@ -208,6 +210,25 @@ class Docking:
     def finish(self, reason: str) -> None:
         """Record that the caller ends the docking, and why."""
         self._record.end(reason)
+
+    def _tell_copied(self) -> None:
+        """Say once that everything is on the dock, and once more whenever something came along."""
+        live = self._live
+        if live.unsettled or live.unplanned or not self._card.concluded:
+            return
+        if (copied := self._record.copied()) is None or copied.items == self._told_items:
+            return
+        self._told_items = copied.items
+        log.info(
+            "docking.copied",
+            camera=self._record.row.camera,
+            bay=self.mounted.bay,
+            docking_id=self.docking_id,
+            recordings=copied.items,
+            size_bytes=copied.size_bytes,
+            new=copied.new_items,
+            new_bytes=copied.new_bytes,
+        )
 
     def _cycle(self) -> bool:
         """List once and read what is due; returns whether the camera is still there."""

@@ -16,7 +16,7 @@ from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.manifest import inventory_sha256
-from bodycam_ingest.undocking import end_docking
+from bodycam_ingest.undocking import COPIED, end_docking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +49,23 @@ class Compared:
     verdict: Verdict
     item_id: str | None = None
     reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Copied:
+    """What a docking brought, once all of it is on the dock.
+
+    Args:
+        items: recordings on the camera.
+        size_bytes: bytes of them.
+        new_items: those that no earlier docking brought.
+        new_bytes: bytes of these.
+    """
+
+    items: int
+    size_bytes: int
+    new_items: int
+    new_bytes: int
 
 
 class DockingRecord:
@@ -117,6 +134,18 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             return items.unread_of_camera(conn, self.row.camera, self.row.volume)
 
+    def copied(self) -> Copied | None:
+        """What is on the camera, when every recording of it was read and verified; else None."""
+        docking_id = self.row.docking_id
+        with self._dock.engine.connect() as conn:
+            if not dockings.docking_row(conn, docking_id).inventoried:
+                return None
+            rows = dockings.inventory_items(conn, docking_id)
+        if any(ItemState(row["state"]) not in COPIED for row in rows):
+            return None
+        new = [row["size_bytes"] for row in rows if row["docking_id"] == docking_id]
+        return Copied(len(rows), sum(row["size_bytes"] for row in rows), len(new), sum(new))
+
     def last_seen_mtimes(self) -> dict[str, int]:
         """Raw modification time of each item's file when it was last listed, by item, ns."""
         with self._dock.engine.connect() as conn:
@@ -151,7 +180,7 @@ class DockingRecord:
                 dockings.put_inventory(txn.conn, self.row.docking_id, lines)
         for one in compared:
             if one.verdict in {Verdict.NEW, Verdict.CHANGED}:
-                log.info(
+                log.debug(
                     "item.discovered",
                     item_id=found[one.entry.path],
                     docking_id=self.row.docking_id,
@@ -260,7 +289,12 @@ class DockingRecord:
                     item_id=row.item_id,
                 )
         for row in rows:
-            log.error("item.vanished", item_id=row.item_id, path=printable_path(row.path))
+            log.error(
+                "item.vanished",
+                item_id=row.item_id,
+                camera=row.camera,
+                path=printable_path(row.path),
+            )
 
     def missing(self, known: Mapping[bytes, ItemRow]) -> None:
         """Note files of the last inventory that are gone from the card; they were read before."""

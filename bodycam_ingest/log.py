@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -23,7 +24,7 @@ from bodycam_ingest import clock
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -45,6 +46,14 @@ _COLOURS: Final[Mapping[str, str]] = {
 }
 _PLAIN: Final = "\x1b[0m"
 _FRAMES_MAX: Final = 50
+# What the journal takes for a line's priority when the line begins with it (sd-daemon(3)).
+_PRIORITIES: Final[Mapping[str, str]] = {
+    "debug": "<7>",
+    "info": "<6>",
+    "warning": "<4>",
+    "error": "<3>",
+    "critical": "<2>",
+}
 
 _threshold = logging.INFO
 _bound: dict[str, str] = {}
@@ -89,6 +98,8 @@ def configure(
 ) -> None:
     """Set logging up for this process; can be called again.
 
+    Into the journal each line goes with its priority and without its time: the journal has both.
+
     Args:
         level: events below it are dropped.
         format: `auto` is console on a terminal and JSON elsewhere.
@@ -98,6 +109,9 @@ def configure(
     out = sys.stdout if stream is None else stream
     terminal = out.isatty()
     as_json = format == "json" or (format == "auto" and not terminal)
+    render: list[Processor] = [_render_json if as_json else _Console(coloured=terminal)]
+    if _is_journal(out):
+        render = [_Journal(render[0])]
     set_level(level)
     _bound.clear()
     if dock:
@@ -107,7 +121,7 @@ def configure(
             _drop_below_threshold,
             structlog.contextvars.merge_contextvars,
             _order,
-            _render_json if as_json else _Console(coloured=terminal),
+            *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=lambda *_: line_logger,
@@ -198,6 +212,29 @@ def _told(error: BaseException) -> list[dict[str, Any]]:
     return told
 
 
+def _is_journal(stream: TextIO) -> bool:
+    """Whether this stream is the one that systemd connected to the journal."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
+
+
+class _Journal:
+    """Lines for the journal: each with its priority, which the journal takes off again."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = _PRIORITIES[event["level"]]
+        del event["timestamp"]
+        text = str(self._render(logger, method, event))
+        return "\n".join(priority + line for line in text.split("\n"))
+
+
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return json.dumps(event)
 
@@ -212,7 +249,8 @@ class _Console:
         level = event.pop("level")
         told = event.pop("exception", [])
         colour, plain = (_COLOURS.get(level, ""), _PLAIN) if self._coloured else ("", "")
-        head = f"{event.pop('timestamp')} {colour}{level:<8}{plain} {event.pop('event')}"
+        at = f"{event.pop('timestamp')} " if "timestamp" in event else ""
+        head = f"{at}{colour}{level:<8}{plain} {event.pop('event')}"
         pairs = [f"{key}={_quoted(value)}" for key, value in event.items()]
         lines = [" ".join([head, *pairs])]
         for cause in told:

@@ -112,7 +112,9 @@ class Reader:
                 subject=STAGING_SUBJECT,
                 detail=error.message,
             )
-        log.warning("staging.full", item_id=row.item_id, size_bytes=row.size_bytes)
+        log.warning(
+            "staging.full", item_id=row.item_id, camera=row.camera, size_bytes=row.size_bytes
+        )
         return False
 
     def _record(
@@ -135,9 +137,10 @@ class Reader:
                     txn, clock.now_text(), code=StagingFullError.code, subject=STAGING_SUBJECT
                 )
             for row, got in acquired:
-                log.info(
+                log.debug(
                     "item.acquired",
                     item_id=row.item_id,
+                    camera=row.camera,
                     path=printable_path(row.path),
                     size_bytes=got.digests.size_bytes,
                     sha256=got.digests.sha256.hex(),
@@ -169,6 +172,7 @@ class Reader:
             level(
                 "item.read_failed",
                 item_id=row.item_id,
+                camera=row.camera,
                 path=printable_path(row.path),
                 error=error.code,
                 message=error.message,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from bodycam_ingest import clock
 from bodycam_ingest.db import dockings, queries
 from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.news import News
 from bodycam_ingest.release import decide
 from bodycam_ingest.releaser import Live, docking_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Engine
 
@@ -75,3 +76,47 @@ def dock_status(
             "stores": queries.store_rows(conn),
             "alarms": queries.open_findings(conn, severity="alarm"),
         }
+
+
+class Standing:
+    """How the dock stands, in the few words that `systemctl status` shows.
+
+    Args:
+        engine: for reads.
+        dock_id: this dock.
+        commits: how many commits the ledger had, so that nothing is asked twice.
+        cameras: how many cameras are docked.
+    """
+
+    def __init__(
+        self, engine: Engine, dock_id: str, commits: Callable[[], int], cameras: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._dock_id = dock_id
+        self._cameras = cameras
+        self._news = News(commits)
+        self._said = ""
+
+    def text(self) -> str:
+        """The words as of now."""
+        with self._engine.connect() as conn:
+            alarms = len(queries.open_findings(conn, severity="alarm"))
+            failing = [row["store"] for row in queries.store_rows(conn) if row["last_error"]]
+        cameras = self._cameras()
+        words = [
+            f"{cameras} camera{'' if cameras == 1 else 's'}",
+            f"{alarms or 'no'} alarm{'' if alarms == 1 else 's'}",
+            *(f"store {store} fails" for store in failing),
+        ]
+        return f"dock {self._dock_id}: {', '.join(words)}"
+
+    def change(self) -> str | None:
+        """The words if they are not what this last returned, else None."""
+        if not self._news.due():
+            return None
+        self._news.looked()
+        text = self.text()
+        if text == self._said:
+            return None
+        self._said = text
+        return text

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MANIFEST_KIND: Final = "manifest"
-_COPIED: Final = frozenset(
+# Read off the camera, read back from the disk, and equal.
+COPIED: Final = frozenset(
     {
         ItemState.VERIFIED,
         ItemState.STORED,
@@ -68,7 +69,7 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
             for item in items.by_ids(txn.conn, [r.item_id for r in rows if r.item_id])
         }
         states = collections.Counter(item.state.value for item in named.values())
-        complete = row.inventoried and all(item.state in _COPIED for item in named.values())
+        complete = row.inventoried and all(item.state in COPIED for item in named.values())
         seq = txn.append(
             "camera.undocked",
             f"camera:{row.camera}",

@@ -109,7 +109,7 @@ class UploadRecord:
         with self._ledger.transaction() as txn:
             stands = self._stored(txn, row, digests, stored)
         if stands:
-            log.info("upload.stored", item_id=row.item_id, store=row.store, key=stored.key)
+            log.debug("upload.stored", item_id=row.item_id, store=row.store, key=stored.key)
         return stands
 
     def confirmed(self, proven: Sequence[Proven]) -> None:
@@ -124,7 +124,7 @@ class UploadRecord:
                 if self._confirmed(txn, one.row, one.digests, one.proof):
                     done.append(one)
         for one in done:
-            log.info(
+            log.debug(
                 "upload.confirmed",
                 item_id=one.row.item_id,
                 store=one.row.store,

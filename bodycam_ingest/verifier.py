@@ -122,7 +122,7 @@ class Verifier:
                 with self._shop.ledger.transaction() as txn:
                     self._record(txn, held)
             for row, how in held:
-                log.info("item.verified", item_id=row.item_id, read_back=how)
+                log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
             for row, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, IngestError):
                     self._failed(row, outcome)
@@ -156,6 +156,7 @@ class Verifier:
         log.error(
             "item.read_back_failed",
             item_id=row.item_id,
+            camera=row.camera,
             error=error.code,
             message=error.message,
             staged=row.staged_path,

@@ -60,7 +60,7 @@ class Dock:
             '[staging]\ndir = "staging"\nmin_free_bytes = 1000000\n'
             f"{stores}"
             "[upload]\nbackoff_initial_s = 0.1\nbackoff_max_s = 0.5\n"
-            f'[log]\nformat = "json"\n{extra}'
+            f'[log]\nformat = "json"\nlevel = "debug"\n{extra}'
         )
 
     # -- commands --

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import threading
 import warnings
 
@@ -189,3 +190,50 @@ def test_a_closed_journal_does_not_stop_the_work():
     log.configure(stream=stream)
     stream.close()
     structlog.get_logger("x").info("a.b")
+
+
+def journal(monkeypatch, tmp_path):
+    stream = (tmp_path / "journal").open("w+", encoding="utf-8")
+    status = os.fstat(stream.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    return stream
+
+
+def told(stream):
+    stream.seek(0)
+    return stream.read().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2), ("exception", 3)],
+)
+def test_the_journal_gets_each_line_with_its_priority_and_no_second_time(
+    monkeypatch, tmp_path, level, priority
+):
+    with journal(monkeypatch, tmp_path) as stream:
+        log.configure("debug", stream=stream)
+        getattr(structlog.get_logger("x"), level)("a.b")
+        (line,) = told(stream)
+    assert line.startswith(f"<{priority}>{{")
+    assert "timestamp" not in json.loads(line[3:])
+
+
+def test_every_line_of_a_traceback_has_its_priority_in_the_journal(monkeypatch, tmp_path):
+    with journal(monkeypatch, tmp_path) as stream:
+        log.configure(format="console", stream=stream)
+        structlog.get_logger("x").error("a.b", exc_info=ValueError("c"))
+        lines_told = told(stream)
+    assert len(lines_told) > 1
+    assert all(line.startswith("<3>") for line in lines_told)
+    assert lines_told[0].startswith("<3>error")
+
+
+def test_what_goes_elsewhere_than_to_the_journal_has_its_time(monkeypatch, tmp_path):
+    # The shell that a service starts has the variable too, whatever its output was turned to.
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    with (tmp_path / "file").open("w+", encoding="utf-8") as stream:
+        log.configure(stream=stream)
+        structlog.get_logger("x").info("a.b")
+        (line,) = told(stream)
+    assert "timestamp" in json.loads(line)

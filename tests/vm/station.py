@@ -57,6 +57,7 @@ backoff_initial_s = 1.0
 backoff_max_s = 5.0
 [log]
 format = "json"
+level = "debug"
 """
 
 
