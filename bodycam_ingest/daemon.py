@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -13,7 +14,7 @@ import structlog
 from bodycam_ingest import __version__, clock, control, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
-from bodycam_ingest.db import facts, findings
+from bodycam_ingest.db import facts, findings, stops
 from bodycam_ingest.errors import ConfigError, IngestError, UsageError
 from bodycam_ingest.workers import Worker
 
@@ -86,9 +87,19 @@ class Daemon:
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
             self._supervise()
             self._end(plant)
+        except IngestError as error:
+            self._note_halt(plant, error)
+            raise
         finally:
             plant.close()
         return self._halted.exit_code if self._halted else 0
+
+    @staticmethod
+    def _note_halt(plant: Plant, error: IngestError) -> None:
+        # For `status`, which has no log to read. Where the fault is that nothing can be written,
+        # the log alone has it.
+        with contextlib.suppress(IngestError), plant.ledger.transaction() as txn:
+            stops.note_halt(txn.conn, clock.now_text(), error)
 
     # -- start --
 
@@ -96,6 +107,7 @@ class Daemon:
         now = digest(self._config)
         with plant.ledger.transaction() as txn:
             before = facts.get(txn.conn, _CONFIG_FACT)
+            stops.note_start(txn.conn)
             txn.append(
                 "daemon.started",
                 "daemon",
@@ -283,6 +295,8 @@ class Daemon:
         if self._halted is None:
             with plant.ledger.transaction() as txn:
                 txn.append("daemon.stopped", "daemon", {"abandoned": left})
+        else:
+            self._note_halt(plant, self._halted)
         logger.info("daemon.stopped")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import dockings, queries
+from bodycam_ingest.db import dockings, queries, stops
 from bodycam_ingest.db.ledger import read_head
 from bodycam_ingest.news import News
 from bodycam_ingest.release import decide
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Engine
+
+
+_UNKNOWN: Final = "unknown"
 
 
 def dock_status(
@@ -56,9 +59,10 @@ def dock_status(
                     "docking_id": row.docking_id,
                     "docked_at": row.started_at,
                     "watched": seen is not None,
-                    "state": decision.state.value,
-                    "release": decision.release,
-                    "reasons": list(decision.reasons),
+                    # What a daemon saw that is gone is no state: the camera may be gone too.
+                    "state": decision.state.value if live is not None else _UNKNOWN,
+                    "release": decision.release and live is not None,
+                    "reasons": list(decision.reasons) if live is not None else [],
                     "percent": None,
                     "mb_per_s": None,
                     "time_left_s": None,
@@ -69,6 +73,7 @@ def dock_status(
             "dock": dock_id,
             "time": clock.now_text(),
             "running": live is not None,
+            "stopped": stops.last(conn) if live is None else None,
             "ledger": {"size": head.size, "root": head.root.hex()},
             "bays": bays,
             "cameras": queries.list_cameras(conn),

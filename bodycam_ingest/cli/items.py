@@ -9,7 +9,8 @@ import click
 from bodycam_ingest.cli import jsonform
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, size, table
+from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.words import size
 from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.evidence import decode_path
 from bodycam_ingest.lifecycle import ItemState

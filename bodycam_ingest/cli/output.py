@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest.cli import jsonform
+from bodycam_ingest.cli import jsonform, tables, words
+from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -66,43 +68,47 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+def _width() -> int | None:
+    """How wide the terminal on stdout is; None where it is none: a pipe gets whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def line(text: str) -> None:
     """Print one line of a result on stdout, escaped."""
     click.echo(escaped(text))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print a table on stdout.
+def sentence(text: str, *, state: str = "") -> None:
+    """Print a result in words, folded at blanks where a terminal is too narrow for it.
 
     Args:
-        columns: headings; one that starts with `>` is right-aligned.
-        rows: values a column, of any kind; they are escaped here.
-        title: printed above; empty for none.
+        text: what is said; escaped here.
+        state: a state's word that stands before it, in its colour.
     """
-    from rich.table import Table  # noqa: PLC0415 - rich only where something is drawn
-    from rich.text import Text  # noqa: PLC0415 - the same
-
-    drawn = Table(title=Text(escaped(title)) if title else None, title_justify="left", box=None)
-    for heading in columns:
-        justify = "right" if heading.startswith(">") else "left"
-        drawn.add_column(Text(escaped(heading.removeprefix(">"))), justify=justify, overflow="fold")  # type: ignore[arg-type]  # the two words are literals
-    for row in rows:
-        drawn.add_row(*(Text(escaped(value)) for value in row))
-    terminal = console()
-    if not terminal.is_terminal:
-        # A pipe has no width: whoever reads it gets whole lines.
-        terminal.width = 10_000
-    terminal.print(drawn)
+    lines = tables.paragraph(escaped(f"{state} {text}" if state else text), _width())
+    found = words.colour(state)
+    if found:
+        lines[0] = click.style(state, fg=found) + lines[0].removeprefix(state)
+    for each in lines:
+        click.echo(each)
 
 
-def size(size_bytes: int) -> str:
-    """A length for people: `1.5 GB`, decimal units as on the card's label."""
-    figure = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if figure < 1000:  # noqa: PLR2004 - decimal units
-            return f"{figure:.0f} {unit}" if unit == "B" else f"{figure:.1f} {unit}"
-        figure /= 1000
-    return f"{figure:.1f} TB"
+def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table on stdout, or records where the terminal is too narrow for it.
+
+    Args:
+        columns: headings; one that starts with `>` is right-aligned, and a `Column` says what may
+            be cut.
+        rows: values a column, of any kind; they are escaped here.
+    """
+    drawn = tables.render(
+        [Column(each) if isinstance(each, str) else each for each in columns],
+        [[escaped(value) for value in row] for row in rows],
+        _width(),
+        ellipsis="…" if sys.stdout.encoding.lower().startswith("utf") else "~",
+    )
+    for each in drawn:
+        click.echo(each)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,12 @@ import click
 from bodycam_ingest import control
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, size, table
+from bodycam_ingest.cli.output import emit_json, sentence, table
+from bodycam_ingest.cli.words import count, local, size, span
 from bodycam_ingest.errors import NotRunningError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def read_status(context: Context) -> dict[str, Any]:
@@ -42,8 +43,9 @@ def _progress(bay: Mapping[str, Any]) -> str:
     parts = [f"{bay['percent']} %"]
     if bay["mb_per_s"]:
         parts.append(f"{bay['mb_per_s']} MB/s")
-    if bay["time_left_s"] is not None and bay["percent"] < 100:  # noqa: PLR2004 - per cent
-        parts.append(f"{bay['time_left_s']} s left")
+        # Only while it moves: a copy that is stuck is not "0 s" from its end.
+        if bay["time_left_s"] and bay["percent"] < 100:  # noqa: PLR2004 - per cent
+            parts.append(f"{span(bay['time_left_s'])} left")
     return ", ".join(parts)
 
 
@@ -60,33 +62,67 @@ def command(context: Context, *, as_json: bool) -> int:
     if as_json:
         emit_json(status)
     else:
-        _print(status)
+        _print(status, [store.name for store in context.load().stores])
     if not status["running"]:
         raise NotRunningError("the daemon is not running")
     return 0
 
 
-def _print(status: Mapping[str, Any]) -> None:
-    running = "running" if status["running"] else "NOT RUNNING"
-    line(f"dock {status['dock']}: {running}; ledger of {status['ledger']['size']} entries")
-    if status["bays"]:
-        table(
-            ["BAY", "CAMERA", "STATE", "PROGRESS", "WHY"],
-            [
-                (b["bay"], b["camera"], b["state"], _progress(b), "; ".join(b["reasons"]))
-                for b in status["bays"]
-            ],
-        )
-    queue = status["queue"]
-    for state, counts in queue["items"].items():
-        line(f"items {state}: {counts['items']} ({size(counts['bytes'])})")
-    for store, states in queue["uploads"].items():
-        line(f"store {store}: " + ", ".join(f"{n} {state}" for state, n in states.items()))
-    for store in status["stores"]:
-        if store["last_error"]:
-            line(
-                f"store {store['store']} fails since {store['failing_since']}: "
-                f"{store['last_error']}: {store['last_message']}"
-            )
+def _print(status: Mapping[str, Any], stores: Sequence[str]) -> None:
+    running = status["running"]
+    dock = f"dock {status['dock']}: {'running' if running else 'NOT RUNNING'}"
+    sentence(f"{dock}; ledger of {count(status['ledger']['size'], 'entry', 'entries')}")
+    if not running:
+        _print_stop(status["stopped"])
+    _print_bays(status["bays"])
+    for state, counts in status["queue"]["items"].items():
+        sentence(f"items {state}: {counts['items']:,} ({size(counts['bytes'])})")
+    known = {store["store"]: store for store in status["stores"]}
+    uploads = status["queue"]["uploads"]
+    for name in dict.fromkeys([*stores, *known, *uploads]):
+        _print_store(name, uploads.get(name, {}), known.get(name, {}))
     for alarm in status["alarms"]:
-        line(f"ALARM {alarm['opened_at']} {alarm['code']}: {alarm['detail']}")
+        sentence(f"{local(alarm['opened_at'])} {alarm['code']}: {alarm['detail']}", state="ALARM")
+
+
+def _print_stop(stopped: Mapping[str, Any]) -> None:
+    if stopped["error"]:
+        sentence(f"  stopped {local(stopped['stopped_at'])}: {stopped['error']}")
+        sentence(f"  {stopped['message']}")
+    elif stopped["stopped_at"]:
+        sentence(f"  stopped {local(stopped['stopped_at'])}, as it was asked to")
+    else:
+        at = local(stopped["last_entry_at"])
+        sentence(f"  ended without a word: killed, or power went; last entry {at}")
+
+
+def _print_bays(bays: Sequence[Mapping[str, Any]]) -> None:
+    if not bays:
+        return
+    table(
+        ["BAY", "CAMERA", "STATE", "PROGRESS"],
+        [(bay["bay"], bay["camera"], bay["state"], _progress(bay)) for bay in bays],
+    )
+    for bay in bays:
+        reasons = bay["reasons"]
+        if bay["state"] == "unknown":
+            reasons = [f"docked {local(bay['docked_at'])}; nobody knows whether it is still there"]
+        for reason in reasons:
+            sentence(f"  {bay['camera']}: {reason}")
+
+
+def _print_store(name: str, uploads: Mapping[str, int], store: Mapping[str, Any]) -> None:
+    told = ", ".join(f"{number:,} {state}" for state, number in uploads.items())
+    sentence(f"store {name}: {told or 'nothing sent yet'}")
+    if store.get("last_error"):
+        since = local(store["failing_since"])
+        sentence(f"  fails since {since}: {store['last_error']}: {store['last_message']}")
+    for label, value in (
+        ("next try", local(store.get("next_try_at"))),
+        ("waits for", store.get("reason")),
+        ("window opens", local(store.get("window_opens_at"))),
+    ):
+        if value:
+            sentence(f"  {label} {value}")
+    if store.get("limit_bytes_per_s"):
+        sentence(f"  limited to {size(store['limit_bytes_per_s'])}/s")

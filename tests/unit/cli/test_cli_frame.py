@@ -183,7 +183,8 @@ def test_check_config_gives_faults_as_data(call, config):
 
 
 def test_a_hostile_name_reaches_no_terminal_raw(capsys):
-    output.table((">path", "state"), [(HOSTILE, os.fsdecode(HOSTILE))], title=os.fsdecode(HOSTILE))
+    output.table((">path", "state"), [(HOSTILE, os.fsdecode(HOSTILE))])
+    output.sentence(os.fsdecode(HOSTILE), state="ALARM")
     output.line(os.fsdecode(HOSTILE))
     output.say(os.fsdecode(HOSTILE).replace("\n", " "))
     output.emit_json({"path": HOSTILE, "text": os.fsdecode(HOSTILE), "at": Path("/x")})
@@ -196,18 +197,10 @@ def test_a_hostile_name_reaches_no_terminal_raw(capsys):
 
 def test_a_pipe_gets_whole_lines(capsys):
     output.table(("path", "sha256"), [("p" * 300, "f" * 64)])
-    assert "p" * 300 + " " in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[1] == "p" * 300 + "  " + "f" * 64
 
 
 def test_no_bar_is_drawn_where_no_terminal_is(capsys):
     with output.progress("copying", 10) as advance:
         advance(10)
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000_000, "2.5 GB"), (10**13, "10.0 TB")],
-)
-def test_sizes_read_as_on_the_card(size_bytes, text):
-    assert output.size(size_bytes) == text

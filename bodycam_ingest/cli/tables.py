@@ -1,0 +1,171 @@
+"""Tables and records as text: nothing that a person may want to copy is ever broken over lines.
+
+A table that is wider than the terminal loses the ends of its least useful columns. What is still
+too wide is shown as records, one value a line. A pipe has no width: it gets whole tables.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from bodycam_ingest.cli import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GAP: Final = "  "
+_CUT_MIN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Args:
+        heading: in capitals; one that starts with `>` is right-aligned.
+        cut: 0 for what is never cut (ids, times, figures, states). Else its place in the order in
+            which columns are cut, the least useful first.
+        may_go: it may be left out as a whole; `items ITEM` and a pipe still have it.
+        tail: its end tells more than its beginning, as in a path.
+    """
+
+    heading: str
+    cut: int = 0
+    may_go: bool = False
+    tail: bool = False
+
+    def name(self) -> str:
+        """The heading as it is shown."""
+        return self.heading.removeprefix(">")
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - for rare names alone
+
+    return cell_len(text)
+
+
+def render(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    width: int | None,
+    *,
+    ellipsis: str = "…",
+) -> list[str]:
+    """A table's lines, or records where it cannot fit.
+
+    Args:
+        columns: what each row has, at least one.
+        rows: texts that are safe for a terminal.
+        width: of the terminal; None for a pipe.
+        ellipsis: stands where something was cut.
+    """
+    widths = [
+        max([cells(column.name()), *(cells(row[at]) for row in rows)])
+        for at, column in enumerate(columns)
+    ]
+    if width is not None and not _narrow(columns, widths, width):
+        return _records(columns, rows, width)
+    shown = [at for at in range(len(columns)) if widths[at]]
+    lines = [_line(columns, [c.name() for c in columns], widths, shown, ellipsis, head=True)]
+    lines += [_line(columns, row, widths, shown, ellipsis) for row in rows]
+    return lines
+
+
+def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> bool:
+    """Make widths fit, in place; a width of 0 leaves the column out. Whether it worked."""
+    for at in sorted((at for at, c in enumerate(columns) if c.cut), key=lambda at: columns[at].cut):
+        excess = _total(widths) - width
+        if excess <= 0:
+            return True
+        least = max(_CUT_MIN, cells(columns[at].name()))
+        if widths[at] - excess >= least:
+            widths[at] -= excess
+        else:
+            widths[at] = 0 if columns[at].may_go else min(widths[at], least)
+    return _total(widths) <= width
+
+
+def _total(widths: Sequence[int]) -> int:
+    shown = [each for each in widths if each]
+    return sum(shown) + len(_GAP) * (len(shown) - 1)
+
+
+def _line(
+    columns: Sequence[Column],
+    row: Sequence[str],
+    widths: Sequence[int],
+    shown: Sequence[int],
+    ellipsis: str,
+    *,
+    head: bool = False,
+) -> str:
+    parts = []
+    for at in shown:
+        text = _cut(row[at], widths[at], ellipsis, tail=columns[at].tail)
+        blank = " " * (widths[at] - cells(text))
+        drawn = click.style(text, bold=True) if head else _coloured(text)
+        right = columns[at].heading.startswith(">")
+        # No trailing blanks: what is copied or piped is what is there.
+        parts.append(blank + drawn if right else drawn + (blank if at != shown[-1] else ""))
+    joined = _GAP.join(parts)
+    return joined.rstrip()
+
+
+def _coloured(text: str) -> str:
+    found = words.colour(text)
+    return click.style(text, fg=found) if found else text
+
+
+def _cut(text: str, width: int, ellipsis: str, *, tail: bool) -> str:
+    if cells(text) <= width:
+        return text
+    room = width - cells(ellipsis)
+    kept = text[-room:] if tail else text[:room]
+    while cells(kept) > room:
+        kept = kept[1:] if tail else kept[:-1]
+    return ellipsis + kept if tail else kept + ellipsis
+
+
+def _records(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    label = max([len(column.name()) for column in columns[1:]], default=0)
+    lines = []
+    for row in rows:
+        lines.append(click.style(row[0], bold=True))
+        for column, value in zip(columns[1:], row[1:], strict=True):
+            if not value:
+                continue
+            head = f"  {column.name().lower():<{label}}  "
+            if cells(head) + cells(value) <= width:
+                lines.append(head + _coloured(value))
+            else:
+                lines += paragraph(value, width, first=head, other=" " * len(head))
+    return lines
+
+
+def paragraph(text: str, width: int | None, *, first: str = "", other: str = "  ") -> list[str]:
+    """Words of a sentence over several lines; a word (an id, a path) is never broken.
+
+    Args:
+        text: what is said.
+        width: of the terminal; None for a pipe, which gets one line.
+        first: stands before the first line.
+        other: stands before each other line.
+    """
+    if width is None:
+        return [first + text]
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=other,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]

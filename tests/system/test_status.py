@@ -1,0 +1,79 @@
+"""`status` as an admin meets it: whether the daemon runs, since when not, and why."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bodycam_ingest.errors import NotRunningError
+from tests.dock import Dock
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def dock(tmp_path):
+    made = Dock(tmp_path)
+    made.store.mkdir()
+    made.init()
+    yield made
+    if made.daemon is not None:
+        made.stop(kill=True)
+
+
+def told(dock):
+    done = dock.run("status")
+    assert done.returncode == NotRunningError.exit_code
+    assert "NOT RUNNING" in done.stdout
+    assert "not running" in done.stderr
+    return dock.json("status")["stopped"], done.stdout
+
+
+def test_a_daemon_that_never_ran_and_one_that_was_asked_to_stop(dock):
+    stopped, text = told(dock)
+    assert (stopped["stopped_at"], stopped["error"]) == (None, None)
+    assert "store nas: nothing sent yet" in text
+    with dock.running():
+        status = dock.run("status")
+        assert (status.returncode, status.stderr) == (0, "")
+        assert "store nas: nothing sent yet" in status.stdout
+        assert dock.json("status")["stopped"] is None
+    stopped, text = told(dock)
+    assert stopped["stopped_at"].endswith("Z")
+    assert stopped["error"] is None
+    assert "as it was asked to" in text
+
+
+def test_a_killed_daemon_shows_no_camera_as_being_read(dock):
+    dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
+    dock.start()
+    dock.wait_state("CAM1", "confirmed")
+    dock.stop(kill=True)
+    stopped, text = told(dock)
+    assert stopped["stopped_at"] is None
+    assert stopped["last_entry_at"]
+    assert "ended without a word" in text
+    (bay,) = dock.json("status")["bays"]
+    assert (bay["state"], bay["release"], bay["watched"]) == ("unknown", False, False)
+    assert "nobody knows whether it is still there" in text
+
+
+def test_why_it_halted_is_told_until_it_runs_again(dock):
+    dock.staging.rename(dock.root / "kept")
+    dock.staging.write_text("no directory")
+    dock.start(wait=False)
+    assert dock.daemon is not None
+    code = dock.daemon.wait(30)
+    dock.daemon = None
+    assert code != 0
+    stopped, text = told(dock)
+    assert stopped["stopped_at"]
+    assert f"{stopped['error']}" in text
+    assert stopped["message"] in text
+    dock.staging.unlink()
+    (dock.root / "kept").rename(dock.staging)
+    with dock.running():
+        pass
+    stopped, _ = told(dock)
+    assert stopped["error"] is None
