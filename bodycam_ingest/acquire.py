@@ -237,15 +237,9 @@ class Acquirer:
         """As `StagingArea.recover`."""
         return self.staging.recover()
 
-    def rehash(
-        self,
-        staged_path: str,
-        path: bytes,
-        part_size_bytes: int,
-        progress: Callable[[int], None] = _ignore,
-    ) -> Digests:
+    def rehash(self, staged_path: str, path: bytes, part_size_bytes: int) -> Digests:
         """As `Prover.rehash`."""
-        return self._prover.rehash(staged_path, path, part_size_bytes, progress)
+        return self._prover.rehash(staged_path, path, part_size_bytes)
 
     def discard_part(self, docking_id: str, item_id: str) -> None:
         """As `StagingArea.discard_part`."""

@@ -27,6 +27,7 @@ from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.undocking import Dock
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.verifier import Verifier
+from bodycam_ingest.witness import Witnesses
 from bodycam_ingest.workers import moving
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ log = structlog.get_logger(__name__)
 
 _SERIAL_FILE_MAX_BYTES: Final = 4096
 _LEFT_OVER_EVERY_S: Final = 5.0
-_RETENTION_EVERY_S: Final = 5.0
 _IDLE_S: Final = 0.5
 
 
@@ -98,15 +98,16 @@ class Plant:
             self.engine,
             self.ledger,
             self.acquirer,
-            self.stores,
+            Witnesses(self.engine, self.stores, self.uploader, moving=moving),
             keep_days=config.staging.keep_days,
+            delay_s=self._delay_s,
         )
         self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
         self._build_bays(config, halt)
         self._clock = ClockWatch(self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
+        self._purge_news = self._news()
         self._next_left_over_s = 0.0
-        self._next_retention_s = 0.0
 
     def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._rules = Rules(
@@ -142,6 +143,7 @@ class Plant:
         """Settle what the last process left; before any worker runs."""
         recover(self._dock, self.acquirer, part_size_bytes=self._shop.part_size_bytes)
         self.verifier.put_left_over()
+        self.retention.begin()
 
     def verify_step(self) -> float:
         """One batch of read-backs."""
@@ -161,8 +163,16 @@ class Plant:
 
         return step
 
+    def purge_step(self) -> float:
+        """One staged copy that every required store holds."""
+        if not self._purge_news.due():
+            return _IDLE_S
+        wait_s = self.retention.step(self.required)
+        self._purge_news.looked(wait_s)
+        return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
+
     def housekeeping(self) -> None:
-        """Clock, anchors, left-over read-backs, purges: whatever is due."""
+        """Clock, anchors, left-over read-backs: whatever is due, and nothing that asks a store."""
         self._clock.tick()
         if self._anchor_news.due():
             self.anchors.tick()
@@ -171,9 +181,6 @@ class Plant:
         if now_s >= self._next_left_over_s:
             self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
             self.verifier.put_left_over()
-        if now_s >= self._next_retention_s:
-            self._next_retention_s = now_s + _RETENTION_EVERY_S
-            self.retention.tick(self.required)
 
     def _news(self, *, settles_s: float = 0.0) -> News:
         return News(lambda: self.ledger.commits, settles_s=settles_s)

@@ -1,18 +1,21 @@
-"""How long a retry waits: bounds by delay class and failures in a row; and when uploads may run.
+"""How long a retry waits, whether its time has come, and when uploads may run.
 
-Pure. `bodycam_ingest.stores.retrying` draws the delay between the bounds.
+Pure. `bodycam_ingest.stores.retrying` draws the delay between the bounds. A persisted due time is a
+time of day, and clocks are set: `is_due` and `wait_s` are the only ones that judge it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
 from bodycam_ingest.errors import DelayClass
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
+
+    import sqlalchemy as sa
 
 _MINUTE_S: Final = 60.0
 _HOUR_S: Final = 3600.0
@@ -21,6 +24,10 @@ _DAY_MINUTES: Final = 24 * 60
 
 # A store that asks for more is asked again after that all the same.
 LONGEST_S: Final = 6 * _HOUR_S
+# No wait is longer; a due time beyond was written before the clock was set back.
+HORIZON_MS: Final = round(LONGEST_S * 1000) + 60_000
+# A clock that is kept right may be slewed by so much between two looks.
+_SLEW_MS: Final = 60_000
 # So long without any progress may a transient fault last before a person is told.
 TRANSIENT_ALARM_AFTER_S: Final = _HOUR_S
 # Times in a row that a store may receive other bytes than were sent before a person is told.
@@ -76,6 +83,49 @@ class Schedule:
         if delay_class is DelayClass.SHORT:
             return Delays(self.initial_s, self.max_s)
         return TABLE[delay_class]
+
+
+@overload
+def is_due(due_ms: int, now_ms: int) -> bool: ...
+
+
+@overload
+def is_due(due_ms: sa.ColumnElement[int], now_ms: int) -> sa.ColumnElement[bool]: ...
+
+
+def is_due(due_ms: Any, now_ms: int) -> Any:
+    """Whether a due time has come; one beyond the horizon is a clock that was set back.
+
+    Args:
+        due_ms: the persisted time, ms since 1970; a column makes this a condition of a query.
+        now_ms: the time, ms since 1970.
+    """
+    return (due_ms <= now_ms) | (due_ms > now_ms + HORIZON_MS)
+
+
+def wait_s(due_ms: int, now_ms: int) -> float:
+    """Seconds until a persisted due time comes, 0 when it has; judged as `is_due` does.
+
+    Args:
+        due_ms: the persisted time, ms since 1970.
+        now_ms: the time, ms since 1970.
+    """
+    return 0.0 if is_due(due_ms, now_ms) else (due_ms - now_ms) / 1000
+
+
+def has_lasted(since_ms: int, now_ms: int, lasting_s: float) -> bool:
+    """Whether something has lasted for so long, by two readings of a clock that may be set.
+
+    A beginning that lies in the future was written before the clock was set back. Nobody knows then
+    how long it has lasted, and whoever waits for the end of that wait must not wait for a year.
+
+    Args:
+        since_ms: when it began, ms since 1970.
+        now_ms: the time, ms since 1970.
+        lasting_s: how long, s.
+    """
+    age_ms = now_ms - since_ms
+    return age_ms >= lasting_s * 1000 or age_ms < -_SLEW_MS
 
 
 class Window(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest import clock, inventory, scan
+from bodycam_ingest.backoff import is_due
 from bodycam_ingest.docking_record import Compared
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.evidence import EntryKind, InventoryEntry, Verdict, printable_path
@@ -291,7 +292,7 @@ class Card:
             seen = self._seen.get(row.path)
             if seen is None or seen.item_id != row.item_id or row.path not in settled:
                 continue
-            if seen.stamp != files.get(row.path) or row.due_ms > now_ms:
+            if seen.stamp != files.get(row.path) or not is_due(row.due_ms, now_ms):
                 continue
             if scan.being_written(root_fd, row.path):
                 unsettled += 1

@@ -9,19 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
-from bodycam_ingest.control import (
-    AssignRequest,
-    CloseFindingRequest,
-    QuarantineRequest,
-    ReinstateRequest,
-    RequeueRequest,
-    RetryRequest,
-)
 from bodycam_ingest.custody.entry import Actor
-from bodycam_ingest.db import dockings, findings, items, uploads
+from bodycam_ingest.db import dockings, findings, items, purges, uploads
 from bodycam_ingest.errors import (
     IllegalTransitionError,
-    ItemMovedError,
     LocalCopyDamagedError,
     StagingMissingError,
     UnknownSubjectError,
@@ -30,18 +21,13 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.acquire import Acquirer
-    from bodycam_ingest.control import Request
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
-
-
-def _ignore(_count_bytes: int) -> None:
-    pass
 
 
 class Levers:
@@ -62,39 +48,36 @@ class Levers:
         self._acquirer = acquirer
         self._stores = frozenset(stores)
 
-    def pull(
-        self, request: Request, user: str, progress: Callable[[int], None] = _ignore
-    ) -> dict[str, Any]:
+    def pull(self, request: Mapping[str, Any], user: str) -> dict[str, Any]:
         """Carry out one request.
 
         Args:
-            request: what is asked for.
+            request: `command` and its arguments, as the command line sends them.
             user: who asks.
-            progress: called with the bytes done since the last call, where it takes long.
 
         Returns:
             What was done, for people and scripts.
 
         Raises:
             UnknownSubjectError: no such item, camera, store or finding.
-            UsageError: it is no lever, or cannot be done in this state.
+            UsageError: no such command, or it cannot be done in this state.
         """
         actor = Actor(kind="user", id=user)
-        match request:
-            case RetryRequest():
-                return self._retry(request.item, request.store, actor)
-            case QuarantineRequest():
-                return self._quarantine(request.item, request.reason, actor)
-            case RequeueRequest():
-                return self._requeue(request.item, request.reason, actor)
-            case ReinstateRequest():
-                return self._reinstate(request.item, actor, progress)
-            case AssignRequest():
-                return self._assign(request.camera, request.officer, actor)
-            case CloseFindingRequest():
-                return self._close(request.finding, request.reason, actor)
+        match request["command"]:
+            case "retry":
+                return self._retry(request.get("item"), request.get("store"), actor)
+            case "quarantine":
+                return self._quarantine(request["item"], request["reason"], actor)
+            case "requeue":
+                return self._requeue(request["item"], request["reason"], actor)
+            case "reinstate":
+                return self._reinstate(request["item"], actor)
+            case "assign":
+                return self._assign(request["camera"], request["officer"], actor)
+            case "close-finding":
+                return self._close(request["finding"], request["reason"], actor)
             case other:
-                raise UsageError(f"{type(other).__name__} is no lever")
+                raise UsageError(f"no such command {other!r}")
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
         if store is not None and store not in self._stores:
@@ -107,6 +90,7 @@ class Levers:
             else:
                 waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
                 items.make_due(txn, [row.item_id for row in waiting])
+                purges.make_due(txn)
             due = uploads.retry_now(txn, item_id, store)
             subject = f"item:{item_id}" if item_id else "daemon"
             txn.append(
@@ -118,6 +102,8 @@ class Levers:
         return {"uploads_due": due}
 
     def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        if not reason.strip():
+            raise UsageError("a reason is needed", hint="quarantine add ITEM --reason TEXT")
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
             _forbid_unless_legal(row, ItemEvent.QUARANTINED)
@@ -159,9 +145,7 @@ class Levers:
             # Lost, or moved by a process that did not live to record it.
             return ""
 
-    def _reinstate(
-        self, item_id: str, actor: Actor, progress: Callable[[int], None]
-    ) -> dict[str, Any]:
+    def _reinstate(self, item_id: str, actor: Actor) -> dict[str, Any]:
         with self._engine.connect() as conn:
             row = items.get(conn, item_id)
         _forbid_unless_legal(row, ItemEvent.REINSTATED)
@@ -171,16 +155,12 @@ class Levers:
             )
         # Outside of the transaction: a large copy takes a while to read.
         digests = row.digests()
-        found = self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
-        if found != digests:
+        if self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes) != digests:
             raise LocalCopyDamagedError(
                 f"the copy of item {item_id} no longer is what was read off the camera",
                 hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
             )
         with self._ledger.transaction() as txn:
-            # While it was read another person may have had it read anew, and set apart again.
-            if items.get(txn.conn, item_id) != row:
-                raise ItemMovedError(f"item {item_id} moved while its copy was read")
             items.record(
                 txn,
                 row,
@@ -205,6 +185,8 @@ class Levers:
         return {"camera": serial, "officer": officer}
 
     def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        if not reason.strip():
+            raise UsageError("a reason is needed", hint="findings close ID --reason TEXT")
         with self._ledger.transaction() as txn:
             findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
         return {"finding_id": finding_id, "closed": True}

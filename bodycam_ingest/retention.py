@@ -1,35 +1,45 @@
 """Purging staged copies that every required store has held for long enough.
 
 Destructive, so in three steps: the intent is recorded (`item.purging`), the intent's entry comes
-under an anchored checkpoint, then the file is unlinked and the outcome recorded (`item.purged`).
-A crash between leaves an intent that the next tick resolves.
+under an anchored checkpoint, then every required store proves once more that it holds the bytes,
+the file is unlinked and the outcome recorded (`item.purged`). A crash between leaves an intent that
+a later step resolves. One copy a step: what is bad waits alone, and a store that is away costs one
+question a pause.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import agenda, findings, items, outbox
-from bodycam_ingest.errors import Disposition, IngestError, StoreMismatchError
+from bodycam_ingest.db import findings, items, outbox, purges
+from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
 from bodycam_ingest.lifecycle import ItemEvent
+from bodycam_ingest.reader import STAGING_SUBJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.acquire import Acquirer
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
-    from bodycam_ingest.upload import ObjectStore
+    from bodycam_ingest.witness import Doubt, Witnesses
 
 log = structlog.get_logger(__name__)
 
-_BATCH_ITEMS: Final = 200
+HELD: Final = "purge_held"
+# Announced together, in one transaction.
+_PAGE_ITEMS: Final = 100
+# So often a copy that is held is looked at with short waits (some two hours), then with long ones.
+_QUICK_TRIES: Final = 30
+# Reading a large object back costs the line: looking takes at most so small a part of the time.
+_PART_OF_TIME: Final = 20
 
 
 class Retention:
@@ -39,8 +49,10 @@ class Retention:
         engine: for reads.
         ledger: the only way to write.
         acquirer: owns staging.
-        stores: by name; each required one is looked at again before a copy goes.
+        witnesses: the stores; each required one proves again what it holds before a copy goes.
         keep_days: days that a released copy stays in staging.
+        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        now_ms: the time, ms since 1970.
     """
 
     def __init__(
@@ -48,79 +60,142 @@ class Retention:
         engine: Engine,
         ledger: LedgerWriter,
         acquirer: Acquirer,
-        stores: Mapping[str, ObjectStore],
+        witnesses: Witnesses,
         *,
         keep_days: float,
+        delay_s: Callable[[DelayClass, int], float],
+        now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._acquirer = acquirer
-        self._stores = stores
+        self._witnesses = witnesses
+        self._delay_s = delay_s
+        self._now_ms = now_ms
         self.keep_days = keep_days
 
-    def tick(self, required: Sequence[str]) -> int:
-        """Announce what is due, purge what was announced and anchored.
+    def begin(self) -> None:
+        """Have what waits looked at now: a restart may be what was needed."""
+        with self._engine.connect() as conn:
+            if not purges.any_waits(conn):
+                return
+        with self._ledger.transaction() as txn:
+            purges.make_due(txn)
+
+    def step(self, required: Sequence[str]) -> float | None:
+        """Purge one copy; where none is due, announce a page of those whose time has come.
 
         Args:
-            required: names of the required stores.
+            required: names of the stores that are required now; without any, nothing is purged.
 
         Returns:
-            How many copies were purged.
+            Seconds until there may be more to do: 0 right after something was done, None when
+            nothing waits for a time.
 
         Raises:
-            IngestError: only those whose disposition is HALT.
+            IngestError: only those whose disposition is HALT; all others are persisted.
         """
-        self._announce()
+        if not required:
+            return None
+        # A store that is away is not asked, and no recording is held for what is the store's.
+        paused_s = self._witnesses.paused_s(required)
+        if paused_s > 0:
+            return paused_s
         with self._engine.connect() as conn:
             anchored = outbox.anchored_size(conn, required)
-            due = agenda.announced_purges(conn, anchored_size=anchored, limit=_BATCH_ITEMS)
-        return sum(self._purge(row) for row in due)
+            row = purges.next_due(conn, required, anchored_size=anchored, now_ms=self._now_ms())
+        if row is not None:
+            return self._try(row, required)
+        return 0.0 if self._announce(required) else None
 
-    def _announce(self) -> None:
+    def _announce(self, required: Sequence[str]) -> bool:
         before = clock.rfc3339(dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=self.keep_days))
         with self._engine.connect() as conn:
-            due = agenda.purge_candidates(conn, released_before=before, limit=_BATCH_ITEMS)
+            due = purges.candidates(conn, required, released_before=before, limit=_PAGE_ITEMS)
         if not due:
-            return
+            return False
         with self._ledger.transaction() as txn:
             for row in due:
-                agenda.announce_purge(txn, row)
+                purges.announce(txn, row)
+        return True
 
-    def _purge(self, row: ItemRow) -> bool:
+    def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:
+        began_s = time.monotonic()
         try:
-            self._still_stored(row)
+            doubt = self._witnesses.doubt(row, required)
+        except AbandonedError:
+            return None
+        took_s = time.monotonic() - began_s
+        if doubt is not None:
+            self._doubted(row, doubt, took_s)
+            return 0.0
+        try:
             self._acquirer.purge(row.staged_path)
         except IngestError as error:
             if error.disposition is Disposition.HALT:
                 raise
-            log.warning("item.purge_held", item_id=row.item_id, error=error.code, hint=error.hint)
-            with self._ledger.transaction() as txn:
+            # The disk's fault, not the recording's: one finding, however many copies meet it.
+            self._hold(row, error, took_s, subject=STAGING_SUBJECT)
+            return 0.0
+        self._purged(row)
+        return 0.0
+
+    def _purged(self, row: ItemRow) -> None:
+        with self._ledger.transaction() as txn:
+            items.record(
+                txn,
+                row,
+                ItemEvent.PURGED,
+                {"staged": row.staged_path},
+                staged_path="",
+                attempts=0,
+                due_ms=0,
+                last_error="",
+            )
+            for subject in (f"item:{row.item_id}", STAGING_SUBJECT):
+                findings.close_finding(txn, clock.now_text(), code=HELD, subject=subject)
+        log.debug("item.purged", item_id=row.item_id)
+
+    def _doubted(self, row: ItemRow, doubt: Doubt, took_s: float) -> None:
+        if doubt.until_ms is None:
+            self._hold(row, doubt.error, took_s, subject=f"item:{row.item_id}")
+            return
+        # The store was left alone and a line says so. The same fault again, from a store that was
+        # well in between, will count as this recording's own: `Failure.is_stores`.
+        with self._ledger.transaction() as txn:
+            items.postpone(
+                txn,
+                row.item_id,
+                attempts=row.attempts,
+                due_ms=doubt.until_ms,
+                error=doubt.error.code,
+            )
+
+    def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, subject: str) -> None:
+        """Keep a copy for now; told when it begins, not at each try."""
+        attempts = row.attempts + 1
+        if attempts <= _QUICK_TRIES:
+            delay_s = self._delay_s(DelayClass.SHORT, attempts)
+        else:
+            delay_s = self._delay_s(DelayClass.SLOW, attempts - _QUICK_TRIES)
+        due_ms = self._now_ms() + round(max(delay_s, took_s * _PART_OF_TIME) * 1000)
+        alarming = (
+            error.disposition is Disposition.QUARANTINE
+            or error.alarm_at_once
+            or attempts > _QUICK_TRIES
+        )
+        with self._ledger.transaction() as txn:
+            items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+            known = (HELD, subject) in findings.open_pairs(txn.conn, [HELD])
+            if alarming and not known:
                 findings.raise_finding(
                     txn,
                     clock.now_text(),
-                    code="purge_held",
+                    code=HELD,
                     severity="alarm",
-                    subject=f"item:{row.item_id}",
+                    subject=subject,
                     detail=error.message,
-                    item_id=row.item_id,
+                    item_id=row.item_id if subject != STAGING_SUBJECT else None,
                 )
-            return False
-        with self._ledger.transaction() as txn:
-            items.record(txn, row, ItemEvent.PURGED, {"staged": row.staged_path}, staged_path="")
-            findings.close_finding(
-                txn, clock.now_text(), code="purge_held", subject=f"item:{row.item_id}"
-            )
-        log.info("item.purged", item_id=row.item_id)
-        return True
-
-    def _still_stored(self, row: ItemRow) -> None:
-        with self._engine.connect() as conn:
-            uploads = agenda.required_uploads(conn, row.item_id)
-        if not uploads:
-            raise StoreMismatchError(f"item {row.item_id} has no required store")
-        for held in uploads:
-            if not held.confirmed:
-                raise StoreMismatchError(f"{held.store} has not confirmed item {row.item_id}")
-            found = self._stores[held.store].look(held.key, held.version_id)
-            if found is None or found.size_bytes != row.size_bytes:
-                raise StoreMismatchError(f"{held.store} no longer holds {held.key}")
+        if not known and (alarming or row.last_error != error.code):
+            log.warning("item.purge_held", item_id=row.item_id, error=error.code, hint=error.hint)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.backoff import TRANSIENT_ALARM_AFTER_S
+from bodycam_ingest.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
 from bodycam_ingest.db import findings, outbox, storehealth
 from bodycam_ingest.errors import (
     DelayClass,
@@ -93,8 +93,9 @@ def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
     """
     if isinstance(error, StoreIntegrityError):
         return False
-    age_ms = now_ms - clock.text_ms(since)
-    return error.alarm_at_once or age_ms >= TRANSIENT_ALARM_AFTER_S * 1000
+    if error.alarm_at_once:
+        return True
+    return has_lasted(clock.text_ms(since), now_ms, TRANSIENT_ALARM_AFTER_S)
 
 
 def store_subject(store: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.backoff import LONGEST_S, closed_for_s
+from bodycam_ingest.backoff import closed_for_s, wait_s
 from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import (
@@ -196,8 +196,8 @@ class Uploader:
         self._stopping = threading.Event()
         self._throttle = Throttle(settings.bandwidth_limit_bytes_per_s, self._stopping)
         self._queue = UploadQueue(engine, stores, now_ms)
-        self._store_record = StoreRecord(ledger, policy, now_ms)
-        self._record = UploadRecord(ledger, self._store_record, now_ms)
+        self.store_record = StoreRecord(ledger, policy, now_ms)
+        self._record = UploadRecord(ledger, self.store_record, now_ms)
         self._lines = {name: _Line(store, threading.Lock()) for name, store in stores.items()}
 
     def apply(self, settings: Settings, policy: DelayPolicy | None = None) -> None:
@@ -205,7 +205,7 @@ class Uploader:
         self._settings = settings
         self._throttle.set_rate(settings.bandwidth_limit_bytes_per_s)
         if policy is not None:
-            self._store_record.policy = policy
+            self.store_record.policy = policy
 
     def stop(self) -> None:
         """Have all work break off at the next safe point."""
@@ -235,9 +235,9 @@ class Uploader:
         line = self._lines[store_name]
         with self._engine.connect() as conn:
             health = storehealth.health(conn, store_name)
-        pause_ms = health.paused_until_ms - now_ms
-        if 0 < pause_ms <= LONGEST_S * 1000:
-            return pause_ms / 1000
+        pause_s = wait_s(health.paused_until_ms, now_ms)
+        if pause_s > 0:
+            return pause_s
         claim = self._queue.claim(store_name, failing=bool(health.last_error))
         if not isinstance(claim, Claim):
             return claim
@@ -249,20 +249,20 @@ class Uploader:
 
     def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
         try:
-            self._introduce(line, health)
+            self.introduce(line.store.name, health)
         except AbandonedError:
             return
         except IngestError as error:
             if error.disposition is Disposition.HALT:
                 raise
-            self._store_record.store_failed(Failure(error, health))
+            self.store_record.store_failed(Failure(error, health))
             return
         if claim.object is not None:
             done = self._try_object(line.store, health, claim.object)
         else:
             done = self._try_items(line.store, health, claim.items)
         if done:
-            self._store_record.store_works(health)
+            self.store_record.store_works(health)
 
     def _try_object(self, store: ObjectStore, health: StoreHealth, row: OutboxRow) -> bool:
         try:
@@ -270,7 +270,7 @@ class Uploader:
         except AbandonedError:
             return False
         except IngestError as error:
-            self._store_record.object_failed(row, Failure(error, health))
+            self.store_record.object_failed(row, Failure(error, health))
             return False
         return True
 
@@ -318,8 +318,9 @@ class Uploader:
         with self._engine.connect() as conn:
             return uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
 
-    def _introduce(self, line: _Line, health: StoreHealth) -> None:
+    def introduce(self, store_name: str, health: StoreHealth) -> None:
         """At first use and daily: is it the store that it was, and what does it verify?"""
+        line = self._lines[store_name]
         with line.introducing:
             now_ms = self._now_ms()
             if line.probed_ms is not None and 0 <= now_ms - line.probed_ms < _PROBE_EVERY_MS:
@@ -393,4 +394,4 @@ class Uploader:
         throttled = ThrottledSource(source, self._throttle, self._moving)
         stored = store.send(obj, throttled, PassingJournal())
         store.confirm(obj, stored)
-        self._store_record.object_confirmed(row)
+        self.store_record.object_confirmed(row)

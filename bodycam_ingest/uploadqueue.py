@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from bodycam_ingest.backoff import wait_s
 from bodycam_ingest.db import outbox, uploads
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class UploadQueue:
                         outbox.next_due_ms(conn, store, in_hand),
                         uploads.next_due_ms(conn, store, in_hand),
                     ]
-                    waits = [max(0, due_ms - now_ms) / 1000 for due_ms in due if due_ms is not None]
+                    waits = [wait_s(due_ms, now_ms) for due_ms in due if due_ms is not None]
                     return min(waits, default=None)
             claim = Claim(own, rows)
             in_hand |= claim.names()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest import clock
+from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -66,7 +67,9 @@ class Verifier:
             if self._busy:
                 return
             self._waiting.extend(
-                row.item_id for row in rows if row.due_ms <= now_ms and row.item_id not in known
+                row.item_id
+                for row in rows
+                if is_due(row.due_ms, now_ms) and row.item_id not in known
             )
             self._changed.notify_all()
 

@@ -1,19 +1,13 @@
-"""What the daemon's housekeeping asks of the database: anchors, purges, releases that are due."""
+"""What the daemon's housekeeping asks of the database: anchors and releases that are due."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import docking, inventory, item, outbox, upload
-from bodycam_ingest.lifecycle import ItemState, UploadState
-
-if TYPE_CHECKING:
-    from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.ledger import Txn
+from bodycam_ingest.lifecycle import ItemState
 
 CHECKPOINT_KIND = "checkpoint"
 
@@ -64,63 +58,6 @@ def anchor_state(conn: sa.Connection) -> AnchorState:
         waiting_seq=max(waiting) if waiting else None,
         under_way=under_way,
     )
-
-
-def purge_candidates(conn: sa.Connection, *, released_before: str, limit: int) -> list[ItemRow]:
-    """Released items whose copy may be announced for purging, oldest first."""
-    found = conn.execute(
-        sa.select(item.c.item_id)
-        .where(item.c.state == ItemState.RELEASED.value)
-        .where(item.c.purging_seq.is_(None), item.c.released_at <= released_before)
-        .order_by(item.c.item_id)
-        .limit(limit)
-    ).scalars()
-    return items.by_ids(conn, list(found))
-
-
-def announce_purge(txn: Txn, row: ItemRow) -> int:
-    """Record the intent to purge an item's staged copy; returns the entry's sequence number."""
-    seq: int = txn.append("item.purging", f"item:{row.item_id}", {"staged": row.staged_path})
-    txn.conn.execute(item.update().where(item.c.item_id == row.item_id).values(purging_seq=seq))
-    return seq
-
-
-def announced_purges(conn: sa.Connection, *, anchored_size: int, limit: int) -> list[ItemRow]:
-    """Released items whose purge was announced under an anchored checkpoint, oldest first."""
-    found = conn.execute(
-        sa.select(item.c.item_id)
-        .where(item.c.state == ItemState.RELEASED.value)
-        .where(item.c.purging_seq.is_not(None), item.c.purging_seq < anchored_size)
-        .order_by(item.c.item_id)
-        .limit(limit)
-    ).scalars()
-    return items.by_ids(conn, list(found))
-
-
-@dataclass(frozen=True, slots=True)
-class RequiredUpload:
-    """Where a required store holds an item.
-
-    Args:
-        store: the store.
-        key: key in it.
-        version_id: version that was confirmed, empty where there are none.
-        confirmed: the store confirmed it.
-    """
-
-    store: str
-    key: str
-    version_id: str
-    confirmed: bool
-
-
-def required_uploads(conn: sa.Connection, item_id: str) -> list[RequiredUpload]:
-    """Where the required stores hold an item."""
-    rows = conn.execute(sa.select(upload).where(upload.c.item_id == item_id, upload.c.required))
-    return [
-        RequiredUpload(r.store, r.key, r.version_id, r.state == UploadState.CONFIRMED.value)
-        for r in rows
-    ]
 
 
 def dockings_to_release(conn: sa.Connection) -> list[str]:

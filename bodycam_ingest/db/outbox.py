@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db.schema import outbox
-from bodycam_ingest.db.uploads import is_due
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.lifecycle import UploadState
 

@@ -167,6 +167,12 @@ item: Final = Table(
     Index("ix_item_sha256", "sha256"),
     Index("ix_item_confirmed_seq", "confirmed_seq", sqlite_where=text("state = 'confirmed'")),
     Index("ix_item_purging_seq", "purging_seq", sqlite_where=text("state = 'released'")),
+    Index(
+        "ix_item_purge_due",
+        "due_ms",
+        "item_id",
+        sqlite_where=text("state = 'released' AND purging_seq IS NOT NULL"),
+    ),
 )
 upload: Final = Table(
     "upload",

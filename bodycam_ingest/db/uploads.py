@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.backoff import LONGEST_S
+from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db.schema import item, outbox, store_state, upload, upload_part
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
 
 _CHUNK: Final = 500
-_HORIZON_MS: Final = round(LONGEST_S * 1000) + 60_000
 # An item in any other state has no copy that may be sent.
 SENDABLE: Final = frozenset(
     {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
@@ -236,11 +235,6 @@ def next_due(
     if not found or found[0].size_bytes > small_bytes:
         return [_row(row) for row in found[:1]]
     return [_row(row) for row in found if row.size_bytes <= small_bytes]
-
-
-def is_due(column: sa.Column[int], now_ms: int) -> sa.ColumnElement[bool]:
-    """Whether a due time has come; one beyond the longest wait is a clock that was set back."""
-    return sa.or_(column <= now_ms, column > now_ms + _HORIZON_MS)
 
 
 def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> int | None:

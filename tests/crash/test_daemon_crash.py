@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from bodycam_ingest import anchors, assembly, control, daemon, durable
+from bodycam_ingest import anchors, control, daemon, durable
 from bodycam_ingest.cli import main as cli_main
 from tests.dock import Dock
 from tests.servers.seaweedfs import SeaweedServer
@@ -84,7 +84,6 @@ def run_daemon(config: Path, kill_at: int, marks: Path) -> int:
     """The daemon, quickened, killing itself at the n-th mark."""
     anchors._RELEASE_GAP_MS = 50  # type: ignore[misc]
     anchors._BURST_GAP_MS = 200  # type: ignore[misc]
-    assembly._RETENTION_EVERY_S = 0.1  # type: ignore[misc]
     fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     seen = 0
     one_at_a_time = threading.Lock()
@@ -161,7 +160,7 @@ class Run:
     def advance(self) -> bool:
         """Do what the officer does next; returns whether the whole way is gone."""
         try:
-            status = control.ask(self.dock.state_dir, control.StatusRequest())
+            status = control.ask(self.dock.state_dir, {"command": "status"})
         except Exception:  # noqa: BLE001 - it may die in the middle of an answer
             return False
         if status is None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, outbox, queries
+from bodycam_ingest.db import agenda, dockings, outbox, purges, queries
 from bodycam_ingest.db.installation import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
     "anchor_state": agenda.anchor_state,
     "dockings_to_release": agenda.dockings_to_release,
-    "purge_candidates": lambda conn: agenda.purge_candidates(conn, released_before="9", limit=9),
-    "announced_purges": lambda conn: agenda.announced_purges(conn, anchored_size=9, limit=9),
+    "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_before="9", limit=9),
+    "next_purge": lambda conn: purges.next_due(conn, ["a"], anchored_size=9, now_ms=9),
+    "purges_that_wait": purges.any_waits,
     "anchored_size": lambda conn: outbox.anchored_size(conn, ["archive"]),
     "open_dockings": dockings.open_dockings,
     "alarms": lambda conn: queries.docking_alarms(conn, "0" * 26),
@@ -23,6 +24,7 @@ GROWING = ("ledger_entry", "docking", "inventory", "item", "upload", "upload_par
 WAITING = (
     "ix_docking_open",
     "ix_item_confirmed_seq",
+    "ix_item_purge_due",
     "ix_item_purging_seq",
     "ix_outbox_anchored",
     "ix_upload_unsettled",

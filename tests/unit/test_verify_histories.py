@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import pytest
 from bodycam_ingest import clock
 from bodycam_ingest.acquire import Acquired, Acquirer
 from bodycam_ingest.anchors import AnchorKeeper
-from bodycam_ingest.control import parse
 from bodycam_ingest.db import dockings, items, outbox, uploads
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.schema import outbox as outbox_table
@@ -32,6 +30,7 @@ from bodycam_ingest.retention import Retention
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.verification import Scope, Verification
+from bodycam_ingest.witness import Witnesses
 from tests.servers.dockbench import DOCKING_ID, ORIGIN, Bench, Settings, digests_of, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
 
@@ -55,14 +54,23 @@ class House:
         self.levers = Levers(engine, ledger, self.acquirer, list(self.stores))
         self.anchors = AnchorKeeper(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
         self.releaser = Releaser(engine, ledger, REQUIRED)
-        self.retention = Retention(engine, ledger, self.acquirer, self.stores, keep_days=0)
+        policy = RetryPolicy(1.0, 300.0)
         self.uploader = Uploader(
             engine=engine,
             ledger=ledger,
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
-            policy=RetryPolicy(1.0, 300.0),
+            policy=policy,
             settings=Settings(),
+            now_ms=now_ms,
+        )
+        self.retention = Retention(
+            engine,
+            ledger,
+            self.acquirer,
+            Witnesses(engine, self.stores, self.uploader, now_ms=now_ms),
+            keep_days=0,
+            delay_s=policy.delay_s,
             now_ms=now_ms,
         )
 
@@ -83,9 +91,7 @@ class House:
         return item
 
     def pull(self, command, **arguments):
-        reason = {"reason": "test"} if command in {"quarantine", "requeue"} else {}
-        line = json.dumps({"command": command, **reason, **arguments}).encode()
-        return self.levers.pull(parse(line), "admin")
+        return self.levers.pull({"command": command, "reason": "test", **arguments}, "admin")
 
     def send(self, store, rounds=40):
         for _ in range(rounds):
@@ -197,10 +203,11 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
 
     def purge_first(*arguments):
         if not purged:
-            house.retention.tick(REQUIRED)
+            house.retention.step(REQUIRED)
             house.anchors.tick()
             house.send_all()
-            purged.append(house.retention.tick(REQUIRED))
+            house.retention.step(REQUIRED)
+            purged.append(1)
         return rehash(*arguments)
 
     monkeypatch.setattr(house.acquirer, "rehash", purge_first)
@@ -216,12 +223,13 @@ def test_a_purge_cut_off_before_its_outcome_is_left_open(house):
     house.anchors.tick()
     house.send_all()
     house.releaser.tick({})
-    house.retention.tick(REQUIRED)
+    house.retention.step(REQUIRED)
     (house.staging / house.bench.item(item).staged_path).unlink()
     assert house.verify().result() == "unchecked"
     house.anchors.tick()
     house.send_all()
-    assert house.retention.tick(REQUIRED) == 1
+    house.retention.step(REQUIRED)
+    assert state(house, item) is ItemState.PURGED
     assert house.holds() is True
 
 
@@ -348,7 +356,7 @@ _STEPS = {
     "read": _read,
     "anchor": lambda house, _rng: house.anchors.tick(),
     "release": lambda house, _rng: house.releaser.tick({}),
-    "purge": lambda house, _rng: house.retention.tick(REQUIRED),
+    "purge": lambda house, _rng: house.retention.step(REQUIRED),
 }
 
 

@@ -1,0 +1,112 @@
+"""Staged copies on their way out: which are due, which were announced, which wait and why.
+
+An item's own columns `attempts`, `due_ms` and `last_error` are free once it was read, so they hold
+what its purge waits for. A copy counts only when every store that is required now has confirmed
+the item: what one of them never had is not even a candidate.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest.backoff import is_due
+from bodycam_ingest.db import items
+from bodycam_ingest.db.schema import item, upload
+from bodycam_ingest.lifecycle import ItemState, UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import Txn
+
+
+def candidates(
+    conn: sa.Connection, required: Sequence[str], *, released_before: str, limit: int
+) -> list[ItemRow]:
+    """Released items whose copy may be announced for purging, oldest first.
+
+    Args:
+        conn: an open connection.
+        required: names of the stores that are required now.
+        released_before: RFC 3339.
+        limit: at most so many.
+    """
+    found = conn.execute(
+        _held_by_all(required)
+        .where(item.c.purging_seq.is_(None), item.c.released_at <= released_before)
+        .order_by(item.c.item_id)
+        .limit(limit)
+    ).scalars()
+    return items.by_ids(conn, list(found))
+
+
+def announce(txn: Txn, row: ItemRow) -> int:
+    """Record the intent to purge an item's staged copy; returns the entry's sequence number."""
+    seq: int = txn.append("item.purging", f"item:{row.item_id}", {"staged": row.staged_path})
+    # What was written down while it was read says nothing of its purge.
+    txn.conn.execute(
+        item.update()
+        .where(item.c.item_id == row.item_id)
+        .values(purging_seq=seq, attempts=0, due_ms=0, last_error="")
+    )
+    return seq
+
+
+def next_due(
+    conn: sa.Connection, required: Sequence[str], *, anchored_size: int, now_ms: int
+) -> ItemRow | None:
+    """The announced copy that has been due for longest; None when none is.
+
+    Args:
+        conn: an open connection.
+        required: names of the stores that are required now.
+        anchored_size: entries under the newest checkpoint that each of them has.
+        now_ms: the time, ms since 1970.
+    """
+    found = conn.execute(
+        _held_by_all(required)
+        .where(item.c.purging_seq.is_not(None), item.c.purging_seq < anchored_size)
+        .where(is_due(item.c.due_ms, now_ms))
+        .order_by(item.c.due_ms, item.c.item_id)
+        .limit(1)
+    ).scalar()
+    return None if found is None else items.get(conn, found)
+
+
+def make_due(txn: Txn) -> None:
+    """Have every copy whose purge waits looked at now."""
+    txn.conn.execute(
+        item.update()
+        .where(_is_released(), item.c.purging_seq.is_not(None), item.c.due_ms != 0)
+        .values(due_ms=0)
+    )
+
+
+def any_waits(conn: sa.Connection) -> bool:
+    """Whether the purge of any copy waits for a later time."""
+    found = conn.execute(
+        sa.select(item.c.item_id)
+        .where(_is_released(), item.c.purging_seq.is_not(None), item.c.due_ms != 0)
+        .limit(1)
+    ).scalar()
+    return found is not None
+
+
+def _is_released() -> sa.ColumnElement[bool]:
+    # As a literal: an index of released items alone is used only where the statement says so.
+    return item.c.state == sa.bindparam(None, ItemState.RELEASED.value, literal_execute=True)
+
+
+def _held_by_all(required: Sequence[str]) -> sa.Select[Any]:
+    query = sa.select(item.c.item_id).where(_is_released())
+    for store in required:
+        query = query.where(
+            sa.exists()
+            .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
+            .where(upload.c.state == UploadState.CONFIRMED.value)
+            .correlate(item)
+        )
+    return query
