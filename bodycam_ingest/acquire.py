@@ -237,9 +237,15 @@ class Acquirer:
         """As `StagingArea.recover`."""
         return self.staging.recover()
 
-    def rehash(self, staged_path: str, path: bytes, part_size_bytes: int) -> Digests:
+    def rehash(
+        self,
+        staged_path: str,
+        path: bytes,
+        part_size_bytes: int,
+        progress: Callable[[int], None] = _ignore,
+    ) -> Digests:
         """As `Prover.rehash`."""
-        return self._prover.rehash(staged_path, path, part_size_bytes)
+        return self._prover.rehash(staged_path, path, part_size_bytes, progress)
 
     def discard_part(self, docking_id: str, item_id: str) -> None:
         """As `StagingArea.discard_part`."""

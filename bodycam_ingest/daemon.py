@@ -14,9 +14,10 @@ import structlog
 from bodycam_ingest import __version__, clock, control, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
+from bodycam_ingest.control import Lane, Request, StatusRequest
 from bodycam_ingest.db import facts, findings, stops
-from bodycam_ingest.errors import ConfigError, IngestError, UsageError
-from bodycam_ingest.workers import Worker
+from bodycam_ingest.errors import ConfigError, ControlError, IngestError
+from bodycam_ingest.workers import Worker, moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,6 +138,8 @@ class Daemon:
         self._control = control.ControlServer(config.dock.state_dir, self._answer)
         add = self._add
         add("control", self._serve_control, _SILENCE_MAX_S)
+        for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
+            add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
         add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
         add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
@@ -185,6 +188,14 @@ class Daemon:
             me = next(worker for worker in self._workers if worker.name == "control")
             self._control.serve(me.beat)
         return 1.0
+
+    def _carry_out(self, lane: Lane) -> Callable[[], float]:
+        def step() -> float:
+            if self._control is not None:
+                self._control.work(lane)
+            return 0.0
+
+        return step
 
     def _housekeeping(self) -> float:
         plant = self._plant
@@ -256,11 +267,13 @@ class Daemon:
         logger.info("config.reloaded", applied=applied)
         notify.tell("READY=1")
 
-    def _answer(self, request: Mapping[str, Any], user: str) -> Mapping[str, Any]:
+    def _answer(
+        self, request: Request, user: str, progress: Callable[[int], None]
+    ) -> Mapping[str, Any]:
         plant = self._plant
         if plant is None:
-            raise UsageError("the daemon is starting")
-        if request["command"] == "status":
+            raise ControlError("the daemon is starting", hint="Try again in a moment.")
+        if isinstance(request, StatusRequest):
             return status.dock_status(
                 plant.engine,
                 dock_id=self._config.dock.id,
@@ -268,8 +281,13 @@ class Daemon:
                 live=plant.keeper.live(),
                 progress=plant.keeper.progress(),
             )
-        logger.info("control.request", command=request["command"], user=user)
-        done = plant.levers.pull(request, user)
+
+        def moved(count_bytes: int) -> None:
+            moving()
+            progress(count_bytes)
+
+        logger.info("control.request", command=request.command, user=user)
+        done = plant.levers.pull(request, user, moved)
         for worker in self._workers:
             worker.wake()
         plant.keeper.wake()

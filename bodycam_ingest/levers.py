@@ -9,10 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
+from bodycam_ingest.control import (
+    AssignRequest,
+    CloseFindingRequest,
+    QuarantineRequest,
+    ReinstateRequest,
+    RequeueRequest,
+    RetryRequest,
+)
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.db import dockings, findings, items, purges, uploads
 from bodycam_ingest.errors import (
     IllegalTransitionError,
+    ItemMovedError,
     LocalCopyDamagedError,
     StagingMissingError,
     UnknownSubjectError,
@@ -21,13 +30,18 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.control import Request
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
+
+
+def _ignore(_count_bytes: int) -> None:
+    pass
 
 
 class Levers:
@@ -48,36 +62,39 @@ class Levers:
         self._acquirer = acquirer
         self._stores = frozenset(stores)
 
-    def pull(self, request: Mapping[str, Any], user: str) -> dict[str, Any]:
+    def pull(
+        self, request: Request, user: str, progress: Callable[[int], None] = _ignore
+    ) -> dict[str, Any]:
         """Carry out one request.
 
         Args:
-            request: `command` and its arguments, as the command line sends them.
+            request: what is asked for.
             user: who asks.
+            progress: called with the bytes done since the last call, where it takes long.
 
         Returns:
             What was done, for people and scripts.
 
         Raises:
             UnknownSubjectError: no such item, camera, store or finding.
-            UsageError: no such command, or it cannot be done in this state.
+            UsageError: it is no lever, or cannot be done in this state.
         """
         actor = Actor(kind="user", id=user)
-        match request["command"]:
-            case "retry":
-                return self._retry(request.get("item"), request.get("store"), actor)
-            case "quarantine":
-                return self._quarantine(request["item"], request["reason"], actor)
-            case "requeue":
-                return self._requeue(request["item"], request["reason"], actor)
-            case "reinstate":
-                return self._reinstate(request["item"], actor)
-            case "assign":
-                return self._assign(request["camera"], request["officer"], actor)
-            case "close-finding":
-                return self._close(request["finding"], request["reason"], actor)
+        match request:
+            case RetryRequest():
+                return self._retry(request.item, request.store, actor)
+            case QuarantineRequest():
+                return self._quarantine(request.item, request.reason, actor)
+            case RequeueRequest():
+                return self._requeue(request.item, request.reason, actor)
+            case ReinstateRequest():
+                return self._reinstate(request.item, actor, progress)
+            case AssignRequest():
+                return self._assign(request.camera, request.officer, actor)
+            case CloseFindingRequest():
+                return self._close(request.finding, request.reason, actor)
             case other:
-                raise UsageError(f"no such command {other!r}")
+                raise UsageError(f"{type(other).__name__} is no lever")
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
         if store is not None and store not in self._stores:
@@ -102,8 +119,6 @@ class Levers:
         return {"uploads_due": due}
 
     def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
-        if not reason.strip():
-            raise UsageError("a reason is needed", hint="quarantine add ITEM --reason TEXT")
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
             _forbid_unless_legal(row, ItemEvent.QUARANTINED)
@@ -145,7 +160,9 @@ class Levers:
             # Lost, or moved by a process that did not live to record it.
             return ""
 
-    def _reinstate(self, item_id: str, actor: Actor) -> dict[str, Any]:
+    def _reinstate(
+        self, item_id: str, actor: Actor, progress: Callable[[int], None]
+    ) -> dict[str, Any]:
         with self._engine.connect() as conn:
             row = items.get(conn, item_id)
         _forbid_unless_legal(row, ItemEvent.REINSTATED)
@@ -155,12 +172,16 @@ class Levers:
             )
         # Outside of the transaction: a large copy takes a while to read.
         digests = row.digests()
-        if self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes) != digests:
+        found = self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
+        if found != digests:
             raise LocalCopyDamagedError(
                 f"the copy of item {item_id} no longer is what was read off the camera",
                 hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
             )
         with self._ledger.transaction() as txn:
+            # While it was read another person may have had it read anew, and set apart again.
+            if items.get(txn.conn, item_id) != row:
+                raise ItemMovedError(f"item {item_id} moved while its copy was read")
             items.record(
                 txn,
                 row,
@@ -185,8 +206,6 @@ class Levers:
         return {"camera": serial, "officer": officer}
 
     def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
-        if not reason.strip():
-            raise UsageError("a reason is needed", hint="findings close ID --reason TEXT")
         with self._ledger.transaction() as txn:
             findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
         return {"finding_id": finding_id, "closed": True}

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 from typing import TYPE_CHECKING, Any
 
 from bodycam_ingest import control
+from bodycam_ingest.cli.output import progress, say
+from bodycam_ingest.control import user_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.cli.context import Context
     from bodycam_ingest.config import Config
+    from bodycam_ingest.control import Request
 
 
-def pull(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+def pull(context: Context, request: Request) -> dict[str, Any]:
     """Have a lever pulled: by the daemon where one runs, else on the ledger opened here.
 
     Args:
         context: the command line's own options.
-        request: `command` and its arguments.
+        request: what is asked for.
 
     Returns:
         What was done.
@@ -30,9 +33,29 @@ def pull(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
         IngestError: it was refused, or the ledger cannot be opened.
     """
     config = context.load()
-    answered = control.ask(config.dock.state_dir, request)
-    if answered is not None:
-        return answered
+    with progress("Working", None) as done:
+        answered = control.ask(config.dock.state_dir, request, _Waiting(done))
+        return _pull_here(config, request, done) if answered is None else answered
+
+
+class _Waiting:
+    """Shows that the daemon works on a request."""
+
+    def __init__(self, done: Callable[[int], None]) -> None:
+        self._done = done
+        self._done_bytes = 0
+        self._told = False
+
+    def __call__(self, waiting: Mapping[str, Any]) -> None:
+        done_bytes = int(waiting.get("done_bytes") or 0)
+        self._done(done_bytes - self._done_bytes)
+        self._done_bytes = done_bytes
+        if not self._told:
+            self._told = True
+            say("The daemon works on it, and goes on if this command is ended.")
+
+
+def _pull_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
     from bodycam_ingest.acquire import Acquirer  # noqa: PLC0415 - only where no daemon runs
     from bodycam_ingest.db.installation import open_ledger  # noqa: PLC0415 - the same
     from bodycam_ingest.levers import Levers  # noqa: PLC0415 - the same
@@ -41,7 +64,7 @@ def pull(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         acquirer = Acquirer(config.staging.dir, min_free_bytes=config.staging.min_free_bytes)
         stores = [store.name for store in config.stores]
-        return Levers(engine, ledger, acquirer, stores).pull(request, getpass.getuser())
+        return Levers(engine, ledger, acquirer, stores).pull(request, user_name(os.getuid()), done)
     finally:
         ledger.close()
         engine.dispose()

@@ -7,6 +7,7 @@ import click
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.control import AssignRequest
 
 
 @click.group("cameras", invoke_without_command=True)
@@ -52,7 +53,7 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 @pass_context
 def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int:
     """Record who carries a camera from now on; the ledger holds the name sealed."""
-    done = pull(context, {"command": "assign", "camera": serial, "officer": officer})
+    done = pull(context, AssignRequest.of(camera=serial, officer=officer))
     if as_json:
         emit_json(done)
     else:

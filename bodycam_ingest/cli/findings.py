@@ -7,6 +7,7 @@ import click
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.control import CloseFindingRequest
 
 
 @click.group("findings", invoke_without_command=True)
@@ -45,7 +46,7 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 @pass_context
 def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> int:
     """Close a finding after looking into it; recorded with who closed it."""
-    done = pull(context, {"command": "close-finding", "finding": finding_id, "reason": reason})
+    done = pull(context, CloseFindingRequest.of(finding=finding_id, reason=reason))
     if as_json:
         emit_json(done)
     else:

@@ -39,7 +39,7 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
 
     config = context.load()
     mounted = look_at(path, serial)
-    if control.ask(config.dock.state_dir, {"command": "status"}) is not None:
+    if control.ask(config.dock.state_dir, control.StatusRequest()) is not None:
         raise AlreadyRunningError(
             "the daemon is running on this state directory",
             hint="Put the directory below one of cameras.mount_roots, or stop the daemon first.",

@@ -7,6 +7,7 @@ import click
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.control import QuarantineRequest, ReinstateRequest, Request, RequeueRequest
 from bodycam_ingest.evidence import decode_path
 from bodycam_ingest.lifecycle import ItemState
 
@@ -42,7 +43,7 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     return 0
 
 
-def _pull(context: Context, request: dict[str, str], *, as_json: bool) -> int:
+def _pull(context: Context, request: Request, *, as_json: bool) -> int:
     done = pull(context, request)
     if as_json:
         emit_json(done)
@@ -58,7 +59,7 @@ def _pull(context: Context, request: dict[str, str], *, as_json: bool) -> int:
 @pass_context
 def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
     """Set an item apart: it is kept, and not uploaded as good."""
-    request = {"command": "quarantine", "item": item_id, "reason": reason}
+    request = QuarantineRequest.of(item=item_id, reason=reason)
     return _pull(context, request, as_json=as_json)
 
 
@@ -69,7 +70,7 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
 @pass_context
 def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
     """Have an item read from its camera again; its present copy stays in quarantine."""
-    request = {"command": "requeue", "item": item_id, "reason": reason}
+    request = RequeueRequest.of(item=item_id, reason=reason)
     return _pull(context, request, as_json=as_json)
 
 
@@ -79,4 +80,4 @@ def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> in
 @pass_context
 def reinstate(context: Context, *, item_id: str, as_json: bool) -> int:
     """Take an item back whose copy still has its digest; it is read back first."""
-    return _pull(context, {"command": "reinstate", "item": item_id}, as_json=as_json)
+    return _pull(context, ReinstateRequest.of(item=item_id), as_json=as_json)

@@ -7,6 +7,7 @@ import click
 from bodycam_ingest.cli.admin import pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line
+from bodycam_ingest.control import RetryRequest
 
 
 @click.command("retry")
@@ -16,7 +17,7 @@ from bodycam_ingest.cli.output import emit_json, line
 @pass_context
 def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> int:
     """Make one item, or everything that waits, due now; recorded in the ledger."""
-    done = pull(context, {"command": "retry", "item": item_id, "store": store})
+    done = pull(context, RetryRequest.of(item=item_id, store=store))
     if as_json:
         emit_json(done)
     else:

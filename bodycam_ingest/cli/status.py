@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def read_status(context: Context) -> dict[str, Any]:
     """The dock's status: from the running daemon, else from the database alone."""
     config = context.load()
-    answered = control.ask(config.dock.state_dir, {"command": "status"})
+    answered = control.ask(config.dock.state_dir, control.StatusRequest())
     if answered is not None:
         return answered
     from bodycam_ingest.status import dock_status  # noqa: PLC0415 - sqlalchemy

@@ -71,13 +71,20 @@ class Prover:
             message, quarantined=self._staging.move_to_quarantine(staged_path)
         )
 
-    def rehash(self, staged_path: str, path: bytes, part_size_bytes: int) -> Digests:
+    def rehash(
+        self,
+        staged_path: str,
+        path: bytes,
+        part_size_bytes: int,
+        progress: Callable[[int], None],
+    ) -> Digests:
         """Every digest of a sealed copy, from the medium: after a crash they replace what was lost.
 
         Args:
             staged_path: the copy.
             path: the item's path on its camera, for the sample windows.
             part_size_bytes: upload part size.
+            progress: called with the bytes read since the last call.
 
         Raises:
             StagingMissingError: it is not there.
@@ -92,7 +99,5 @@ class Prover:
             return taken[0].sinks()
 
         with staging_faults(f"hashing {staged_path} again", sealed=True):
-            read_from_medium(
-                self._staging.path_of(staged_path), self._pump, sinks_for, lambda _: None
-            )
+            read_from_medium(self._staging.path_of(staged_path), self._pump, sinks_for, progress)
         return taken[0].digests()

@@ -160,7 +160,7 @@ class Run:
     def advance(self) -> bool:
         """Do what the officer does next; returns whether the whole way is gone."""
         try:
-            status = control.ask(self.dock.state_dir, {"command": "status"})
+            status = control.ask(self.dock.state_dir, control.StatusRequest())
         except Exception:  # noqa: BLE001 - it may die in the middle of an answer
             return False
         if status is None:

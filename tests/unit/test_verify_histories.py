@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from bodycam_ingest import clock
 from bodycam_ingest.acquire import Acquired, Acquirer
 from bodycam_ingest.anchors import AnchorKeeper
+from bodycam_ingest.control import parse
 from bodycam_ingest.db import dockings, items, outbox, uploads
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.schema import outbox as outbox_table
@@ -91,7 +93,9 @@ class House:
         return item
 
     def pull(self, command, **arguments):
-        return self.levers.pull({"command": command, "reason": "test", **arguments}, "admin")
+        reason = {"reason": "test"} if command in {"quarantine", "requeue"} else {}
+        line = json.dumps({"command": command, **reason, **arguments}).encode()
+        return self.levers.pull(parse(line), "admin")
 
     def send(self, store, rounds=40):
         for _ in range(rounds):

@@ -44,7 +44,9 @@ def status() -> object:
         except (FileNotFoundError, ConnectionRefusedError):
             return {"bays": []}
         line.sendall(b'{"command": "status"}\n')
-        reply = json.loads(line.makefile("rb").readline())
+        # A daemon that takes long says so in lines of their own.
+        replies = (json.loads(text) for text in line.makefile("rb"))
+        reply = next(reply for reply in replies if "ok" in reply)
     return reply["result"] if reply["ok"] else {"bays": []}
 
 

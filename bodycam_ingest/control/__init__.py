@@ -1,0 +1,40 @@
+"""The control socket: how a command reaches the running daemon.
+
+One JSON object a line, both ways, on a Unix socket in the state directory. A request is typed and
+bounded when it is read, and everybody behind the edge handles values that are what they say.
+While a request is worked on, its sender gets a line `{"waiting": …}` every few seconds; the last
+line has `ok`.
+"""
+
+from bodycam_ingest.control.client import ask
+from bodycam_ingest.control.desk import Lane
+from bodycam_ingest.control.place import SOCKET_NAME, user_name
+from bodycam_ingest.control.requests import (
+    AssignRequest,
+    CloseFindingRequest,
+    QuarantineRequest,
+    ReinstateRequest,
+    Request,
+    RequeueRequest,
+    RetryRequest,
+    StatusRequest,
+    parse,
+)
+from bodycam_ingest.control.server import ControlServer
+
+__all__ = [
+    "SOCKET_NAME",
+    "AssignRequest",
+    "CloseFindingRequest",
+    "ControlServer",
+    "Lane",
+    "QuarantineRequest",
+    "ReinstateRequest",
+    "Request",
+    "RequeueRequest",
+    "RetryRequest",
+    "StatusRequest",
+    "ask",
+    "parse",
+    "user_name",
+]

@@ -1,0 +1,154 @@
+"""Every request there is, each a type; checked once, where it is read.
+
+The command line makes the same values, so that a lever pulled without a daemon is held to the
+same rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+from bodycam_ingest.control.desk import Lane
+from bodycam_ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REQUEST_BYTES_MAX: Final = 64 * 1024
+
+# An item, a camera, a store, a finding: what there is not is told by whoever looks it up.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+# What a person writes for others to read; an entry of the ledger holds 65,535 bytes.
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class Request(BaseModel):
+    """What all requests have in common; unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    lane: ClassVar[Lane] = Lane.ADMIN
+    # Each request narrows it to its own word.
+    command: str
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """A checked request.
+
+        Args:
+            values: its fields.
+
+        Raises:
+            UsageError: a value is missing, empty, too long or of another type.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise _refusal(error) from None
+
+    def line(self) -> bytes:
+        """The request as it goes over the socket."""
+        return self.model_dump_json().encode() + b"\n"
+
+
+class StatusRequest(Request):
+    """What `status` shows."""
+
+    command: Literal["status"] = "status"
+    lane: ClassVar[Lane] = Lane.LOOK
+
+
+class RetryRequest(Request):
+    """Make one item, or all, due now; at one store, or at all."""
+
+    command: Literal["retry"] = "retry"
+    item: Name | None = None
+    store: Name | None = None
+
+
+class QuarantineRequest(Request):
+    """Set an item apart."""
+
+    command: Literal["quarantine"] = "quarantine"
+    item: Name
+    reason: Words
+
+
+class RequeueRequest(Request):
+    """Have a quarantined item read from its camera again."""
+
+    command: Literal["requeue"] = "requeue"
+    item: Name
+    reason: Words
+
+
+class ReinstateRequest(Request):
+    """Take a quarantined item back, after its whole copy was read."""
+
+    command: Literal["reinstate"] = "reinstate"
+    lane: ClassVar[Lane] = Lane.LONG
+    item: Name
+
+
+class AssignRequest(Request):
+    """Say who carries a camera."""
+
+    command: Literal["assign"] = "assign"
+    camera: Name
+    officer: Annotated[Words, StringConstraints(max_length=255)]
+
+
+class CloseFindingRequest(Request):
+    """Close a finding that a person looked into."""
+
+    command: Literal["close-finding"] = "close-finding"
+    finding: Name
+    reason: Words
+
+
+_ANY: Final[TypeAdapter[Request]] = TypeAdapter(
+    Annotated[
+        StatusRequest
+        | RetryRequest
+        | QuarantineRequest
+        | RequeueRequest
+        | ReinstateRequest
+        | AssignRequest
+        | CloseFindingRequest,
+        Field(discriminator="command"),
+    ]
+)
+
+
+def parse(line: bytes) -> Request:
+    """The request that one line holds.
+
+    Args:
+        line: at most `REQUEST_BYTES_MAX` bytes, as they came.
+
+    Raises:
+        UsageError: it is no JSON, nested too deeply, no request, or one of another shape.
+    """
+    try:
+        return _ANY.validate_json(line)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> UsageError:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    told = "; ".join(_words(fault) for fault in faults[:5])
+    return UsageError(f"the request was not understood: {told}")
+
+
+def _words(fault: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    return f"{key}: {fault['msg']}" if key else str(fault["msg"])
