@@ -10,6 +10,7 @@ import structlog
 
 from bodycam_ingest.acquire import Acquirer
 from bodycam_ingest.anchors import AnchorKeeper
+from bodycam_ingest.control.requests import RetryRequest
 from bodycam_ingest.db import items
 from bodycam_ingest.errors import (
     StagingReadOnlyError,
@@ -376,7 +377,7 @@ def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
     if how == "restart":
         dock.restart()
     else:
-        request = {"command": "retry", "item": item_id if how == "retry item" else None}
+        request = RetryRequest.of(item=item_id if how == "retry item" else None)
         dock.levers.pull(request, "admin")
     dock.purge()
     assert dock.states([item_id]) == ["purged"]
