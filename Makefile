@@ -15,7 +15,7 @@ STAMP := $(VENV)/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test check vm bench run install uninstall wheel docs lock clean venv
+.PHONY: help demo test check vm bench run install rollback uninstall wheel wheelhouse docs lock clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,62 +45,24 @@ run: $(STAMP)  ## the daemon: make run CONFIG=path/to/config.toml
 	$(BIN)/bodycam-ingest --config "$(CONFIG)" run
 
 # A dock's programs, units and rules; configuration, state and evidence are never overwritten or
-# removed. DESTDIR= puts it all below another root, for packages and images. WHEEL= takes a wheel
-# that was built before; without it one is built here.
-OPT := /opt/bodycam-ingest
-UNITS := /etc/systemd/system
+# removed. A release is built beside the one that runs, tried, and put in its place by one link; the
+# one before stays. DESTDIR= puts it all below another root, for packages and images. WHEEL= takes a
+# wheel that was built before; WHEELHOUSE= a directory with everything, so that no network is needed.
+export DESTDIR WHEEL WHEELHOUSE
 install:  ## onto this machine as a dock (as root); DESTDIR= below another root
-	@set -eu; wheel="$(WHEEL)"; \
-	if [ -z "$$wheel" ]; then $(MAKE) --no-print-directory wheel; wheel=$$(ls -t dist/*.whl | head -n 1); fi; \
-	umask 022; opt="$(DESTDIR)$(OPT)"; \
-	$(PYTHON) -m venv --clear "$$opt"; \
-	"$$opt/bin/python" -m pip install --quiet --no-compile --require-hashes -r requirements/run.txt; \
-	"$$opt/bin/python" -m pip install --quiet --no-compile --no-deps --no-index "$$wheel"; \
-	"$$opt/bin/python" -m compileall -q -s "$(DESTDIR)" "$$opt/lib"; \
-	if [ -n "$(DESTDIR)" ]; then \
-	  grep -lI "^#!$(DESTDIR)$(OPT)/" "$$opt"/bin/* | xargs sed -i "1s|^#!$(DESTDIR)|#!|"; \
-	  sed -i "s|$(DESTDIR)$(OPT)|$(OPT)|" "$$opt"/bin/activate* "$$opt"/bin/Activate.ps1 "$$opt"/pyvenv.cfg; \
-	fi
-	install -D -m 0755 systemd/bodycam-mount "$(DESTDIR)$(OPT)/libexec/bodycam-mount"
-	install -d "$(DESTDIR)$(OPT)/share/doc" && install -m 0644 docs/*.md "$(DESTDIR)$(OPT)/share/doc"
-	install -D -m 0644 config.example.toml "$(DESTDIR)$(OPT)/share/config.example.toml"
-	install -D -m 0644 systemd/90-bodycam-ingest.rules "$(DESTDIR)$(OPT)/share/90-bodycam-ingest.rules"
-	install -d "$(DESTDIR)/usr/local/bin" && \
-	  ln -sfn $(OPT)/bin/bodycam-ingest "$(DESTDIR)/usr/local/bin/bodycam-ingest"
-	install -D -m 0644 -t "$(DESTDIR)$(UNITS)" \
-	  systemd/bodycam-ingest.service systemd/bodycam-mount@.service
-	install -D -m 0644 systemd/90-bodycam-ingest.rules \
-	  "$(DESTDIR)/etc/udev/rules.d/90-bodycam-ingest.rules"
-	install -D -m 0644 systemd/bodycam-ingest.sysusers "$(DESTDIR)/etc/sysusers.d/bodycam-ingest.conf"
-	install -D -m 0644 systemd/bodycam-ingest.tmpfiles "$(DESTDIR)/etc/tmpfiles.d/bodycam-ingest.conf"
-	install -d -m 0750 "$(DESTDIR)/etc/bodycam-ingest"
-	@config="$(DESTDIR)/etc/bodycam-ingest/config.toml"; \
-	if [ ! -e "$$config" ]; then \
-	  sed -e 's|^#source = "folder"|source = "usb"|' \
-	    -e 's|^mount_roots = .*|mount_roots = ["/run/bodycam-ingest/volumes"]|' \
-	    config.example.toml >"$$config.new" && chmod 0640 "$$config.new" && mv "$$config.new" "$$config"; \
-	fi
-	@if [ -z "$(DESTDIR)" ]; then set -eu; \
-	  systemd-sysusers bodycam-ingest.conf; \
-	  if [ -d /run/systemd/system ]; then systemd-tmpfiles --create bodycam-ingest.conf; \
-	    systemctl daemon-reload; udevadm control --reload; fi; \
-	  echo "Next: /etc/bodycam-ingest/config.toml, then docs/operations.md, First start"; \
-	fi
+	@PYTHON="$(PYTHON)" packaging/install
+
+rollback:  ## back to the release before, if that still fits (as root)
+	@packaging/bodycam-ingest-rollback
 
 uninstall:  ## take it off again; configuration, state and evidence stay
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-	  systemctl disable --now bodycam-ingest.service || true; \
-	  systemctl stop 'bodycam-mount@*.service' || true; fi
-	rm -rf "$(DESTDIR)$(OPT)"
-	rm -f "$(DESTDIR)/usr/local/bin/bodycam-ingest" "$(DESTDIR)$(UNITS)/bodycam-ingest.service" \
-	  "$(DESTDIR)$(UNITS)/bodycam-mount@.service" \
-	  "$(DESTDIR)/etc/udev/rules.d/90-bodycam-ingest.rules" \
-	  "$(DESTDIR)/etc/sysusers.d/bodycam-ingest.conf" "$(DESTDIR)/etc/tmpfiles.d/bodycam-ingest.conf"
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
-	  systemctl daemon-reload; udevadm control --reload; fi
+	@packaging/uninstall
 
-wheel: $(STAMP)  ## dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
+wheel:  ## dist/*.whl
+	@PYTHON="$(PYTHON)" packaging/wheel dist
+
+wheelhouse:  ## wheelhouse/: all that `make install WHEELHOUSE=wheelhouse` needs, for docks without a network
+	@PYTHON="$(PYTHON)" packaging/wheelhouse "$(or $(WHEELHOUSE),wheelhouse)"
 
 docs: $(STAMP)  ## write the generated parts of docs/ anew
 	$(BIN)/python -m docs.generate
@@ -108,16 +70,19 @@ docs: $(STAMP)  ## write the generated parts of docs/ anew
 # The lists of exact versions. They name no registry: pip takes each file from where it is set up
 # to look, and refuses whatever does not have the hash that is written here.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-emit-index-url --no-emit-find-links --quiet --upgrade pyproject.toml
+	--no-emit-index-url --no-emit-find-links --quiet --upgrade
 lock:  ## choose the newest versions anew (needs uv on the PATH: pipx install uv)
 	@command -v uv >/dev/null || { echo "uv is missing: pipx install uv" >&2; exit 2; }
-	$(LOCK) -o requirements/run.txt
-	$(LOCK) --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 
 venv: $(STAMP)  ## .venv alone
 
 # One make at a time; the stamp comes last, so that whatever was cut short is done again.
 $(STAMP): requirements/dev.txt
+	@$(PYTHON) -c 'import sys' 2>/dev/null || \
+	  { echo "there is no Python at '$(PYTHON)': install python3, or name it: make PYTHON=…" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11 …" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \

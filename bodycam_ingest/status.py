@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import dockings, queries, stops
+from bodycam_ingest.db import backlog, dockings, queries, stops
 from bodycam_ingest.db.ledger import read_head
 from bodycam_ingest.news import News
 from bodycam_ingest.release import decide
@@ -80,6 +80,8 @@ def dock_status(
             "queue": queries.queue_counts(conn),
             "stores": queries.store_rows(conn),
             "alarms": queries.open_findings(conn, severity="alarm"),
+            "behind": backlog.behind(conn),
+            "unanchored_since": backlog.unanchored_since(conn, required),
         }
 
 

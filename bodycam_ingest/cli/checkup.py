@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ulid import ULID
 
 from bodycam_ingest import clock
-from bodycam_ingest.cli.check import Check, Outcome, judge, ok
+from bodycam_ingest.cli.outcome import Check, Outcome, judge, ok
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
 from bodycam_ingest.devices import mountinfo
 from bodycam_ingest.errors import IngestError

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import camera
 from bodycam_ingest.cli import dockfacts, dockvolumes
-from bodycam_ingest.cli.check import fail, ok, warn
+from bodycam_ingest.cli.outcome import fail, ok, warn
 from bodycam_ingest.devices.usb import FILE_SYSTEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bodycam_ingest.cli.check import Check
     from bodycam_ingest.cli.dockfacts import (
         Answer,
         Entry,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Udev,
         Unit,
     )
+    from bodycam_ingest.cli.outcome import Check
     from bodycam_ingest.config.models import Cameras
     from bodycam_ingest.devices.udev import UsbBlockDevice
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 RULES: Final = "90-bodycam-ingest.rules"
 USER: Final = "bodycam-ingest"
 # Where the mount unit works; below the root of the file system.
-PROGRAM: Final = "opt/bodycam-ingest/libexec/bodycam-mount"
-SHARE: Final = "opt/bodycam-ingest/share"
+PROGRAM: Final = "opt/bodycam-ingest/current/libexec/bodycam-mount"
+SHARE: Final = "opt/bodycam-ingest/current/share"
 VOLUMES: Final = "run/bodycam-ingest/volumes"
 # An instance that is never started: systemd reads the template for it.
 MOUNT_UNIT: Final = "bodycam-mount@doctor.service"

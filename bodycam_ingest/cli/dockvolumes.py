@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.cli.check import fail, ok, warn
+from bodycam_ingest.cli.outcome import fail, ok, warn
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.cli.check import Check
     from bodycam_ingest.cli.dockfacts import Rules, Udev
+    from bodycam_ingest.cli.outcome import Check
     from bodycam_ingest.devices.mountinfo import Mount
     from bodycam_ingest.devices.udev import UsbBlockDevice
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bodycam_ingest.cli import checkup, dockcheck, fips
-from bodycam_ingest.cli.check import Check, Outcome
 from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.outcome import Check, Outcome
 from bodycam_ingest.cli.output import emit_json, line, say, table
 from bodycam_ingest.errors import ConfigError
 

@@ -7,12 +7,12 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.cli.check import fail, ok, warn
+from bodycam_ingest.cli.outcome import fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.cli.check import Check
+    from bodycam_ingest.cli.outcome import Check
 
 _NAME: Final = "machine.fips"
 _ENABLED: Final = Path("/proc/sys/crypto/fips_enabled")

@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "Show the whole way with simulated cameras, in a temporary directory.",
     "ingest": "Take one mounted directory in, once: for rescue work.",
     "status": "Show cameras, bays, queue, stores and alarms.",
+    "check": "Say in one line how the dock stands, for a monitoring system.",
     "items": "List items, or one item with its whole history.",
     "cameras": "List known cameras and their last docking.",
     "verify": "Check ledger, staged files and stored objects; changes nothing.",

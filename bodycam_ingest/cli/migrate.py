@@ -9,16 +9,28 @@ from bodycam_ingest.cli.output import emit_json, line
 
 
 @click.command("migrate")
+@click.option("--check", is_flag=True, help="Only say whether there is anything to do.")
 @json_option
 @pass_context
-def command(context: Context, *, as_json: bool) -> int:
+def command(context: Context, *, check: bool, as_json: bool) -> int:
     """Bring the database to this version's schema, on a copy.
 
     Stop the daemon first. The old database is kept beside the new one; ledger entries are never
     changed, so every signature stays valid.
     """
-    from bodycam_ingest.db.migrate import migrate  # noqa: PLC0415 - alembic
+    from bodycam_ingest.db.migrate import migrate, standing  # noqa: PLC0415 - alembic
 
+    if check:
+        found = standing(context.load().dock.state_dir)
+        if as_json:
+            emit_json({"before": found.before, "after": found.after, "backup": None})
+        elif found.before == found.after:
+            line(f"schema {found.after}: nothing to do")
+        else:
+            line(
+                f"schema {found.before} -> {found.after}: stop the daemon, migrate, start it again"
+            )
+        return 0
     done = migrate(context.load().dock.state_dir)
     if as_json:
         emit_json({"before": done.before, "after": done.after, "backup": done.backup})

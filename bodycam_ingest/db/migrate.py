@@ -54,6 +54,35 @@ class Migrated:
     backup: Path | None
 
 
+def standing(state_dir: Path) -> Migrated:
+    """What `migrate` would do; reads alone, also beside a running daemon.
+
+    Args:
+        state_dir: as `initialise` made it.
+
+    Raises:
+        NotInitialisedError: there is no database.
+        SchemaUnknownError: a newer or foreign version made the database.
+    """
+    engine = open_database(state_dir / DATABASE, read_only=True)
+    try:
+        with engine.connect() as conn:
+            before = database_version(conn)
+    finally:
+        engine.dispose()
+    wanted = program_version()
+    if before != wanted and not is_known(before):
+        raise _unknown(before)
+    return Migrated(before, wanted, None)
+
+
+def _unknown(schema: str) -> SchemaUnknownError:
+    return SchemaUnknownError(
+        f"the database has schema {schema or 'none'}, which this program does not know",
+        hint="Install the version of bodycam-ingest that made it, or a newer one.",
+    )
+
+
 def migrate(state_dir: Path) -> Migrated:
     """Bring the database of a state directory to this program's schema.
 
@@ -74,10 +103,7 @@ def migrate(state_dir: Path) -> Migrated:
         if before == wanted:
             return Migrated(before, wanted, None)
         if not is_known(before):
-            raise SchemaUnknownError(
-                f"the database has schema {before or 'none'}, which this program does not know",
-                hint="Install the version of bodycam-ingest that made it, or a newer one.",
-            )
+            raise _unknown(before)
         try:
             copy = _migrated_copy(database, state_dir / _COPY)
             backup = _swap(database, copy, before)

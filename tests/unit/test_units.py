@@ -49,7 +49,11 @@ def test_volumes_are_mounted_so_that_nothing_on_them_counts():
     assert text.index("blockdev --setro") < text.index("mount -n")
     assert "fsck" not in text
     # Seen only when its allocation table is in memory.
-    assert text.index('-o "$options"') < text.index("(warm)") < text.index("mount -n --bind")
+    assert (
+        text.index('-o "$options,nosymfollow"')
+        < text.index("(warm)")
+        < text.index("mount -n --bind")
+    )
 
 
 def test_the_mount_unit_has_no_mount_namespace_of_its_own():

@@ -35,6 +35,7 @@ _PACKAGES: Final = [
     "python3",
     "python3-venv",
     "python3-pip",
+    "sudo",
     "make",
     "util-linux",
     "procps",
@@ -47,7 +48,8 @@ _DISK_SIZE: Final = "8G"  # sparse
 _PRODUCT: Final = (
     "bodycam_ingest",
     "systemd",
-    "requirements/run.txt",
+    "packaging",
+    "requirements",
     "Makefile",
     "config.example.toml",
     "docs",
@@ -114,17 +116,19 @@ def build(cache: Path) -> Image:
     if os.geteuid() != 0:
         raise RuntimeError("building the machine's disk needs root, for chroot")
     cache.mkdir(parents=True, exist_ok=True)
-    debian = _debian(cache)
+    packages = debian(cache)
     product = [REPOSITORY / name for name in _PRODUCT if name not in _MERELY_COPIED]
-    key = _digest(debian.name, *product, Path(__file__), *_AGENT)
+    key = _digest(packages.name, *product, Path(__file__), *_AGENT)
     image = Image(
-        cache / f"dock-{key}.raw", cache / f"{debian.stem}.vmlinux", cache / f"{debian.stem}.initrd"
+        cache / f"dock-{key}.raw",
+        cache / f"{packages.stem}.vmlinux",
+        cache / f"{packages.stem}.initrd",
     )
     if not all(path.exists() for path in (image.disk, image.kernel, image.initrd)):
         for old in cache.glob("dock-*.raw*"):
             old.unlink()
         with tempfile.TemporaryDirectory(dir=cache) as directory:
-            _assemble(debian, image, Path(directory))
+            _assemble(packages, image, Path(directory))
     return image
 
 
@@ -156,7 +160,7 @@ def _run(*command: str | Path, **options: object) -> None:
     )
 
 
-def _debian(cache: Path) -> Path:
+def debian(cache: Path) -> Path:
     """Debian's packages and a kernel, as a tar file."""
     key = _digest(" ".join([_SUITE, _KERNEL, *_PACKAGES]), Path(bootfiles.__file__))
     tar = cache / f"debian-{key}.tar"
@@ -191,10 +195,10 @@ def _debian(cache: Path) -> Path:
     return tar
 
 
-def _assemble(debian: Path, image: Image, directory: Path) -> None:
+def _assemble(packages: Path, image: Image, directory: Path) -> None:
     root = directory / "root"
     root.mkdir()
-    _run("tar", "-C", root, "--numeric-owner", "--xattrs", "-xpf", debian)
+    _run("tar", "-C", root, "--numeric-owner", "--xattrs", "-xpf", packages)
     bootfiles.install_kernel(root, image.kernel, image.initrd)
     for name, text in _FILES.items():
         path = root / name
@@ -219,10 +223,9 @@ def _assemble(debian: Path, image: Image, directory: Path) -> None:
     part.rename(image.disk)
 
 
-def _install(root: Path, directory: Path) -> None:
-    """`make install`, in the guest's own file system, as an admin would."""
-    source = root / "usr/src/bodycam-ingest"
-    wheels = root / "tmp/wheels"
+def copy_checkout(source: Path) -> None:
+    """Put what `make install` looks at into a directory that is not there yet."""
+    source.mkdir(parents=True)
     for name in _PRODUCT:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         if (REPOSITORY / name).is_dir():
@@ -230,6 +233,13 @@ def _install(root: Path, directory: Path) -> None:
             shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
         else:
             shutil.copy(REPOSITORY / name, source / name)
+
+
+def _install(root: Path, directory: Path) -> None:
+    """`make install`, in the guest's own file system, as an admin would."""
+    source = root / "usr/src/bodycam-ingest"
+    wheels = root / "tmp/wheels"
+    copy_checkout(source)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     _run(
         *(*pip, "download", "-qq", "--require-hashes", "--only-binary=:all:"),

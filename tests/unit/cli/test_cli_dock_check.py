@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from bodycam_ingest.cli import dockcheck, dockfacts, dockvolumes, doctor
-from bodycam_ingest.cli.check import Outcome
 from bodycam_ingest.cli.dockfacts import (
     Answer,
     Entry,
@@ -23,6 +22,7 @@ from bodycam_ingest.cli.dockfacts import (
     Udev,
     Unit,
 )
+from bodycam_ingest.cli.outcome import Outcome
 from bodycam_ingest.config import load
 from bodycam_ingest.devices import mountinfo
 from bodycam_ingest.devices.udev import UsbBlockDevice

@@ -11,7 +11,7 @@ import pytest
 
 from bodycam_ingest import clock
 from bodycam_ingest.cli import checkup
-from bodycam_ingest.cli.check import Outcome
+from bodycam_ingest.cli.outcome import Outcome
 from bodycam_ingest.config import load
 from bodycam_ingest.db.installation import initialise
 from bodycam_ingest.evidence import StoreProbe

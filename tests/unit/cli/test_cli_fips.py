@@ -9,7 +9,7 @@ from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bodycam_ingest.cli import fips
-from bodycam_ingest.cli.check import Outcome
+from bodycam_ingest.cli.outcome import Outcome
 
 
 def library():

@@ -1,0 +1,47 @@
+"""What is behind: recordings not proven by all stores, entries under no anchored checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db import outbox
+from bodycam_ingest.db.schema import item, ledger_entry
+from bodycam_ingest.lifecycle import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_BEHIND: Final = (
+    ItemState.DISCOVERED.value,
+    ItemState.ACQUIRED.value,
+    ItemState.VERIFIED.value,
+    ItemState.STORED.value,
+)
+
+
+def behind(conn: sa.Connection) -> dict[str, Any]:
+    """Recordings that not every required store has proven: how many, bytes, since when."""
+    number, size, oldest = conn.execute(
+        sa.select(
+            sa.func.count(), sa.func.sum(item.c.size_bytes), sa.func.min(item.c.discovered_at)
+        )
+        .select_from(item)
+        .where(item.c.state.in_(_BEHIND))
+    ).one()
+    return {"items": number, "bytes": int(size or 0), "oldest_at": oldest}
+
+
+def unanchored_since(conn: sa.Connection, required: Sequence[str]) -> str | None:
+    """When the first entry was written that no checkpoint off this dock covers; None for none.
+
+    Args:
+        conn: an open connection.
+        required: names of the required stores.
+    """
+    size = outbox.anchored_size(conn, required)
+    at: str | None = conn.execute(
+        sa.select(ledger_entry.c.t).where(ledger_entry.c.seq == size).limit(1)
+    ).scalar()
+    return at
