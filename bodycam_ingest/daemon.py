@@ -15,9 +15,10 @@ from bodycam_ingest import __version__, clock, control, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
 from bodycam_ingest.control import Lane, Request, StatusRequest
-from bodycam_ingest.db import facts, findings, stops
+from bodycam_ingest.db import facts, stops
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
-from bodycam_ingest.workers import Worker, moving
+from bodycam_ingest.supervision import Supervisor
+from bodycam_ingest.workers import moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ _TICK_S: Final = 0.5
 _SILENCE_MAX_S: Final = 60.0
 # One part over a slow line, or a large copy read back, is one step.
 _LONG_SILENCE_MAX_S: Final = 1800.0
+# The socket's step ends now and then, so that its worker is seen to be well.
+_SERVE_FOR_S: Final = 5.0
 _CONFIG_FACT: Final = "config_digest"
 
 
@@ -52,7 +55,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._hangup = threading.Event()
         self._plant: Plant | None = None
-        self._workers: list[Worker] = []
+        self._supervisor: Supervisor | None = None
         self._control: control.ControlServer | None = None
         self._standing: status.Standing | None = None
 
@@ -83,11 +86,11 @@ class Daemon:
         try:
             self._begin(plant)
             plant.recover()
-            self._start(plant)
+            supervisor = self._start(plant)
             notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
-            self._supervise()
-            self._end(plant)
+            self._supervise(plant, supervisor)
+            self._end(plant, supervisor)
         except IngestError as error:
             self._note_halt(plant, error)
             raise
@@ -127,8 +130,9 @@ class Daemon:
                 )
                 facts.put(txn.conn, _CONFIG_FACT, now)
 
-    def _start(self, plant: Plant) -> None:
+    def _start(self, plant: Plant) -> Supervisor:
         config = self._config
+        supervisor = self._supervisor = Supervisor(plant.engine, plant.ledger, self.halt)
         self._standing = status.Standing(
             plant.engine,
             config.dock.id,
@@ -136,11 +140,11 @@ class Daemon:
             lambda: len(plant.keeper.live()),
         )
         self._control = control.ControlServer(config.dock.state_dir, self._answer)
-        add = self._add
+        add = supervisor.add
         add("control", self._serve_control, _SILENCE_MAX_S)
         for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
             add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
-        add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
+        bays = add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
         add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
         add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
@@ -151,43 +155,14 @@ class Daemon:
                     plant.upload_step(store.name),
                     _LONG_SILENCE_MAX_S,
                 )
-        bays = next(worker for worker in self._workers if worker.name == "bays")
         plant.source.start(bays.wake)
-        for worker in self._workers:
-            worker.start()
-
-    def _add(self, name: str, step: Callable[[], float], silence_max_s: float) -> None:
-        def alarmed() -> float:
-            try:
-                return step()
-            except IngestError:
-                raise
-            except Exception as error:
-                # A defect: the worker goes on, and a person hears of it without reading the log.
-                self._record_defect(name, error)
-                raise
-
-        self._workers.append(Worker(name, alarmed, self.halt, silence_max_s=silence_max_s))
-
-    def _record_defect(self, name: str, error: Exception) -> None:
-        plant = self._plant
-        if plant is None:
-            return
-        with plant.ledger.transaction() as txn:
-            findings.raise_finding(
-                txn,
-                clock.now_text(),
-                code="worker_crashed",
-                severity="alarm",
-                subject="daemon",
-                detail=f"{name}: {type(error).__name__}; the log has the rest",
-            )
+        supervisor.start()
+        return supervisor
 
     def _serve_control(self) -> float:
         if self._control is not None:
-            me = next(worker for worker in self._workers if worker.name == "control")
-            self._control.serve(me.beat)
-        return 1.0
+            self._control.serve(moving, for_s=_SERVE_FOR_S)
+        return 0.0
 
     def _carry_out(self, lane: Lane) -> Callable[[], float]:
         def step() -> float:
@@ -207,33 +182,22 @@ class Daemon:
 
     # -- while it runs --
 
-    def _supervise(self) -> None:
-        watchdog_s = notify.watchdog_interval_s()
-        next_ping_s = 0.0
-        told: set[str] = set()
+    def _supervise(self, plant: Plant, supervisor: Supervisor) -> None:
         while not self._stopping.wait(_TICK_S):
             if self._hangup.is_set():
                 self._hangup.clear()
-                self._reload()
-            stalls = [stall for worker in self._workers if (stall := worker.stall())]
-            for stall in stalls:
-                if stall.name not in told:
-                    logger.error(
-                        "daemon.stalled",
-                        worker=stall.name,
-                        silent_s=round(stall.silent_s),
-                        alive=stall.alive,
-                    )
-            told = {stall.name for stall in stalls}
-            # Without pings systemd restarts the daemon, which is what a stalled one needs.
-            if watchdog_s and not stalls and time.monotonic() >= next_ping_s:
-                notify.tell("WATCHDOG=1")
-                next_ping_s = time.monotonic() + watchdog_s
+                self._try_reload(plant)
+            supervisor.look()
 
-    def _reload(self) -> None:
-        plant = self._plant
-        if plant is None:
-            return
+    def _try_reload(self, plant: Plant) -> None:
+        try:
+            self._reload(plant)
+        except IngestError as error:
+            self.halt(error)
+        except Exception:  # a defect must not leave threads that work on a closed ledger
+            logger.exception("config.reload_failed")
+
+    def _reload(self, plant: Plant) -> None:
         notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = self._reload_config()
@@ -288,33 +252,35 @@ class Daemon:
 
         logger.info("control.request", command=request.command, user=user)
         done = plant.levers.pull(request, user, moved)
-        for worker in self._workers:
-            worker.wake()
+        if self._supervisor is not None:
+            self._supervisor.retry()
         plant.keeper.wake()
         return done
 
     # -- end --
 
-    def _end(self, plant: Plant) -> None:
+    def _end(self, plant: Plant, supervisor: Supervisor) -> None:
         notify.tell("STOPPING=1")
         logger.info("daemon.stopping")
         until_s = time.monotonic() + STOP_WITHIN_S
         plant.abandon()
         if self._control is not None:
             self._control.stop()
-        for worker in self._workers:
-            worker.stop()
+        supervisor.stop()
         plant.source.stop()
-        left = [w.name for w in self._workers if not w.join(until_s - time.monotonic())]
+        left = supervisor.join(until_s)
         if not plant.keeper.join(max(0.1, until_s - time.monotonic())):
             left.append("dockings")
         if left:
             # Their work is abandoned: it is durable up to its last step, and begun again.
             logger.warning("daemon.abandoned", workers=left)
         if self._halted is None:
-            with plant.ledger.transaction() as txn:
-                txn.append("daemon.stopped", "daemon", {"abandoned": left})
-        else:
+            try:
+                with plant.ledger.transaction() as txn:
+                    txn.append("daemon.stopped", "daemon", {"abandoned": left})
+            except IngestError as error:
+                self.halt(error)
+        if self._halted is not None:
             self._note_halt(plant, self._halted)
         logger.info("daemon.stopped")
 

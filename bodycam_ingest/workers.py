@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_PAUSE_AFTER_FAULT_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 300.0
+_DOUBLINGS_MAX: Final = 20
+# So long without a fault, and an earlier one counts as over.
+_HEALED_AFTER_S: Final = 60.0
 _PAUSE_MAX_S: Final = 5.0
 _here: Final = threading.local()
 
@@ -43,14 +47,30 @@ class Stall:
     alive: bool
 
 
+class Witness(Protocol):
+    """Hears of a worker's trouble, for a person to hear of it; called in the worker's thread."""
+
+    def troubled(self, worker: str, error: Exception) -> None:
+        """A step failed, after a time in which none did, or by another fault than before."""
+        ...
+
+    def healed(self, worker: str) -> None:
+        """No step failed for a while; told once after a trouble, and once after the start."""
+        ...
+
+
 class Worker:
     """A thread that calls `step` until it is told to stop.
+
+    After a fault it waits, longer each time, until it has worked without one for a while. Each kind
+    of fault is logged once in that time, with its traceback.
 
     Args:
         name: for logs and the supervisor.
         step: does one piece of work; returns the seconds until it wants to be called again.
         halt: told of faults on which the process must end.
         silence_max_s: how long one step may take before the supervisor calls it stalled.
+        witness: hears of faults that leave the worker going on.
     """
 
     def __init__(
@@ -60,13 +80,20 @@ class Worker:
         halt: Callable[[IngestError], None],
         *,
         silence_max_s: float,
+        witness: Witness | None = None,
     ) -> None:
         self.name = name
+        self._witness = witness
+        # Of the trouble that it is in; only its own thread looks at these.
+        self._faults = 0
+        self._told: set[str] = set()
+        self._well_since_s: float | None = time.monotonic()
         self._step = step
         self._halt = halt
         self._silence_max_s = silence_max_s
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._retry = threading.Event()
         self._moved_s = time.monotonic()
         # A thread stuck in a dead device must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -79,10 +106,16 @@ class Worker:
         """Have the next step begin now."""
         self._wake.set()
 
+    def retry(self) -> None:
+        """As `wake`, and a pause after a fault is over too: a person says so."""
+        self._retry.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """Have the thread end after the step that it is in."""
         self._stop.set()
         self._wake.set()
+        self._retry.set()
 
     def beat(self) -> None:
         """Say that a long step moves; called from inside of it."""
@@ -103,19 +136,87 @@ class Worker:
 
     def _run(self) -> None:
         _here.worker = self
-        while not self._stop.is_set():
+        while True:
             self.beat()
+            # Cleared before it is asked whether to stop, so that a stop is never slept through.
             self._wake.clear()
+            self._retry.clear()
+            if self._stop.is_set():
+                return
             try:
                 wait_s = self._step()
-            except IngestError as error:
-                if error.disposition is Disposition.HALT:
-                    self._halt(error)
+                self._worked()
+            except Exception as error:  # noqa: BLE001 - the outermost guard: it is logged, work goes on
+                if self._halts(error):
                     return
-                log.exception("worker.fault", worker=self.name, error=error.code, hint=error.hint)
-                wait_s = _PAUSE_AFTER_FAULT_S
-            except Exception:  # the outermost guard: a defect is logged, work goes on
-                log.exception("worker.crashed", worker=self.name)
-                wait_s = _PAUSE_AFTER_FAULT_S
+                self._log(error)
+                if self._halts(self._bear_witness(error)):
+                    return
+                self._sit_out()
+                continue
             # Short waits, so that a worker with nothing to do is still seen to move.
             self._wake.wait(min(wait_s, _PAUSE_MAX_S))
+
+    def _halts(self, error: Exception | None) -> bool:
+        if isinstance(error, IngestError) and error.disposition is Disposition.HALT:
+            self._halt(error)
+            return True
+        return False
+
+    def _worked(self) -> None:
+        now_s = time.monotonic()
+        if self._well_since_s is None:
+            # Well after the trouble before, or for the first time since the start.
+            return
+        if now_s - self._well_since_s < _HEALED_AFTER_S:
+            return
+        if self._faults:
+            log.info("worker.recovered", worker=self.name, faults=self._faults)
+        if self._witness is not None:
+            self._witness.healed(self.name)
+        self._well_since_s, self._faults = None, 0
+        self._told.clear()
+
+    def _log(self, error: Exception) -> None:
+        self._faults += 1
+        self._well_since_s = None
+        if _kind(error) in self._told:
+            return
+        if isinstance(error, IngestError):
+            log.error(
+                "worker.fault",
+                worker=self.name,
+                error=error.code,
+                hint=error.hint,
+                exc_info=error,
+            )
+        else:
+            log.error("worker.crashed", worker=self.name, exc_info=error)
+
+    def _bear_witness(self, error: Exception) -> Exception | None:
+        """Tell the witness; gives the fault that it met itself."""
+        kind = _kind(error)
+        if kind in self._told or self._witness is None:
+            self._told.add(kind)
+            return None
+        try:
+            self._witness.troubled(self.name, error)
+        except Exception as second:  # it must not end the thread without a word
+            log.exception("worker.trouble_not_recorded", worker=self.name)
+            return second
+        self._told.add(kind)
+        return None
+
+    def _sit_out(self) -> None:
+        until_s = time.monotonic() + min(
+            _LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._faults - 1, _DOUBLINGS_MAX)
+        )
+        while (left_s := until_s - time.monotonic()) > 0:
+            self.beat()
+            if self._retry.wait(min(left_s, _PAUSE_MAX_S)):
+                break
+        self._well_since_s = time.monotonic()
+
+
+def _kind(error: Exception) -> str:
+    return error.code if isinstance(error, IngestError) else type(error).__name__

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import math
 import selectors
 import socket
 import threading
@@ -144,11 +145,19 @@ class ControlServer:
 
     # -- what the daemon's workers call --
 
-    def serve(self, heartbeat: Callable[[], None]) -> None:
-        """Move bytes until `stop`; calls `heartbeat` at least every second."""
+    def serve(self, heartbeat: Callable[[], None], *, for_s: float = math.inf) -> None:
+        """Move bytes until `stop`, then give the last answers.
+
+        Args:
+            heartbeat: called at least every second.
+            for_s: return after so long, to be called again; the clients wait.
+        """
+        until_s = _after_s(for_s)
         while not self._stop.is_set():
             heartbeat()
             self._turn()
+            if time.monotonic() >= until_s:
+                return
         if self._ended:
             return
         self._ended = True

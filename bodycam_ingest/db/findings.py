@@ -104,6 +104,14 @@ def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str
     return frozenset((row.code, row.subject) for row in rows)
 
 
+def open_about(conn: sa.Connection, subject: str) -> bool:
+    """Whether a finding about a subject is open."""
+    query = sa.select(finding.c.finding_id).where(
+        finding.c.closed_at.is_(None), finding.c.subject == subject
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def close_about(txn: Txn, now: str, *, subject: str) -> int:
     """Close all open findings about a subject, because all is well with it.
 

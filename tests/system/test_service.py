@@ -168,20 +168,57 @@ def test_a_copy_stays_when_the_store_lost_the_object(tmp_path):
     assert "object_missing" in broken.stdout
 
 
-def test_a_defect_in_one_worker_is_an_alarm_and_the_others_go_on(tmp_path):
+RUN = (
+    "from bodycam_ingest.cli import main\nsys.argv = ['bodycam-ingest', 'run']\nsys.exit(main())\n"
+)
+
+
+def test_a_defect_in_one_worker_is_an_alarm_until_it_works_and_the_others_go_on(tmp_path):
     dock = made(tmp_path)
+    mended = tmp_path / "mended"
     program = (
-        "import bodycam_ingest.anchors as a, sys\n"
-        "def broken(self): raise ZeroDivisionError('a defect')\n"
+        "import bodycam_ingest.anchors as a, bodycam_ingest.workers as w, pathlib, sys\n"
+        "w._FIRST_PAUSE_S, w._LONGEST_PAUSE_S, w._HEALED_AFTER_S = 0.1, 0.2, 1.0\n"
+        "tick = a.AnchorKeeper.tick\n"
+        "def broken(self):\n"
+        f"    if pathlib.Path({str(mended)!r}).exists(): return tick(self)\n"
+        "    raise ZeroDivisionError('a defect')\n"
         "a.AnchorKeeper.tick = broken\n"
-        "from bodycam_ingest.cli import main\n"
-        "sys.argv = ['bodycam-ingest', 'run']\n"
-        "sys.exit(main())\n"
     )
     dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
-    dock.start(command=[sys.executable, "-c", program])
+    dock.start(command=[sys.executable, "-c", program + RUN])
     dock.wait_for(lambda: dock.items() and dock.items()[0]["state"] == "confirmed")
     (alarm,) = dock.json("status")["alarms"]
     assert alarm["code"] == "worker_crashed"
     assert "housekeeping: ZeroDivisionError" in alarm["detail"]
+    mended.touch()
+    dock.wait_for(lambda: "worker.recovered" in dock.events())
+    dock.wait_for(lambda: not dock.json("status")["alarms"])
+    dock.wait_state("CAM1", "confirmed")
+    assert dock.events().count("worker.crashed") == 1
     assert dock.stop() == 0
+
+
+def test_a_ledger_fault_while_the_configuration_is_read_again_ends_as_every_halt_does(tmp_path):
+    dock = made(tmp_path)
+    program = (
+        "import bodycam_ingest.db.ledger as ledger, sys\n"
+        "from bodycam_ingest.errors import LedgerUnwritableError\n"
+        "append = ledger.Txn.append\n"
+        "def refused(self, type, *rest, **more):\n"
+        "    if type == 'config.changed': raise LedgerUnwritableError('the disk is full')\n"
+        "    return append(self, type, *rest, **more)\n"
+        "ledger.Txn.append = refused\n"
+    )
+    with dock.running():
+        pass
+    dock.log.unlink()
+    dock.start(command=[sys.executable, "-c", program + RUN])
+    text = dock.config.read_text()
+    dock.config.write_text(text.replace("settle_s = 0.1", "settle_s = 0.2"))
+    dock.signal(signal.SIGHUP)
+    assert dock.daemon is not None
+    assert dock.daemon.wait(30) == 14
+    dock.daemon = None
+    events = dock.events()
+    assert events[-3:] == ["daemon.halted", "daemon.stopping", "daemon.stopped"]

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import threading
 
+import structlog
+
+from bodycam_ingest import workers
 from bodycam_ingest.errors import LedgerUnwritableError, StoreUnreachableError
 from bodycam_ingest.workers import Worker, moving
 
 
 def test_a_step_that_fails_is_called_again_and_stops_nobody_else(monkeypatch):
-    monkeypatch.setattr("bodycam_ingest.workers._PAUSE_AFTER_FAULT_S", 0.0)
+    monkeypatch.setattr("bodycam_ingest.workers._FIRST_PAUSE_S", 0.0)
     calls = []
     done = threading.Event()
 
@@ -84,3 +88,133 @@ def test_a_long_step_that_says_it_moves_is_not_called_stalled():
     worker.stop()
     assert worker.join(5)
     moving()
+
+
+class Told:
+    def __init__(self, *, fails: Exception | None = None) -> None:
+        self.words: list[str] = []
+        self.fails = fails
+
+    def troubled(self, worker: str, error: Exception) -> None:
+        self.words.append(f"{worker} troubled: {error}")
+        if self.fails is not None:
+            raise self.fails
+
+    def healed(self, worker: str) -> None:
+        self.words.append(f"{worker} healed")
+
+
+class Clock:
+    """The monotonic clock of a worker whose waits take no time."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now_s = 1000.0
+        self.waits: list[float] = []
+        monkeypatch.setattr("bodycam_ingest.workers.time.monotonic", lambda: self.now_s)
+
+    def worker(self, step, told, halt=lambda _error: None) -> Worker:
+        made = Worker("test", step, halt, silence_max_s=30, witness=told)
+        for event in (made._wake, made._retry):
+            event.wait = self.wait  # type: ignore[assignment]
+        return made
+
+    def wait(self, timeout_s: float) -> bool:
+        self.waits.append(timeout_s)
+        self.now_s += timeout_s
+        return False
+
+
+def test_a_crash_loop_waits_longer_each_time_and_is_told_once(monkeypatch):
+    clock, told = Clock(monkeypatch), Told()
+    begun: list[float] = []
+
+    def step():
+        begun.append(clock.now_s)
+        if len(begun) <= 12:
+            raise ValueError("a defect")
+        if len(begun) == 60:
+            worker.stop()
+        return 5.0
+
+    worker = clock.worker(step, told)
+    with structlog.testing.capture_logs() as logs:
+        worker._run()
+    gaps = [round(after - before) for before, after in itertools.pairwise(begun[:13])]
+    assert gaps == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 300]
+    # It was seen to move all the while.
+    assert max(clock.waits) <= 5
+    assert [line["event"] for line in logs] == ["worker.crashed", "worker.recovered"]
+    assert logs[1]["faults"] == 12
+    assert told.words == ["test troubled: a defect", "test healed"]
+
+
+def test_a_worker_that_fails_now_and_then_is_not_told_each_time(monkeypatch):
+    clock, told = Clock(monkeypatch), Told()
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+        if count == 41:
+            worker.stop()
+        if count % 2:
+            raise StoreUnreachableError("no link")
+        return 0.0
+
+    worker = clock.worker(step, told)
+    with structlog.testing.capture_logs() as logs:
+        worker._run()
+    assert [line["event"] for line in logs] == ["worker.fault"]
+    assert told.words == ["test troubled: no link"]
+
+
+def test_a_trouble_that_cannot_be_recorded_is_logged_and_does_not_end_the_thread(monkeypatch):
+    clock, told = Clock(monkeypatch), Told(fails=KeyError("no row"))
+    halted: list[object] = []
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+        if count == 3:
+            worker.stop()
+        raise ValueError("a defect")
+
+    worker = clock.worker(step, told, halted.append)
+    with structlog.testing.capture_logs() as logs:
+        worker._run()
+    assert count == 3
+    assert halted == []
+    assert [line["event"] for line in logs][:2] == ["worker.crashed", "worker.trouble_not_recorded"]
+
+
+def test_a_ledger_that_cannot_take_the_trouble_halts(monkeypatch):
+    error = LedgerUnwritableError("full")
+    clock, told = Clock(monkeypatch), Told(fails=error)
+    halted: list[object] = []
+
+    def step():
+        raise ValueError("a defect")
+
+    clock.worker(step, told, halted.append)._run()
+    assert halted == [error]
+
+
+def test_a_person_s_retry_ends_the_pause_and_a_stop_does_too(monkeypatch):
+    monkeypatch.setattr(workers, "_FIRST_PAUSE_S", 600.0)
+    monkeypatch.setattr(workers, "_LONGEST_PAUSE_S", 600.0)
+    begun = threading.Semaphore(0)
+
+    def step():
+        begun.release()
+        raise ValueError("a defect")
+
+    worker = Worker("test", step, lambda _error: None, silence_max_s=30)
+    worker.start()
+    assert begun.acquire(timeout=10)
+    worker.wake()
+    assert not begun.acquire(timeout=0.3)
+    worker.retry()
+    assert begun.acquire(timeout=10)
+    worker.stop()
+    assert worker.join(5)
