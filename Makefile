@@ -15,16 +15,31 @@ STAMP := $(VENV)/.complete
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test check vm bench run install rollback uninstall wheel wheelhouse docs lock clean venv
+.PHONY: help demo quick test crash check vm vm-smoke bench run install rollback uninstall wheel \
+  wheelhouse docs lock clean venv
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(STAMP)  ## the whole way with simulated cameras: no network, no root, under a minute
 	$(BIN)/bodycam-ingest demo
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+# As many processes as there are cores; WORKERS=0 runs all in one, for a debugger.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --maxprocesses=4
+
+quick: $(STAMP)  ## tests that need no server and no process, under a minute
+	$(PYTEST) -q $(PARALLEL) -m "not (vm or crash or system or server or process)" tests/unit tests/docs
+
+# The crash tests fork, which goes badly with the threads of a run on several cores; they fill the
+# cores themselves.
+test: $(STAMP)  ## all tests but those in the virtual machine
+	$(PYTEST) $(PARALLEL) -m "not (vm or crash)"
+	$(PYTEST) -m crash tests/crash
+
+crash: $(STAMP)  ## the daemon killed at every one of its durable steps: half an hour
+	CRASH_EVERY=1 $(PYTEST) -m crash tests/crash
 
 check: $(STAMP)  ## format, lint, types, import contracts, generated docs, then all tests
 	$(BIN)/ruff format --check .
@@ -32,10 +47,13 @@ check: $(STAMP)  ## format, lint, types, import contracts, generated docs, then 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory test
 
 vm: $(STAMP)  ## the installed software in a virtual machine with USB cameras (as root; see CONTRIBUTING)
-	$(BIN)/python -m pytest -m vm tests/vm
+	$(PYTEST) -m vm tests/vm
+
+vm-smoke: $(STAMP)  ## of that: install, a FAT32 and an exFAT camera, a pull of each, a power cut
+	$(PYTEST) -m "vm and smoke" tests/vm
 
 bench: $(STAMP)  ## this daemon against cp, sha256sum and rsync, side by side
 	$(BIN)/python -m tests.benchmarks.acquire
@@ -87,15 +105,28 @@ $(STAMP): requirements/dev.txt
 	  { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11 …" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) has no venv: install python3-venv" >&2; exit 2; }
-	flock $(VENV).lock $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) \
+	@flock $(VENV).lock $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) \
 	  PYTHON="$(PYTHON)" VENV="$(VENV)" .install
+
+# What pip says, as a count: a line of its own for each tenth package, or one that renews itself.
+define PROGRESS
+/^(Collecting|Processing) / { n++; if (terminal) printf "\r\033[K  package %d of %d: %s", n, all, $$2
+  else if (n % 10 == 0) printf "  package %d of %d\n", n, all; fflush() }
+/^Installing / { if (terminal) printf "\r\033[K"; printf "  installing %d packages\n", n; fflush() }
+/^ERROR|^WARNING/ { print }
+endef
+export PROGRESS
 
 .PHONY: .install
 .install:
 	@if [ $(STAMP) -nt requirements/dev.txt ]; then exit 0; fi; set -eu; \
-	echo "Making $(VENV) from requirements/dev.txt (a minute, once)"; \
+	echo "Making $(VENV), once: about 110 MB to fetch, 400 MB on disk, a minute"; \
 	if [ ! -e $(STAMP) ]; then $(PYTHON) -m venv --clear $(VENV); fi; \
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt; \
+	terminal=0; if [ -t 1 ]; then terminal=1; fi; \
+	{ $(BIN)/python -m pip install --progress-bar off --require-hashes -r requirements/dev.txt \
+	  && touch $(VENV)/.fetched; } | awk -v all="$$(grep -c '^[a-z].*==' requirements/dev.txt)" \
+	  -v terminal="$$terminal" "$$PROGRESS"; \
+	rm $(VENV)/.fetched 2>/dev/null || { echo "Not all could be fetched: see above; run it again" >&2; exit 1; }; \
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .; \
 	touch $(STAMP)
 

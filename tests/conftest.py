@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.seaweedfs import SeaweedServer
 
 _EXPECTED = "expected: "
 _unexpected_skips: list[str] = []
@@ -51,30 +59,78 @@ def _mounts_below(directory: Path) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Remember what ran before."""
-    session.config.stash[_BEFORE] = _children()
+    """Remember what ran before; give the tests a temporary directory that can be looked into."""
+    stash = session.config.stash
+    stash[_BEFORE] = _children()
+    stash[_FAULTS] = []
+    outer = tempfile.gettempdir()
+    # pytest's own directories stay where they were; what a test or its processes forget shows here.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", outer)
+    stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="bodycam-tests-", dir=outer))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(stash[_TEMPORARY])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run on unexpected skips, on child processes and mounts that are left."""
-    faults = [f"unexpected skip: {skip}" for skip in _unexpected_skips]
-    before: set[int] = session.config.stash[_BEFORE]
-    left = _children() - before
-    faults += [f"process left behind: {pid} {_command(pid)}" for pid in sorted(left)]
-    factory = getattr(session.config, "_tmp_path_factory", None)
+    """Fail the run on unexpected skips, and on processes, mounts and files that are left."""
+    config = session.config
+    faults = config.stash[_FAULTS]
+    faults += [f"unexpected skip: {skip}" for skip in dict.fromkeys(_unexpected_skips)]
+    if not hasattr(config.option, "numprocesses") or not config.option.numprocesses:
+        # The processes of a run on several cores are the workers themselves; each looks at its own.
+        before: set[int] = config.stash[_BEFORE]
+        left = _children() - before
+        faults += [f"process left behind: {pid} {_command(pid)}" for pid in sorted(left)]
+    factory = getattr(config, "_tmp_path_factory", None)
     base = getattr(factory, "_basetemp", None)
     if base is not None:
         faults += [f"mount left behind: {point}" for point in _mounts_below(base.resolve())]
-    session.config.stash[_FAULTS] = faults
-    if faults and session.exitstatus == pytest.ExitCode.OK:
+    directory = config.stash[_TEMPORARY]
+    faults += [f"file left behind: {path.name}" for path in directory.iterdir()]
+    shutil.rmtree(directory)
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = faults
+    elif faults and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """With xdist: what a worker found when it ended is the run's."""
+    node.config.stash[_FAULTS] += getattr(node, "workeroutput", {}).get("faults", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say why the run failed when no test did."""
-    for fault in terminalreporter.config.stash.get(_FAULTS, []):
+    faults: list[str] = terminalreporter.config.stash.get(_FAULTS, [])
+    for fault in dict.fromkeys(faults):
         terminalreporter.write_line(fault, red=True)
+
+
+_ORDER = ("unit", "docs", "contract", "system", "crash", "vm")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What fails fastest comes first."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        return _ORDER.index(folder) if folder in _ORDER else 0
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """A real S3 server, one for all tests of a process."""
+    from tests.servers.seaweedfs import SeaweedServer  # noqa: PLC0415 - few tests need it
+
+    directory = tmp_path_factory.mktemp("seaweed")
+    with SeaweedServer(directory) as server:
+        yield server
+    shutil.rmtree(directory)
 
 
 def _command(pid: int) -> str:
@@ -87,3 +143,4 @@ def _command(pid: int) -> str:
 
 _BEFORE = pytest.StashKey[set[int]]()
 _FAULTS = pytest.StashKey[list[str]]()
+_TEMPORARY = pytest.StashKey[Path]()

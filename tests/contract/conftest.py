@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,11 @@ from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
 from bodycam_ingest.stores.s3_client import Endpoint, Keys, S3Client
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.memory_store import MemoryStore
-from tests.servers.seaweedfs import SeaweedServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.servers.seaweedfs import SeaweedServer
 
 _prefixes = itertools.count(1)
 
@@ -31,15 +31,6 @@ class Cut:
     """A fault at one step; `hit` tells whether it was come to."""
 
     hit: bool = False
-
-
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory):
-    """A real S3 server."""
-    directory = tmp_path_factory.mktemp("seaweed")
-    with SeaweedServer(directory) as server:
-        yield server
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

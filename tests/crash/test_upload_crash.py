@@ -21,7 +21,6 @@ from bodycam_ingest.stores.registry import open_store, prepare_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from tests.servers.dockbench import Bench, Settings
-from tests.servers.seaweedfs import SeaweedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,29 +187,26 @@ def test_a_directory_store(tmp_path, template) -> None:
 
 @pytest.mark.server
 @pytest.mark.timeout(300)
-def test_an_s3_store(tmp_path, template) -> None:
-    home = tmp_path / "server"
-    home.mkdir()
-    with SeaweedServer(home) as server:
-        keys_file = server.write_keys_file(tmp_path / "keys")
+def test_an_s3_store(tmp_path, template, seaweed) -> None:
+    keys_file = seaweed.write_keys_file(tmp_path / "keys")
 
-        def config_of(prefix: str) -> S3StoreConfig:
-            return S3StoreConfig(
-                name="main",
-                type="s3",
-                bucket=server.bucket,
-                prefix=prefix,
-                endpoint_url=server.url,
-                ca_bundle=server.ca_bundle,
-                credentials=FileCredentials(source="file", path=keys_file),
-            )
+    def config_of(prefix: str) -> S3StoreConfig:
+        return S3StoreConfig(
+            name="main",
+            type="s3",
+            bucket=seaweed.bucket,
+            prefix=f"upload-crash/{prefix}",
+            endpoint_url=seaweed.url,
+            ca_bundle=seaweed.ca_bundle,
+            credentials=FileCredentials(source="file", path=keys_file),
+        )
 
-        def check(config: DirectoryStoreConfig | S3StoreConfig) -> None:
-            assert isinstance(config, S3StoreConfig)
-            check_objects(config)
-            assert server.uploads(prefix=config.prefix) == []
+    def check(config: DirectoryStoreConfig | S3StoreConfig) -> None:
+        assert isinstance(config, S3StoreConfig)
+        check_objects(config)
+        assert seaweed.uploads(prefix=config.prefix) == []
 
-        acts = run_through(tmp_path, template, config_of, check)
+    acts = run_through(tmp_path, template, config_of, check)
     assert len(points(acts)) > 20
     wanted = {"store.create", "upload.begun", "store.part", "upload.part", "upload.completing"}
     wanted |= {"store.complete", "store.put", "ledger.commit", "ledger.state_file"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ def _calls(tree: ast.AST):
                 yield node, first.value, levels
 
 
+@functools.cache
 def logged() -> dict[str, Event]:
     events: defaultdict[str, Event] = defaultdict(Event)
     for path in sorted((ROOT / "bodycam_ingest").rglob("*.py")):

@@ -299,3 +299,7 @@ class SeaweedServer:
         if process is not None:
             process.send_signal(signal.SIGKILL)
             process.wait()
+        for port in self._ports[5:]:
+            # It makes these whatever TMPDIR says, and is killed before it could remove them.
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
+                left.unlink(missing_ok=True)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bodycam_ingest.demo.mp4 import make_clip
 from tests.dock import Dock
-from tests.servers.seaweedfs import SeaweedServer
+
+if TYPE_CHECKING:
+    from tests.servers.seaweedfs import SeaweedServer
 
 pytestmark = [pytest.mark.system, pytest.mark.server, pytest.mark.timeout(400)]
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SeaweedServer(tmp_path_factory.mktemp("weed")) as running:
-        yield running
+@pytest.fixture
+def server(seaweed):
+    return seaweed
 
 
 def store_table(server: SeaweedServer, dock_root, prefix: str) -> str:

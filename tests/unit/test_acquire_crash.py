@@ -16,6 +16,8 @@ from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.evidence import Acquired
 from tests.recordings import Desk, content, file_of
 
+pytestmark = pytest.mark.process
+
 DOCKING = "01K0000000000000000000D0CK"
 ITEMS = {
     "A0001.mp4": (content(60_000, seed=1), "01K00000000000000000000001"),

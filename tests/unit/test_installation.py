@@ -144,6 +144,7 @@ CHILD = textwrap.dedent(
 )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("moment", ["database", "genesis", "before:init.rename"])
 def test_cut_off_before_it_was_whole(tmp_path, moment):
     state = tmp_path / "state"
@@ -158,6 +159,7 @@ def test_cut_off_before_it_was_whole(tmp_path, moment):
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.process
 def test_cut_off_when_it_was_whole(tmp_path):
     state = tmp_path / "state"
     done = subprocess.run(

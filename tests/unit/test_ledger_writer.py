@@ -395,6 +395,7 @@ CHILD = textwrap.dedent(
 )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("moment", "committed"),
     [

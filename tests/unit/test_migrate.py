@@ -259,6 +259,7 @@ CHILD = textwrap.dedent(
 ACTS = ("migrate.copy", "migrate.backup", "migrate.swap")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "moment", [f"{side}:{act}" for act in ACTS for side in ("before", "after")]
 )

@@ -10,6 +10,7 @@ from tests.vm.conftest import content
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 
+@pytest.mark.smoke
 def test_cameras_come_to_confirmed_evidence(station, new_camera):
     docked = []
     for port, kind in ((3, "fat32"), (4, "exfat")):

@@ -24,6 +24,7 @@ def power_back(station, *docked):
     station.machine.wait_up()
 
 
+@pytest.mark.smoke
 def test_power_fails_while_a_camera_is_read(station, new_camera):
     camera, card = new_camera("fat32", sizes=(5_000_000, 2_000_000, 600_000, 0))
     before, dark = card.sha256(), threading.Event()

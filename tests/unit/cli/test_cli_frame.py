@@ -127,6 +127,7 @@ def test_wrong_usage_ends_with_2(call, wrong):
     assert "Usage:" in err
 
 
+@pytest.mark.process
 def test_the_code_that_a_command_returns_is_the_code_of_the_process(config):
     assert process("--config", config, "check-config").returncode == 0
     config.write_text("[dock]", encoding="utf-8")
@@ -135,6 +136,7 @@ def test_the_code_that_a_command_returns_is_the_code_of_the_process(config):
     assert "dock.id: missing" in done.stderr
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_is_no_fault(config):
     command = f"{sys.executable} -m bodycam_ingest --config {config} check-config --json"
     done = subprocess.run(
@@ -162,6 +164,7 @@ def test_help_loads_no_command_and_no_library_of_the_daemon():
     assert all(name in done.stdout for name in group.COMMANDS)
 
 
+@pytest.mark.process
 def test_the_configuration_is_found_by_option_then_environment(config, tmp_path):
     environment = {**os.environ, "BODYCAM_INGEST_CONFIG": str(config)}
     assert process("check-config", env=environment).returncode == 0
