@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -83,21 +83,30 @@ def forked(work: Callable[[], int], log: Path) -> int:
         os._exit(code)
 
 
-def run_daemon(config: Path, kill_at: int, marks: Path) -> int:
-    """The daemon, quickened, killing itself at the n-th mark."""
+class Moment(NamedTuple):
+    """When to kill: at a mark such as `after:item.rename`, the first time or a later one."""
+
+    mark: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.mark}-{self.nth}".replace(":", "-")
+
+
+def run_daemon(config: Path, kill_at: Moment | None, marks: Path) -> int:
+    """The daemon, quickened, killing itself at one moment."""
     anchors._RELEASE_GAP_MS = 50  # type: ignore[misc]
     anchors._BURST_GAP_MS = 200  # type: ignore[misc]
     fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    seen = 0
+    seen: collections.Counter[str] = collections.Counter()
     one_at_a_time = threading.Lock()
 
     def note(mark: str) -> None:
-        nonlocal seen
         # Never given back when the end has come: no other thread may pass a mark before the kill.
         with one_at_a_time:
-            seen += 1
+            seen[mark] += 1
             os.write(fd, f"{mark}\n".encode())
-            if seen == kill_at:
+            if kill_at == (mark, seen[mark]):
                 os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(60)
 
@@ -143,7 +152,7 @@ class Run:
         pid = forked(lambda: run_command(self.dock.config, *arguments), self.dock.log)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    def go(self, kill_at: int) -> int:
+    def go(self, kill_at: Moment | None) -> int:
         """Run the daemon until it is killed or all is done; returns its exit code."""
         pid = forked(lambda: run_daemon(self.dock.config, kill_at, self.marks), self.dock.log)
         until_s = time.monotonic() + RUN_S
@@ -208,30 +217,32 @@ class Run:
                     yield hashlib.sha256(body.read()).hexdigest()
 
 
-def whole_way(root: Path, server: SeaweedServer, name: str, kill_at: int) -> list[str]:
-    """One run with one kill; returns the marks up to it."""
+def whole_way(root: Path, server: SeaweedServer, name: str, kill_at: Moment | None) -> list[str]:
+    """One run with one kill; returns the marks up to it, or all where that moment never came."""
     run = Run(root, server, name)
     assert run.command("init") == 0, run.dock.tail()
     run.dock.plug("CAM1", FIRST)
     code = run.go(kill_at)
     marks = run.marks.read_text().splitlines()
     if code == -signal.SIGKILL:
-        assert len(marks) == kill_at
-        code = run.go(0)
+        assert kill_at is not None
+        assert marks[-1] == kill_at.mark
+        code = run.go(None)
     assert code == 0, f"exit code {code}\n{run.dock.tail()}"
     run.check()
+    shutil.rmtree(root)
     return marks
 
 
-def lane(points: list[int], root: Path, server: SeaweedServer, results: Path) -> int:
-    """Run some of the points; writes what each hit, or how it failed."""
+def lane(moments: list[Moment], root: Path, server: SeaweedServer, results: Path) -> int:
+    """Try some of the moments; writes which were come to, or how it failed."""
     failed = 0
     with results.open("w") as out:
-        for point in points:
-            entry: dict[str, Any] = {"point": point}
+        for moment in moments:
+            entry: dict[str, Any] = {"moment": str(moment)}
             try:
-                entry["mark"] = whole_way(root / f"p{point}", server, f"p{point}", point)[-1]
-                shutil.rmtree(root / f"p{point}")
+                marks = whole_way(root / str(moment), server, str(moment), moment)
+                entry["hit"] = marks.count(moment.mark) == moment.nth
             except Exception:  # noqa: BLE001 - told by the test
                 entry["error"] = traceback.format_exc()
                 failed += 1
@@ -240,17 +251,21 @@ def lane(points: list[int], root: Path, server: SeaweedServer, results: Path) ->
     return 1 if failed else 0
 
 
-def chosen(marks: list[str]) -> list[int]:
-    """Which marks to kill at: the first of each kind, or last and every n-th too."""
-    first = {mark: number for number, mark in reversed(list(enumerate(marks, 1)))}
+def chosen(marks: list[str]) -> list[Moment]:
+    """When to kill: the first of each kind, or the last and every n-th too."""
+    seen: collections.Counter[str] = collections.Counter()
+    moments = []
+    for mark in marks:
+        seen[mark] += 1
+        moments.append(Moment(mark, seen[mark]))
     if not EVERY:
-        return sorted(first.values())
-    last = {mark: number for number, mark in enumerate(marks, 1)}
-    return sorted({*first.values(), *last.values(), *range(1, len(marks) + 1, EVERY)})
+        return [Moment(mark, 1) for mark in seen]
+    edges = {moment for moment in moments if moment.nth in {1, seen[moment.mark]}}
+    return sorted(edges | set(moments[::EVERY]))
 
 
 def test_the_daemon_finishes_its_work_after_a_kill_at_any_durable_step(tmp_path, seaweed):
-    marks = whole_way(tmp_path / "whole", seaweed, "whole", 0)
+    marks = whole_way(tmp_path / "whole", seaweed, "whole", None)
     kinds = collections.Counter(marks)
     assert {mark.partition(":")[2] for mark in kinds} >= {
         "docking.directory",
@@ -265,11 +280,11 @@ def test_the_daemon_finishes_its_work_after_a_kill_at_any_durable_step(tmp_path,
         "store.part",
         "store.complete",
     }
-    points = chosen(marks)
+    moments = chosen(marks)
     pids = []
     for number in range(LANES):
         work = functools.partial(
-            lane, points[number::LANES], tmp_path, seaweed, tmp_path / f"lane{number}.json"
+            lane, moments[number::LANES], tmp_path, seaweed, tmp_path / f"lane{number}.json"
         )
         pids.append(forked(work, tmp_path / f"lane{number}.log"))
     for pid in pids:
@@ -279,9 +294,10 @@ def test_the_daemon_finishes_its_work_after_a_kill_at_any_durable_step(tmp_path,
         for number in range(LANES)
         for line in (tmp_path / f"lane{number}.json").read_text().splitlines()
     ]
-    errors = [f"point {e['point']}: {e['error']}" for e in entries if "error" in e]
+    errors = [f"{e['moment']}: {e['error']}" for e in entries if "error" in e]
     assert not errors, f"{len(errors)} of {len(entries)} failed\n" + "\n".join(errors[:3])
-    assert len(entries) == len(points)
-    # Threads interleave differently in each run; still nearly every kind must have been hit.
-    hit = {entry["mark"] for entry in entries}
-    assert len(hit) >= len(kinds) * 2 // 3, sorted(kinds.keys() - hit)
+    assert len(entries) == len(moments)
+    # How often the ledger commits differs from run to run; every kind of act must have been hit.
+    missed = {entry["moment"] for entry in entries if not entry["hit"]}
+    assert missed.isdisjoint({str(Moment(mark, 1)) for mark in kinds})
+    assert len(missed) <= len(moments) // 5, sorted(missed)
