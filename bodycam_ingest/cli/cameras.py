@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.lookups import whole
+from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.cli.words import local
 from bodycam_ingest.control import AssignRequest
 
 
@@ -28,22 +33,35 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
         engine.dispose()
     if as_json:
         emit_json(found)
-        return 0
+    elif found:
+        _print(found)
+    shown_of(len(found), len(found), "camera", chosen=False)
+    return 0
+
+
+def _print(found: list[dict[str, Any]]) -> None:
     table(
-        ["CAMERA", "PROFILE", "OFFICER", "FIRST DOCKED", "LAST DOCKED", "ITEMS"],
+        [
+            Column("CAMERA"),
+            Column("LAST DOCKED"),
+            Column("ITEMS", cut=4),
+            Column("OFFICER", cut=3),
+            Column("PROFILE", cut=2, may_go=True),
+            Column("FIRST DOCKED", cut=1, may_go=True),
+        ],
         [
             (
                 camera["camera"],
-                camera["profile"] or ("" if camera["assigned"] else "unassigned"),
-                camera["officer"],
-                camera["first_docked_at"],
-                camera["last_docked_at"],
-                ", ".join(f"{n} {state}" for state, n in camera["items"].items()),
+                local(camera["last_docked_at"]),
+                ", ".join(f"{number:,} {state}" for state, number in camera["items"].items()),
+                # Nobody carries it, and no profile knows it: that is for a person to mend.
+                camera["officer"] or ("" if camera["assigned"] else "unassigned"),
+                camera["profile"],
+                local(camera["first_docked_at"]),
             )
             for camera in found
         ],
     )
-    return 0
 
 
 @command.command("assign")
@@ -53,6 +71,9 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 @pass_context
 def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int:
     """Record who carries a camera from now on; the ledger holds the name sealed."""
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+
+    serial = whole(context, lookup.camera_serial, serial)
     done = pull(context, AssignRequest.of(camera=serial, officer=officer))
     if as_json:
         emit_json(done)

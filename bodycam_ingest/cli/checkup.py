@@ -17,6 +17,7 @@ from ulid import ULID
 
 from bodycam_ingest import clock
 from bodycam_ingest.cli.outcome import Check, Outcome, judge, ok
+from bodycam_ingest.cli.words import size
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
 from bodycam_ingest.devices import mountinfo
 from bodycam_ingest.errors import IngestError
@@ -240,10 +241,10 @@ def _space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
     free_bytes = space.f_bavail * space.f_frsize
     return judge(
         name,
-        f"{free_bytes} bytes free",
+        f"{size(free_bytes)} free",
         good=free_bytes > wanted_bytes,
         bad=bad,
-        todo=f"Free space: more than {wanted_bytes} bytes are needed.",
+        todo=f"Free space: more than {size(wanted_bytes)} are needed.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,50 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context)
+
+
+def set_color(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Have everything below this command printed with colours, without, or as the terminal is."""
+    if value is not None:
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        ctx.color = {"always": True, "never": False, "auto": False if plain else None}[value]
+    return value
+
+
+def _set_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.obj = Context(config_path=value)
+
+
+def common_options(command: click.Command) -> None:
+    """Have a command and those below it take the program's own options too.
+
+    Where they stand, before the command or after it, is nothing that a person should have to know.
+    """
+    known = {name for param in command.params for name in param.opts}
+    if "--config" not in known:
+        command.params.append(
+            click.Option(
+                ["--config"],
+                type=click.Path(dir_okay=False, path_type=Path),
+                callback=_set_config,
+                expose_value=False,
+                hidden=True,
+            )
+        )
+        command.params.append(
+            click.Option(
+                ["--color"],
+                type=click.Choice(["auto", "always", "never"]),
+                callback=set_color,
+                expose_value=False,
+                hidden=True,
+            )
+        )
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            common_options(below)
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON value on standard output."

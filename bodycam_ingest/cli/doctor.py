@@ -10,7 +10,8 @@ import click
 from bodycam_ingest.cli import checkup, dockcheck, fips
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.outcome import Check, Outcome
-from bodycam_ingest.cli.output import emit_json, line, say, table
+from bodycam_ingest.cli.output import emit_json, say, sentence, table
+from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,12 +32,24 @@ def command(context: Context, *, as_json: bool) -> int:
     if as_json:
         emit_json({"fit": not failed, "checks": [asdict(check) for check in checks]})
         return 1 if failed else 0
-    table(("check", "", "found"), [(c.name, c.outcome, c.found) for c in checks])
-    for check in checks:
-        if check.todo:
-            line(f"{check.outcome}: {check.name}: {check.todo}")
+    _print(checks)
     say("This machine is not fit yet." if failed else "This machine is fit to run the daemon.")
     return 1 if failed else 0
+
+
+def _print(checks: list[Check]) -> None:
+    table(
+        [Column("CHECK"), Column("RESULT"), Column("FOUND", cut=1)],
+        [(c.name, c.outcome.value, c.found.partition("\n")[0]) for c in checks],
+    )
+    for check in checks:
+        if check.outcome is Outcome.OK:
+            continue
+        # All of it, where the table may have had no room.
+        first, *more = check.found.splitlines() or [""]
+        sentence(f"{check.name}: {first}", state=check.outcome.value)
+        for each in [*more, check.todo]:
+            sentence(f"  {each}")
 
 
 def _checks(context: Context) -> Iterator[Check]:

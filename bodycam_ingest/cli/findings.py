@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.lookups import whole
+from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.params import during
+from bodycam_ingest.cli.words import local
 from bodycam_ingest.control import CloseFindingRequest
 
 
 @click.group("findings", invoke_without_command=True)
+@click.option("--all", "closed", is_flag=True, help="Closed findings too.")
+@click.option("--camera", default="", help="Only what is about this camera and its recordings.")
+@click.option("--docking", default="", help="Only what touches this docking.")
+@click.option("--store", default="", help="Only what is about this store.")
+@during("Only findings that were opened")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> int:
-    """List open findings; `close` ends one that a person looked into."""
+def command(ctx: click.Context, /, *, as_json: bool, **wanted: Any) -> int:
+    """List open findings; `close` ends one that a person looked into.
+
+    An alarm wants a person and holds up the release of what it touches; a notice does not.
+    """
     if ctx.invoked_subcommand is not None:
         return 0
-    from bodycam_ingest.db import queries  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
-    engine = database(context.load())
+    config = context.load()
+    stores = [store.name for store in config.stores]
+    engine = database(config)
     try:
         with engine.connect() as conn:
-            found = queries.open_findings(conn)
+            for name, find in (("camera", lookup.camera_serial), ("docking", lookup.docking_id)):
+                wanted[name] = wanted[name] and find(conn, wanted[name])
+            wanted["store"] = wanted["store"] and lookup.store(conn, wanted["store"], stores)
+            found = listings.findings(conn, listings.Choice(**wanted))
     finally:
         engine.dispose()
     if as_json:
         emit_json(found)
-        return 0
-    table(
-        ["FINDING", "SINCE", "SEVERITY", "CODE", "SUBJECT", "DETAIL"],
-        [
-            (f["finding_id"], f["opened_at"], f["severity"], f["code"], f["subject"], f["detail"])
-            for f in found
-        ],
-    )
+    elif found:
+        _print(found, closed=wanted["closed"])
+    kind = "finding" if wanted["closed"] else "open finding"
+    narrowed = any(value for name, value in wanted.items() if name != "closed")
+    shown_of(len(found), len(found), kind, chosen=narrowed)
     return 0
+
+
+def _print(found: list[dict[str, Any]], *, closed: bool) -> None:
+    columns = ["FINDING", "SINCE", "SEVERITY", "CODE", "SUBJECT", "DETAIL"]
+    rows = [
+        [
+            f["finding_id"],
+            local(f["opened_at"]),
+            f["severity"],
+            f["code"],
+            f["subject"],
+            f["detail"],
+        ]
+        for f in found
+    ]
+    if closed:
+        columns.insert(2, "CLOSED")
+        for row, each in zip(rows, found, strict=True):
+            row.insert(2, local(each["closed_at"]))
+    table(columns, rows)
 
 
 @command.command("close")
@@ -45,7 +80,13 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 @json_option
 @pass_context
 def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> int:
-    """Close a finding after looking into it; recorded with who closed it."""
+    """Close a finding after looking into it; recorded with who closed it.
+
+    FINDING is an id or the beginning of one.
+    """
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+
+    finding_id = whole(context, lookup.finding_id, finding_id)
     done = pull(context, CloseFindingRequest.of(finding=finding_id, reason=reason))
     if as_json:
         emit_json(done)

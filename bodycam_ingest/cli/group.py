@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from bodycam_ingest import __version__
-from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context
+from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context, common_options, set_color
 from bodycam_ingest.cli.output import fault, say
 from bodycam_ingest.errors import IngestError, UsageError
 
@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "status": "Show cameras, bays, queue, stores and alarms.",
     "check": "Say in one line how the dock stands, for a monitoring system.",
     "items": "List items, or one item with its whole history.",
+    "dockings": "List dockings: which camera, when, and what was new on it.",
     "cameras": "List known cameras and their last docking.",
     "verify": "Check ledger, staged files and stored objects; changes nothing.",
     "retry": "Make items due now.",
@@ -54,6 +55,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"bodycam_ingest.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
+        common_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
@@ -77,6 +79,15 @@ class LazyGroup(click.Group):
     show_default=True,
     show_envvar=True,
     help="The configuration file.",
+)
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    callback=set_color,
+    expose_value=False,
+    help="Colours for states; auto: on a terminal, unless NO_COLOR is set.",
 )
 @click.version_option(__version__, prog_name="bodycam-ingest")
 @click.pass_context

@@ -9,69 +9,97 @@ import click
 from bodycam_ingest.cli import jsonform
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, table
-from bodycam_ingest.cli.words import size
-from bodycam_ingest.errors import UnknownSubjectError
+from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.params import during, limit_option
+from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.cli.words import local, size
 from bodycam_ingest.evidence import decode_path
 from bodycam_ingest.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.db.listings import Choice
 
 
 @click.command("items")
-@click.argument("item_id", metavar="[ITEM]", required=False)
+@click.argument("item", metavar="[ITEM]", required=False)
 @click.option("--camera", default="", help="Only items of this camera.")
 @click.option("--state", type=click.Choice([s.value for s in ItemState]), help="Only this state.")
+@click.option("--docking", default="", help="Only items first seen in this docking.")
+@click.option("--bay", default="", help="Only items first seen in this bay.")
+@click.option("--store", default="", help="Only items that are to be in this store, or are.")
+@click.option("--not-in", default="", help="Only items that this store is not proven to have.")
+@during("Only items that were first seen")
 @click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=1000,
+    "--sort",
+    type=click.Choice(["discovered", "recorded", "size", "camera", "path", "state"]),
+    default="discovered",
     show_default=True,
-    help="At most so many, the newest; 0 for all.",
+    help="Ascending by this; the newest or largest stands last.",
 )
+@limit_option
 @json_option
 @pass_context
 def command(
-    context: Context,
-    *,
-    item_id: str | None,
-    camera: str,
-    state: str | None,
-    limit: int,
-    as_json: bool,
+    context: Context, /, *, item: str | None, sort: str, limit: int, as_json: bool, **wanted: Any
 ) -> int:
-    """List items, or one item with its whole history."""
-    from bodycam_ingest.db import queries  # noqa: PLC0415 - sqlalchemy
+    """List items, or one item with its whole history.
 
-    engine = database(context.load())
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    """
+    from bodycam_ingest.db import listings, lookup, queries  # noqa: PLC0415 - sqlalchemy
+
+    config = context.load()
+    engine = database(config)
     try:
         with engine.connect() as conn:
-            if item_id is None:
-                found = queries.list_items(
-                    conn, camera_serial=camera, state=state or "", limit=limit
-                )
-                _print_list(found, as_json=as_json)
+            if item is not None:
+                found = queries.item_history(conn, lookup.item_id(conn, item))
+                assert found is not None  # no item is ever deleted
+                _print_one(found, as_json=as_json)
                 return 0
-            item = queries.item_history(conn, item_id)
+            choice = _choice(conn, wanted, [store.name for store in config.stores])
+            listing = listings.items(conn, choice, order=sort, limit=limit)
     finally:
         engine.dispose()
-    if item is None:
-        raise UnknownSubjectError(f"no item {item_id!r}", hint="`bodycam-ingest items` lists them.")
     if as_json:
-        # Entries are the ledger's own words: docs/ledger-format.md is their contract.
-        emit_json({**item, "entries": jsonform.Verbatim(item["entries"])})
-    else:
-        _print_report(item)
+        emit_json(listing.rows)
+    elif listing.rows:
+        _print_list(listing.rows)
+    shown_of(len(listing.rows), listing.total, "item", chosen=any(wanted.values()))
     return 0
 
 
-def _print_list(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        emit_json(found)
-        return
+def _choice(conn: sa.Connection, wanted: dict[str, Any], stores: list[str]) -> Choice:
+    """What is wanted, with every word replaced by what it names."""
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.listings import Choice  # noqa: PLC0415 - the same
+
+    finders: dict[str, Callable[[sa.Connection, str], str]] = {
+        "camera": lookup.camera_serial,
+        "docking": lookup.docking_id,
+        "bay": lookup.bay,
+        "store": lambda conn, text: lookup.store(conn, text, stores),
+        "not_in": lambda conn, text: lookup.store(conn, text, stores),
+    }
+    named = {name: wanted[name] and find(conn, wanted[name]) for name, find in finders.items()}
+    return Choice(**{**wanted, **named, "state": wanted["state"] or ""})
+
+
+def _print_list(found: Sequence[Mapping[str, Any]]) -> None:
     table(
-        ["ITEM", "CAMERA", "PATH", ">SIZE", "SHA-256", "STATE", "STORES"],
+        [
+            Column("ITEM"),
+            Column("CAMERA"),
+            Column("PATH", cut=3, tail=True),
+            Column(">SIZE"),
+            Column("SHA-256", cut=1, may_go=True),
+            Column("STATE"),
+            Column("STORES", cut=2, may_go=True),
+        ],
         [
             (
                 item["item_id"],
@@ -87,32 +115,41 @@ def _print_list(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     )
 
 
+def _print_one(item: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        # Entries are the ledger's own words: docs/ledger-format.md is their contract.
+        emit_json({**item, "entries": jsonform.Verbatim(item["entries"])})
+    else:
+        _print_report(item)
+
+
 def _print_report(item: Mapping[str, Any]) -> None:
     line(f"Custody of item {item['item_id']}")
     for label, value in (
         ("camera", item["camera"]),
         ("path", decode_path(item["path"])),
-        ("size", f"{item['size_bytes']} bytes"),
+        ("size", f"{size(item['size_bytes'])} ({item['size_bytes']:,} bytes)"),
         ("SHA-256", item["sha256"]),
         ("state", item["state"]),
         ("recorded (camera's word)", item["recorded_at"]),
-        ("discovered", item["discovered_at"]),
+        ("discovered", local(item["discovered_at"])),
         ("staged copy", item["staged_path"]),
     ):
         line(f"  {label:<26}{'-' if value is None else _text(value)}")
     for name, store in item["stores"].items():
         line(f"  store {name}: {store['state']} {store['key']} ({store['proof'] or 'no proof'})")
     for entry in item["entries"]:
-        line(f"  #{entry['seq']} {entry['t']} {entry['type']}")
+        line(f"  #{entry['seq']} {local(entry['t'])} {entry['type']}")
         for key, value in entry["data"].items():
             if value not in ("", None, [], {}):
                 line(f"      {key}: {_text(value)}")
     for finding in item["findings"]:
-        closed = finding["closed_at"] or "open"
-        line(f"  finding {finding['code']} {finding['opened_at']} ({closed}): {finding['detail']}")
+        closed = f"closed {local(finding['closed_at'])}" if finding["closed_at"] else "open"
+        opened = local(finding["opened_at"])
+        line(f"  finding {finding['code']} {opened} ({closed}): {finding['detail']}")
     for docking in item["seen_in"]:
         line(
-            f"  seen in docking {docking['docking_id']} {docking['started_at']}: "
+            f"  seen in docking {docking['docking_id']} {local(docking['started_at'])}: "
             f"{docking['verdict']}"
         )
 

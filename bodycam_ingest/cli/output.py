@@ -46,6 +46,21 @@ def say(message: str) -> None:
     click.echo("\n".join(escaped(line) for line in message.splitlines()), err=True)
 
 
+def shown_of(shown: int, total: int, one: str, *, chosen: bool = True) -> None:
+    """Say on stderr that a list is empty, or that it is not all there is.
+
+    Args:
+        shown: how many were printed.
+        total: how many there are.
+        one: the noun for one of them.
+        chosen: something narrowed the list down.
+    """
+    if not total:
+        say(f"no {one}s match" if chosen else f"no {one}s")
+    elif shown < total:
+        say(f"{shown:,} of {words.count(total, one)} shown; --limit 0 shows all")
+
+
 def fault(error: IngestError, *, as_json: bool = False) -> None:
     """Say what went wrong and what to do about it, on stderr; as one line of JSON where asked."""
     if as_json:
@@ -87,10 +102,15 @@ def sentence(text: str, *, state: str = "") -> None:
     """
     lines = tables.paragraph(escaped(f"{state} {text}" if state else text), _width())
     found = words.colour(state)
-    if found:
+    if found and lines[0].startswith(state):
         lines[0] = click.style(state, fg=found) + lines[0].removeprefix(state)
     for each in lines:
         click.echo(each)
+
+
+def verdict(text: str, state: str) -> None:
+    """Print one line of a result, in the colour of a state."""
+    click.echo(click.style(escaped(text), fg=words.colour(state)))
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> None:
@@ -105,7 +125,7 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> Non
         [Column(each) if isinstance(each, str) else each for each in columns],
         [[escaped(value) for value in row] for row in rows],
         _width(),
-        ellipsis="…" if sys.stdout.encoding.lower().startswith("utf") else "~",
+        ellipsis="…" if (sys.stdout.encoding or "").lower().startswith("utf") else "~",
     )
     for each in drawn:
         click.echo(each)

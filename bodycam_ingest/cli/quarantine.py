@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.lookups import whole
+from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.control import QuarantineRequest, ReinstateRequest, Request, RequeueRequest
 from bodycam_ingest.evidence import decode_path
 from bodycam_ingest.lifecycle import ItemState
@@ -21,26 +25,43 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     """List quarantined items; `add`, `requeue` and `reinstate` move them."""
     if ctx.invoked_subcommand is not None:
         return 0
-    from bodycam_ingest.db import queries  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
     engine = database(context.load())
     try:
         with engine.connect() as conn:
-            found = queries.list_items(conn, state=ItemState.QUARANTINED.value)
+            apart = listings.Choice(state=ItemState.QUARANTINED.value)
+            found = listings.items(conn, apart).rows
     finally:
         engine.dispose()
     if as_json:
         emit_json(found)
-        return 0
+    elif found:
+        _print(found)
+    shown_of(len(found), len(found), "quarantined item", chosen=False)
+    return 0
+
+
+def _print(found: list[dict[str, Any]]) -> None:
     table(
-        ["ITEM", "CAMERA", "PATH", "REASON"],
+        [
+            Column("ITEM"),
+            Column("CAMERA"),
+            Column("PATH", cut=1, tail=True),
+            Column("REASON", cut=2),
+        ],
         [
             (i["item_id"], i["camera"], decode_path(i["path"]), i["quarantine_reason"])
             for i in found
         ],
     )
-    return 0
+
+
+def _whole(context: Context, item_id: str) -> str:
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+
+    return whole(context, lookup.item_id, item_id)
 
 
 def _pull(context: Context, request: Request, *, as_json: bool) -> int:
@@ -58,7 +79,11 @@ def _pull(context: Context, request: Request, *, as_json: bool) -> int:
 @json_option
 @pass_context
 def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
-    """Set an item apart: it is kept, and not uploaded as good."""
+    """Set an item apart: it is kept, and not uploaded as good.
+
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    """
+    item_id = _whole(context, item_id)
     request = QuarantineRequest.of(item=item_id, reason=reason)
     return _pull(context, request, as_json=as_json)
 
@@ -69,7 +94,11 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
 @json_option
 @pass_context
 def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
-    """Have an item read from its camera again; its present copy stays in quarantine."""
+    """Have an item read from its camera again; its present copy stays in quarantine.
+
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    """
+    item_id = _whole(context, item_id)
     request = RequeueRequest.of(item=item_id, reason=reason)
     return _pull(context, request, as_json=as_json)
 
@@ -79,5 +108,9 @@ def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> in
 @json_option
 @pass_context
 def reinstate(context: Context, *, item_id: str, as_json: bool) -> int:
-    """Take an item back whose copy still has its digest; it is read back first."""
+    """Take an item back whose copy still has its digest; it is read back first.
+
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    """
+    item_id = _whole(context, item_id)
     return _pull(context, ReinstateRequest.of(item=item_id), as_json=as_json)

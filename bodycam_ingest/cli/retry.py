@@ -6,7 +6,9 @@ import click
 
 from bodycam_ingest.cli.admin import pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
+from bodycam_ingest.cli.words import count
 from bodycam_ingest.control import RetryRequest
 
 
@@ -16,10 +18,18 @@ from bodycam_ingest.control import RetryRequest
 @json_option
 @pass_context
 def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> int:
-    """Make one item, or everything that waits, due now; recorded in the ledger."""
+    """Make one item, or everything that waits, due now; recorded in the ledger.
+
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    """
+    if item_id is not None:
+        from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+
+        item_id = whole(context, lookup.item_id, item_id)
     done = pull(context, RetryRequest.of(item=item_id, store=store))
     if as_json:
         emit_json(done)
     else:
-        line(f"{done['uploads_due']} uploads are due now")
+        due = done["uploads_due"]
+        line(f"{count(due, 'upload is', 'uploads are')} due now")
     return 0

@@ -160,7 +160,7 @@ def paragraph(text: str, width: int | None, *, first: str = "", other: str = "  
         other: stands before each other line.
     """
     if width is None:
-        return [first + text]
+        return [(first + text).rstrip()]
     return textwrap.wrap(
         text,
         width,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, progress
+from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdict
 
 if TYPE_CHECKING:
     from bodycam_ingest.verification import Report
@@ -58,7 +58,7 @@ def _print(report: Report) -> None:
         line(f"{name}: {'not asked for' if number is None else f'{number} checked'}")
     for finding in report.findings:
         about = f" ({finding.subject})" if finding.subject else ""
-        line(f"FINDING {finding.code}{about}: {finding.message}")
+        sentence(f"{finding.code}{about}: {finding.message}", state="FINDING")
     for what in report.unreachable:
-        line(f"could not be checked: {what}")
-    line(f"result: {report.result()}")
+        sentence(f"could not be checked: {what}")
+    verdict(f"result: {report.result()}", report.result())

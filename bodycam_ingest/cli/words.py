@@ -13,14 +13,14 @@ _DAY_S: Final = 86_400
 _EXACT_BELOW: Final = 10
 
 _WORDS: Final = {
-    "green": "confirmed released purged ok holds running whole",
+    "green": "confirmed released purged ok holds running whole complete",
     "yellow": "discovered acquired verified stored reading copied queued sending waiting notice "
     "warn unchecked unknown docked",
-    "red": "attention alarm ALARM fail quarantined vanished broken refused FINDING",
+    "red": "attention alarm ALARM fail quarantined vanished broken refused FINDING incomplete",
 }
 _COLOURS: Final = {
     **{word: hue for hue, states in _WORDS.items() for word in states.split()},
-    **dict.fromkeys(["NOT RUNNING", "NOT TAKEN", "left early"], "red"),
+    **dict.fromkeys(["NOT RUNNING", "NOT TAKEN"], "red"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -21,13 +21,14 @@ from bodycam_ingest.db.schema import (
 from bodycam_ingest.evidence import encode_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+# A query takes so many ids at most.
+_BATCH: Final = 500
 
 
-def _uploads(conn: sa.Connection, item_ids: Iterable[str] | None) -> dict[str, dict[str, Any]]:
-    query = sa.select(upload)
-    if item_ids is not None:
-        query = query.where(upload.c.item_id.in_(list(item_ids)))
+def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
     found: dict[str, dict[str, Any]] = {}
     for row in conn.execute(query):
         found.setdefault(row.item_id, {})[row.store] = {
@@ -69,29 +70,33 @@ def _item(row: sa.RowMapping, stores: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_items(
-    conn: sa.Connection, *, camera_serial: str = "", state: str = "", limit: int = 0
+    conn: sa.Connection,
+    *,
+    where: Sequence[sa.ColumnElement[bool]],
+    order: sa.ColumnElement[Any],
+    limit: int = 0,
 ) -> list[dict[str, Any]]:
-    """Items, newest last.
+    """Items in ascending order.
 
     Args:
         conn: an open connection.
-        camera_serial: only this camera's, all when empty.
-        state: only this state, all when empty.
-        limit: at most so many of the newest, all when 0.
+        where: which.
+        order: a column; what is alike in it comes in the order of discovery.
+        limit: at most so many, from the end of the order; all when 0.
 
     Returns:
         The values that `items --json` prints.
     """
-    query = sa.select(item).order_by(item.c.item_id.desc())
-    if camera_serial:
-        query = query.where(item.c.camera == camera_serial)
-    if state:
-        query = query.where(item.c.state == state)
+    query = sa.select(item).where(*where).order_by(order.desc(), item.c.item_id.desc())
     if limit:
         query = query.limit(limit)
-    rows = list(conn.execute(query).mappings())
-    uploads = _uploads(conn, [row["item_id"] for row in rows] if limit else None)
-    return [_item(row, uploads.get(row["item_id"], {})) for row in reversed(rows)]
+    rows = list(conn.execute(query).mappings())[::-1]
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        uploads = _uploads(conn, [row["item_id"] for row in batch])
+        found += [_item(row, uploads.get(row["item_id"], {})) for row in batch]
+    return found
 
 
 def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:

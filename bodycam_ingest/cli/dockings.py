@@ -1,0 +1,85 @@
+"""`dockings`: which cameras were docked when, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bodycam_ingest.cli.admin import database
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, shown_of, table
+from bodycam_ingest.cli.params import during, limit_option
+from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.cli.words import local, size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@click.command("dockings")
+@click.option("--camera", default="", help="Only dockings of this camera.")
+@click.option("--bay", default="", help="Only dockings in this bay.")
+@during("Only dockings that began")
+@click.option(
+    "--incomplete", is_flag=True, help="Only dockings that ended before all of it was copied."
+)
+@limit_option
+@json_option
+@pass_context
+def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) -> int:
+    """List dockings: which camera, when, in which bay, and what was new on it.
+
+    A docking is docked (the camera is there), complete (all of it was copied and verified), or
+    incomplete: it ended before that, because the camera was pulled or the daemon ended.
+    """
+    from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
+
+    engine = database(context.load())
+    try:
+        with engine.connect() as conn:
+            for name, find in (("camera", lookup.camera_serial), ("bay", lookup.bay)):
+                wanted[name] = wanted[name] and find(conn, wanted[name])
+            found = listings.dockings(conn, listings.Choice(**wanted), limit=limit)
+    finally:
+        engine.dispose()
+    if as_json:
+        emit_json(found.rows)
+    elif found.rows:
+        _print(found.rows)
+    shown_of(len(found.rows), found.total, "docking")
+    return 0
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table(
+        [
+            Column("DOCKED"),
+            Column("CAMERA"),
+            Column("BAY", cut=3, tail=True),
+            Column("STATE"),
+            Column(">NEW"),
+            Column(">SIZE"),
+            Column("ENDED", cut=2, may_go=True),
+            Column("DOCKING", cut=1, may_go=True),
+        ],
+        [
+            (
+                local(row["started_at"]),
+                row["camera"],
+                row["bay"],
+                _state(row),
+                f"{sum(row['items'].values()):,}",
+                size(row["size_bytes"]),
+                local(row["ended_at"]),
+                row["docking_id"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    if row["ended_at"] is None:
+        return "docked"
+    return "complete" if row["complete"] else "incomplete"

@@ -1,0 +1,175 @@
+"""Lists for people and scripts: chosen, sorted, cut, and how many there are in all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db import queries
+from bodycam_ingest.db.schema import docking, finding, item, upload
+from bodycam_ingest.lifecycle import UploadState
+
+ITEM_ORDERS: Final = {
+    "discovered": item.c.item_id,
+    "recorded": item.c.recorded_at,
+    "size": item.c.size_bytes,
+    "camera": item.c.camera,
+    "path": item.c.path,
+    "state": item.c.state,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is wanted; empty text wants everything. Each list takes what it knows of.
+
+    Args:
+        camera: a serial number.
+        state: an item's state.
+        docking: an id, whole.
+        bay: a bay's name.
+        store: a store that it was to be sent to.
+        not_in: a store that is not proven to have it.
+        since: RFC 3339 in UTC; what began at that moment or later.
+        until: RFC 3339 in UTC; what began before that moment.
+        incomplete: only dockings that ended before all of it was copied.
+        closed: findings that are closed too.
+    """
+
+    camera: str = ""
+    state: str = ""
+    docking: str = ""
+    bay: str = ""
+    store: str = ""
+    not_in: str = ""
+    since: str = ""
+    until: str = ""
+    incomplete: bool = False
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Part of what was chosen.
+
+    Args:
+        rows: JSON-ready values.
+        total: how many were chosen; more than there are rows where a limit cut them.
+    """
+
+    rows: list[dict[str, Any]]
+    total: int
+
+
+def items(
+    conn: sa.Connection, choice: Choice, *, order: str = "discovered", limit: int = 0
+) -> Listing:
+    """Items in ascending order; a limit keeps the end of it: the newest, the largest.
+
+    Args:
+        conn: an open connection.
+        choice: which.
+        order: a key of `ITEM_ORDERS`.
+        limit: at most so many, all when 0.
+    """
+    where = _during(item.c.discovered_at, choice)
+    for column, value in ((item.c.camera, choice.camera), (item.c.state, choice.state)):
+        if value:
+            where.append(column == value)
+    if choice.docking:
+        where.append(item.c.docking_id == choice.docking)
+    if choice.bay:
+        there = sa.select(docking.c.docking_id).where(docking.c.bay == choice.bay)
+        where.append(item.c.docking_id.in_(there))
+    if choice.store:
+        where.append(item.c.item_id.in_(_sent_to(choice.store)))
+    if choice.not_in:
+        proven = _sent_to(choice.not_in).where(upload.c.state == UploadState.CONFIRMED.value)
+        where.append(item.c.item_id.not_in(proven))
+    rows = queries.list_items(conn, where=where, order=ITEM_ORDERS[order], limit=limit)
+    return Listing(rows, _total(conn, item, where) if limit else len(rows))
+
+
+def dockings(conn: sa.Connection, choice: Choice, *, limit: int = 0) -> Listing:
+    """Dockings, newest last, with what came of them.
+
+    Args:
+        conn: an open connection.
+        choice: which.
+        limit: at most so many of the newest, all when 0.
+    """
+    where = _during(docking.c.started_at, choice)
+    for column, value in ((docking.c.camera, choice.camera), (docking.c.bay, choice.bay)):
+        if value:
+            where.append(column == value)
+    if choice.incomplete:
+        where += [docking.c.ended_at.is_not(None), docking.c.complete.is_(False)]
+    query = sa.select(docking).where(*where).order_by(docking.c.docking_id.desc())
+    if limit:
+        query = query.limit(limit)
+    rows = [dict(row) for row in conn.execute(query).mappings()][::-1]
+    taken = _taken(conn, sa.select(query.subquery().c.docking_id))
+    for row in rows:
+        counts = taken.get(row["docking_id"], {})
+        row["items"] = {state: number for state, (number, _) in counts.items()}
+        row["size_bytes"] = sum(size_bytes for _, size_bytes in counts.values())
+    return Listing(rows, _total(conn, docking, where) if limit else len(rows))
+
+
+def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:
+    """Findings, oldest first; those of a camera are its own, its dockings' and its items'."""
+    where = _during(finding.c.opened_at, choice)
+    if not choice.closed:
+        where.append(finding.c.closed_at.is_(None))
+    if choice.docking:
+        where.append(finding.c.docking_id == choice.docking)
+    if choice.store:
+        where.append(finding.c.subject == f"store:{choice.store}")
+    if choice.camera:
+        here = sa.select(docking.c.docking_id).where(docking.c.camera == choice.camera)
+        its = sa.select(item.c.item_id).where(item.c.camera == choice.camera)
+        where.append(
+            sa.or_(
+                finding.c.subject == f"camera:{choice.camera}",
+                finding.c.docking_id.in_(here),
+                finding.c.item_id.in_(its),
+            )
+        )
+    query = sa.select(finding).where(*where).order_by(finding.c.finding_id)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def _sent_to(store: str) -> sa.Select[tuple[str]]:
+    return sa.select(upload.c.item_id).where(upload.c.store == store)
+
+
+def _during(column: sa.Column[str], choice: Choice) -> list[sa.ColumnElement[bool]]:
+    # RFC 3339 in UTC with milliseconds sorts as it was.
+    where: list[sa.ColumnElement[bool]] = []
+    if choice.since:
+        where.append(column >= choice.since)
+    if choice.until:
+        where.append(column < choice.until)
+    return where
+
+
+def _total(conn: sa.Connection, table: sa.Table, where: list[sa.ColumnElement[bool]]) -> int:
+    query = sa.select(sa.func.count()).select_from(table).where(*where)
+    return int(conn.execute(query).scalar_one())
+
+
+def _taken(
+    conn: sa.Connection, ids: sa.Select[tuple[str]]
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Number and size of the items that were first seen in each docking, by state."""
+    query = (
+        sa.select(item.c.docking_id, item.c.state, sa.func.count(), sa.func.sum(item.c.size_bytes))
+        .where(item.c.docking_id.in_(ids))
+        .group_by(item.c.docking_id, item.c.state)
+    )
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for docking_id, state, number, size_bytes in conn.execute(query):
+        found.setdefault(docking_id, {})[state] = (number, int(size_bytes or 0))
+    return found

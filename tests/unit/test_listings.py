@@ -1,0 +1,187 @@
+"""Lists: what is chosen, in which order, how much of it, and how much there is."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from bodycam_ingest.db import listings, schema
+from bodycam_ingest.db.listings import Choice
+
+STATES = ["verified", "released", "released", "quarantined", "verified", "purged"]
+
+
+def at(hour):
+    return f"2026-11-24T{hour:02d}:00:00.000Z"
+
+
+@pytest.fixture
+def conn():
+    engine = sa.create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    with engine.connect() as made:
+        for number, serial in enumerate(("A", "B")):
+            made.execute(
+                schema.camera.insert().values(
+                    camera=serial,
+                    assigned=False,
+                    profile="",
+                    first_docked_at=at(0),
+                    last_docked_at=at(0),
+                )
+            )
+            made.execute(
+                schema.docking.insert().values(
+                    docking_id=f"D{number}",
+                    camera=serial,
+                    bay=f"bay{number}",
+                    volume="",
+                    mount_path=b"/",
+                    started_at=at(number),
+                    ended_at=at(number + 1),
+                    complete=bool(number),
+                )
+            )
+        for number, state in enumerate(STATES):
+            made.execute(
+                schema.item.insert().values(
+                    item_id=f"I{number}",
+                    camera="AB"[number % 2],
+                    docking_id=f"D{number % 2}",
+                    volume="",
+                    path=f"{9 - number}.MP4".encode(),
+                    size_bytes=(number * 7) % 5,
+                    mtime_ns=1,
+                    state=state,
+                    discovered_at=at(number),
+                )
+            )
+            made.execute(
+                schema.upload.insert().values(
+                    item_id=f"I{number}",
+                    store="nas" if number < 4 else "cloud",
+                    required=True,
+                    state="confirmed" if number < 2 else "queued",
+                    key="",
+                    metadata="",
+                )
+            )
+        yield made
+    engine.dispose()
+
+
+def ids(conn, choice, **more):
+    return [row["item_id"] for row in listings.items(conn, choice, **more).rows]
+
+
+@pytest.mark.parametrize(
+    ("choice", "numbers"),
+    [
+        (Choice(), "012345"),
+        (Choice(camera="B"), "135"),
+        (Choice(state="released"), "12"),
+        (Choice(docking="D0"), "024"),
+        (Choice(bay="bay1"), "135"),
+        (Choice(store="cloud"), "45"),
+        (Choice(not_in="nas"), "2345"),
+        (Choice(not_in="cloud"), "012345"),
+        (Choice(since=at(2)), "2345"),
+        (Choice(until=at(2)), "01"),
+        (Choice(since=at(1), until=at(4), camera="B"), "13"),
+        (Choice(camera="Z"), ""),
+    ],
+)
+def test_items_are_chosen(conn, choice, numbers):
+    assert ids(conn, choice) == [f"I{number}" for number in numbers]
+    assert listings.items(conn, choice, limit=1).total == len(numbers)
+
+
+def test_a_limit_keeps_the_newest_and_says_how_many_there_are(conn):
+    listing = listings.items(conn, Choice(), limit=2)
+    assert ([row["item_id"] for row in listing.rows], listing.total) == (["I4", "I5"], 6)
+
+
+@pytest.mark.parametrize(
+    ("order", "numbers"), [("size", "053142"), ("path", "543210"), ("camera", "024135")]
+)
+def test_items_are_sorted(conn, order, numbers):
+    assert ids(conn, Choice(), order=order) == [f"I{number}" for number in numbers]
+    assert ids(conn, Choice(), order=order, limit=3) == [f"I{number}" for number in numbers[3:]]
+
+
+def test_many_items_are_listed_with_their_stores(conn):
+    conn.execute(schema.upload.delete())
+    conn.execute(schema.item.delete())
+    for number in range(1203):
+        values = {
+            "item_id": f"I{number:05}",
+            "camera": "A",
+            "docking_id": "D0",
+            "volume": "",
+            "path": b"x",
+            "size_bytes": 1,
+            "mtime_ns": 1,
+            "state": "verified",
+            "discovered_at": at(1),
+        }
+        conn.execute(schema.item.insert().values(values))
+    conn.execute(
+        schema.upload.insert().values(
+            item_id="I01202", store="nas", required=True, state="queued", key="", metadata=""
+        )
+    )
+    listing = listings.items(conn, Choice())
+    assert (len(listing.rows), listing.total) == (1203, 1203)
+    assert listing.rows[-1]["stores"]["nas"]["state"] == "queued"
+
+
+def test_dockings_tell_what_came_of_them(conn):
+    listing = listings.dockings(conn, Choice())
+    told = [(row["docking_id"], row["items"], row["size_bytes"]) for row in listing.rows]
+    assert told == [
+        ("D0", {"released": 1, "verified": 2}, 7),
+        ("D1", {"purged": 1, "quarantined": 1, "released": 1}, 3),
+    ]
+    for choice, wanted in (
+        (Choice(incomplete=True), "D0"),
+        (Choice(bay="bay1"), "D1"),
+        (Choice(camera="A"), "D0"),
+        (Choice(since=at(1)), "D1"),
+        (Choice(until=at(1)), "D0"),
+    ):
+        assert [row["docking_id"] for row in listings.dockings(conn, choice).rows] == [wanted]
+    assert listings.dockings(conn, Choice(), limit=1).total == 2
+
+
+def test_findings_of_a_camera_are_those_of_its_dockings_and_recordings_too(conn):
+    for number, about in enumerate(
+        [
+            {"subject": "camera:A"},
+            {"subject": "x", "docking_id": "D0"},
+            {"subject": "item:I2", "item_id": "I2"},
+            {"subject": "camera:B"},
+            {"subject": "store:nas"},
+        ]
+    ):
+        conn.execute(
+            schema.finding.insert().values(
+                finding_id=f"F{number}",
+                code="c",
+                severity="alarm",
+                detail="",
+                opened_at=at(number),
+                closed_at=at(9) if number == 3 else None,
+                **about,
+            )
+        )
+
+    def found(**choice):
+        return "".join(f["finding_id"][1] for f in listings.findings(conn, Choice(**choice)))
+
+    assert found() == "0124"
+    assert found(closed=True) == "01234"
+    assert found(camera="A") == "012"
+    assert found(camera="B", closed=True) == "3"
+    assert found(docking="D0") == "1"
+    assert found(store="nas") == "4"
+    assert found(since=at(2)) == "24"
