@@ -282,8 +282,8 @@ def test_the_script_and_the_units_mean_the_same_places():
     unit = (SYSTEMD / "bodycam-mount@.service").read_text(encoding="utf-8")
     assert f"ExecStart=/{dockfacts.PROGRAM} mount" in unit
     assert "bodycam-mount@%k.service" in OURS
-    makefile = (SYSTEMD.parent / "Makefile").read_text(encoding="utf-8")
-    assert f'"$(DESTDIR)$(OPT)/share/{dockfacts.RULES}"' in makefile
+    install = (SYSTEMD.parent / "packaging" / "install").read_text(encoding="utf-8")
+    assert f'"$root$new/share" systemd/*.service systemd/{dockfacts.RULES}' in install
 
 
 # -- mounts and programs --
