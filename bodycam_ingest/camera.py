@@ -116,22 +116,50 @@ def is_taken(
 
 @functools.lru_cache(maxsize=512)
 def _glob(pattern: str) -> re.Pattern[str]:
-    parts = []
-    for piece in re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", pattern):
-        if piece == "**/":
-            parts.append("(?:.*/)?")
-        elif piece == "**":
-            parts.append(".*")
+    """A shell pattern as a regular expression that no name makes work for long.
+
+    Between two `**` and between two `*` stands a text of fixed length. Its leftmost place is as
+    good as any, so each search for one is atomic: it is never taken back to look for another place.
+    """
+    crossings: list[tuple[str, list[str]]] = [("", [""])]
+    # Several "any directories" in a row are one.
+    once = re.sub(r"(?:\*\*/)+", "**/", pattern)
+    for piece in re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", once):
+        text = crossings[-1][1][-1]
+        if piece == "**/" and (text.endswith("/") or crossings == [("", [""])]):
+            crossings.append(("(?:.*?/)??", [""]))
+        elif piece in {"**", "**/"}:
+            # `**/` crosses "no directory" only where one could begin; else the slash is a text.
+            crossings.append((".*?", [piece[2:]]))
         elif piece == "*":
-            parts.append("[^/]*")
-        elif piece == "?":
-            parts.append("[^/]")
-        elif re.fullmatch(r"\[!?[^\]]+\]", piece):
-            inner = re.sub(r"([\[\\^&~|])", r"\\\1", piece[1:-1].removeprefix("!"))
-            parts.append(f"[^/{inner}]" if piece.startswith("[!") else f"[{inner}]")
+            crossings[-1][1].append("")
         else:
-            parts.append(re.escape(piece))
-    return re.compile("".join(parts), re.DOTALL | re.IGNORECASE)
+            crossings[-1][1][-1] += _fixed(piece)
+    last = len(crossings) - 1
+    found = [_stretch(texts, last=i == last) for i, (_, texts) in enumerate(crossings)]
+    parts = [
+        f"{crossing}{stretch}" if i in {0, last} else f"(?>{crossing}{stretch})"
+        for i, ((crossing, _), stretch) in enumerate(zip(crossings, found, strict=True))
+    ]
+    return re.compile("".join(parts) + r"\Z", re.DOTALL | re.IGNORECASE)
+
+
+def _stretch(texts: Sequence[str], *, last: bool) -> str:
+    """Texts of fixed length with anything but a slash between them."""
+    parts = [texts[0]] + [f"(?>[^/]*?{text})" for text in texts[1:]]
+    if last and len(texts) > 1:
+        # The very last one stands at the end of the path.
+        parts[-1] = f"[^/]*{texts[-1]}"
+    return "".join(parts)
+
+
+def _fixed(piece: str) -> str:
+    if piece == "?":
+        return "[^/]"
+    if re.fullmatch(r"\[!?[^\]]+\]", piece):
+        inner = re.sub(r"([\[\\^&~|])", r"\\\1", piece[1:-1].removeprefix("!"))
+        return f"[^/{inner}]" if piece.startswith("[!") else f"[{inner}]"
+    return re.escape(piece)
 
 
 def is_included(profile: Profile | None, path: bytes) -> bool:
@@ -139,8 +167,8 @@ def is_included(profile: Profile | None, path: bytes) -> bool:
     if profile is None:
         return True
     text = _text(path)
-    return any(_glob(p).fullmatch(text) for p in profile.include) and not any(
-        _glob(p).fullmatch(text) for p in profile.exclude
+    return any(_glob(p).match(text) for p in profile.include) and not any(
+        _glob(p).match(text) for p in profile.exclude
     )
 
 

@@ -73,7 +73,8 @@ class LazyGroup(click.Group):
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    # What is wrong with the file is told by whoever reads it, in one form.
+    type=click.Path(readable=False, path_type=Path),
     default=CONFIG_PATH_DEFAULT,
     envvar="BODYCAM_INGEST_CONFIG",
     show_default=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +21,7 @@ from bodycam_ingest.config.models import (
     Staging,
     Upload,
 )
+from bodycam_ingest.config.reading import read_tables
 from bodycam_ingest.config.stores import DirectoryStoreConfig, S3StoreConfig, StoreConfig
 from bodycam_ingest.errors import ConfigError
 
@@ -42,7 +42,6 @@ _STORE_TYPES: Final[Mapping[str, type[StoreConfig]]] = {
     "s3": S3StoreConfig,
 }
 _STORES_HINT: Final = "at least one [[stores]] table with required = true"
-_FILE_BYTES_MAX: Final = 1024 * 1024
 _S = TypeVar("_S", bound=Section)
 
 
@@ -74,7 +73,7 @@ def examine(path: Path) -> tuple[Config | None, list[Fault]]:
     Raises:
         ConfigError: it cannot be read, or is no TOML.
     """
-    tables = _read(path)
+    tables = read_tables(path)
     context = {"base": path.absolute().parent}
     known = {*_SECTIONS, "stores"}
     faults = [unknown_key(key, tables[key], known) for key in tables if key not in known]
@@ -88,23 +87,6 @@ def examine(path: Path) -> tuple[Config | None, list[Fault]]:
     if faults:
         return None, faults
     return Config(path=path.absolute(), stores=tuple(stores), **sections), []
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}",
-            hint="Name the file with --config or BODYCAM_INGEST_CONFIG; see config.example.toml.",
-        ) from error
-    if len(data) > _FILE_BYTES_MAX:
-        raise ConfigError(f"{path} is larger than {_FILE_BYTES_MAX} bytes: no configuration")
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
 
 
 def _section(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bodycam_ingest.camera import (
@@ -195,3 +196,44 @@ def test_every_property_of_a_profile_must_match():
     one = Profile("one", {"ID_VENDOR_ID": "4255", "ID_FS_LABEL": "CAM*"})
     assert profile_for({"ID_VENDOR_ID": "4255", "ID_FS_LABEL": "CAM01"}, [one]) is one
     assert profile_for({"ID_VENDOR_ID": "4255"}, [one]) is None
+
+
+def _plainly(pattern: str, path: str) -> bool:
+    """What a pattern means, tried place by place."""
+    if not pattern:
+        return not path
+    if pattern.startswith("**"):
+        return any(_plainly(pattern[2:], path[i:]) for i in range(len(path) + 1))
+    if pattern[0] == "*":
+        ends = itertools.takewhile(lambda i: "/" not in path[:i], range(len(path) + 1))
+        return any(_plainly(pattern[1:], path[i:]) for i in ends)
+    if not path or (pattern[0] == "?" and path[0] == "/"):
+        return False
+    return pattern[0] in {"?", path[0]} and _plainly(pattern[1:], path[1:])
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.sampled_from(["a", "b", "/", "*", "**", "?"]), max_size=7).map("".join),
+    st.text("ab/", max_size=8),
+)
+def test_a_pattern_selects_what_it_says_in_whatever_order_it_is_looked_for(pattern, path):
+    # `**/` where a directory begins is a word of its own, with cases of its own above.
+    assume("***" not in pattern and not re.search(r"(^|/)\*\*/", pattern))
+    assert selects(pattern, path.encode()) is _plainly(pattern, path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*_*_*_*_*_*_*_*.mp4", b"_" * 255),
+        ("**/*_*_*_*_*.mp4", b"/".join([b"_" * 255] * 4)),
+        ("**a**a**a**a**b", b"a" * 1024),
+        ("**/a**/a**/a**/b", b"a/" * 512),
+    ],
+)
+def test_no_name_makes_a_pattern_work_for_long(pattern, path):
+    # Each took seconds to ages, with the interpreter's lock held, for one name of a card.
+    for _ in range(100):
+        assert not selects(pattern, path)

@@ -97,7 +97,7 @@ def test_with_json_a_fault_is_one_line_of_json_on_stderr(call, failing):
 
 @pytest.mark.parametrize(
     "wrong",
-    [["nonsense"], ["--config", "/", "status"], ["items", "--state", "uploaded"], ["ingest", "/x"]],
+    [["nonsense"], ["--nonsense"], ["items", "--state", "uploaded"], ["ingest", "/x"]],
 )
 def test_what_click_refuses_has_the_form_of_every_other_fault(call, wrong):
     code, out, err = call(*wrong)
