@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.diskio.pumping import Sink
-    from bodycam_ingest.diskio.room import Reservation
+    from bodycam_ingest.diskio.room import Reservation, Space
     from bodycam_ingest.diskio.staging import Recovered, StagedCopy
     from bodycam_ingest.evidence import Digests
 
@@ -78,9 +78,9 @@ class Acquirer:
             own_file_system = staging_dir.is_mount()
         self._whole_file_system = own_file_system and syncfs_tells_errors()
 
-    def fits(self, size_bytes: int) -> bool:
-        """Whether an item can be begun now with `min_free_bytes` left; faults as `Room.fits`."""
-        return self._room.fits(size_bytes)
+    def space(self) -> Space:
+        """As `Room.look`."""
+        return self._room.look()
 
     # -- one item --
 
@@ -254,6 +254,10 @@ class Acquirer:
     def move_to_quarantine(self, staged_path: str) -> str:
         """As `StagingArea.move_to_quarantine`."""
         return self.staging.move_to_quarantine(staged_path)
+
+    def put_back(self, quarantined: str, staged_path: str) -> None:
+        """As `StagingArea.put_back`."""
+        self.staging.put_back(quarantined, staged_path)
 
     def purge(self, staged_path: str) -> bool:
         """As `StagingArea.purge`."""

@@ -22,6 +22,7 @@ from bodycam_ingest.reception import Reception
 from bodycam_ingest.recovery import recover
 from bodycam_ingest.releaser import Releaser
 from bodycam_ingest.retention import Retention
+from bodycam_ingest.stagingwatch import StagingWatch
 from bodycam_ingest.stores.registry import open_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.undocking import Dock
@@ -66,6 +67,7 @@ class Plant:
             abandon=self._abandon,
         )
         self._policy = _policy(config)
+        self._watch = StagingWatch(self.engine, self.ledger, self.acquirer, self._delay_s)
         self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
         self._shop = Workshop(
             engine=self.engine,
@@ -75,6 +77,7 @@ class Plant:
             dock_id=config.dock.id,
             part_size_bytes=config.part_size_bytes,
             delay_s=self._delay_s,
+            watch=self._watch,
         )
         self.verifier = Verifier(self._shop, self._abandon)
         self.uploader = Uploader(
@@ -181,6 +184,8 @@ class Plant:
         if now_s >= self._next_left_over_s:
             self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
             self.verifier.put_left_over()
+            if self._watch.look():
+                self.keeper.wake()
 
     def _news(self, *, settles_s: float = 0.0) -> News:
         return News(lambda: self.ledger.commits, settles_s=settles_s)

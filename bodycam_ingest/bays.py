@@ -171,6 +171,9 @@ def _claims_same(bay: _Bay, camera: str, mounted: MountedVolume) -> bool:
 
 def _shown(docking: Docking) -> dict[str, Any]:
     progress = docking.progress
+    if not progress.listed or progress.stuck:
+        # Nobody knows how much there is, or nothing moves: any figure would be a promise.
+        return {"percent": None, "mb_per_s": None, "time_left_s": None}
     total, done = progress.bytes_total, min(progress.bytes_done, progress.bytes_total)
     rate = progress.rate_bytes_per_s()
     return {

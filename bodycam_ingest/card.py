@@ -13,6 +13,7 @@ from bodycam_ingest.docking_record import Compared
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.evidence import EntryKind, InventoryEntry, Verdict, printable_path
 from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.stagingwatch import FOR_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,15 +41,19 @@ class Look:
 
     Args:
         due: items to read now.
-        stamps: their files' stamps, by item.
+        for_room: items that wait for nothing but room in staging.
+        stamps: the files' stamps of both, by item.
         unsettled: files that still move, or are held open by a writer.
         unplanned: files that could not be compared yet.
+        faults: codes on which unread items wait.
     """
 
     due: Sequence[ItemRow]
+    for_room: Sequence[ItemRow]
     stamps: dict[str, FileStamp]
     unsettled: int
     unplanned: int
+    faults: frozenset[str]
 
 
 @dataclass
@@ -286,13 +291,20 @@ class Card:
     def _look(self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> Look:
         now_ms = clock.now_ms()
         due: list[ItemRow] = []
+        for_room: list[ItemRow] = []
         stamps: dict[str, FileStamp] = {}
         unsettled = len(files.keys() - settled)
-        for row in self.record.unread_items():
+        unread = self.record.unread_items()
+        for row in unread:
             seen = self._seen.get(row.path)
             if seen is None or seen.item_id != row.item_id or row.path not in settled:
                 continue
-            if seen.stamp != files.get(row.path) or not is_due(row.due_ms, now_ms):
+            if seen.stamp != files.get(row.path):
+                continue
+            if not is_due(row.due_ms, now_ms):
+                if row.last_error in FOR_ROOM:
+                    for_room.append(row)
+                    stamps[row.item_id] = seen.stamp
                 continue
             if scan.being_written(root_fd, row.path):
                 unsettled += 1
@@ -302,9 +314,11 @@ class Card:
         moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].stamp != s)
         return Look(
             due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
+            for_room=for_room,
             stamps=stamps,
             unsettled=unsettled + moved,
             unplanned=len(files.keys() - self._seen.keys()),
+            faults=frozenset(row.last_error for row in unread),
         )
 
 

@@ -23,6 +23,7 @@ from bodycam_ingest.releaser import Live
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bodycam_ingest.cameratrouble import CameraTrouble
     from bodycam_ingest.card import Card
     from bodycam_ingest.devices.blockdevice import Condition
     from bodycam_ingest.devices.mounted import MountedVolume
@@ -94,12 +95,16 @@ class Progress:
         bytes_done: bytes of them that were read.
         started_s: when reading began, monotonic, 0 before.
         moved_s: when bytes last moved, monotonic.
+        listed: the camera was listed to its end, so that the total means something.
+        stuck: something waits to be read and nothing can be.
     """
 
     bytes_total: int = 0
     bytes_done: int = 0
     started_s: float = 0.0
     moved_s: float = 0.0
+    listed: bool = False
+    stuck: bool = False
 
     def add(self, count_bytes: int) -> None:
         """Note bytes read."""
@@ -123,6 +128,7 @@ class Docking:
         record: writes what happens.
         card: what is known of the card's content.
         reader: reads items.
+        trouble: holds what is wrong with the camera.
         progress: what is shown of it.
         rules: what holds for all of them.
     """
@@ -135,6 +141,7 @@ class Docking:
         record: DockingRecord,
         card: Card,
         reader: Reader,
+        trouble: CameraTrouble,
         progress: Progress,
         rules: Rules,
     ) -> None:
@@ -145,6 +152,7 @@ class Docking:
         self._record = record
         self._card = card
         self._reader = reader
+        self._trouble = trouble
         self._rules = rules
         self._gone = threading.Event()
         self._wake = threading.Event()
@@ -266,10 +274,17 @@ class Docking:
         self._card.settling.settle_s = self._rules.pace.settle_s
         look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
         self.progress.bytes_total = self._card.bytes_planned
+        self.progress.listed |= complete
         self._live = Live(unsettled=look.unsettled, unplanned=look.unplanned)
-        if look.due:
+        self._trouble.settle(look.faults)
+        rows = self._reader.choose(look.due, look.for_room)
+        taken = 0
+        if rows:
+            self.progress.stuck = False
             with self._rules.gate:
-                self._reader.read(root_fd, look.due, look.stamps, self._stays)
+                taken = self._reader.read(root_fd, rows, look.stamps, self._stays)
+        self.progress.stuck = not taken and bool(look.due or look.for_room)
+        if taken:
             # Look again at once: what was read may have changed meanwhile.
             self._wake.set()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
     from bodycam_ingest.evidence import Acquired
+    from bodycam_ingest.stagingwatch import StagingWatch
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 BATCH_ITEMS: Final = 1000
@@ -58,6 +59,7 @@ class Workshop:
         dock_id: this dock.
         part_size_bytes: upload part size that new items get.
         delay_s: seconds until the next try, by delay class and failed tries in a row.
+        watch: holds what must wait for staging.
     """
 
     engine: Engine
@@ -67,14 +69,25 @@ class Workshop:
     dock_id: str
     part_size_bytes: int
     delay_s: Callable[[DelayClass, int], float]
+    watch: StagingWatch
 
 
-def postpone(shop: Workshop, txn: Txn, row: ItemRow, error: IngestError) -> None:
-    """Persist when an item is tried again, and raise an alarm where its fault wants one."""
+def postpone(
+    shop: Workshop, txn: Txn, row: ItemRow, error: IngestError, *, alarm: bool = True
+) -> None:
+    """Persist when an item is tried again, and raise an alarm where its fault wants one.
+
+    Args:
+        shop: knows the delays.
+        txn: the open transaction.
+        row: the item.
+        error: its fault.
+        alarm: the item's own finding is wanted; False where its camera's says it.
+    """
     attempts = row.attempts + 1
     due_ms = clock.now_ms() + round(shop.delay_s(error.delay_class, attempts) * 1000)
     items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
-    if error.alarm_at_once:
+    if alarm and error.alarm_at_once:
         findings.raise_finding(
             txn,
             clock.now_text(),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
-from bodycam_ingest import clock
-from bodycam_ingest.db import findings, items
 from bodycam_ingest.errors import (
     AbandonedError,
-    DelayClass,
     Disposition,
     IngestError,
+    ItemMovedError,
     SourceError,
     SourceGoneError,
-    StagingFullError,
+    StagingError,
 )
 from bodycam_ingest.evidence import Acquired, FileStamp, Wanted, printable_path
 from bodycam_ingest.pipeline import batches, postpone, record_acquired
@@ -23,13 +22,25 @@ from bodycam_ingest.pipeline import batches, postpone, record_acquired
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bodycam_ingest.cameratrouble import CameraTrouble
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.pipeline import Workshop
     from bodycam_ingest.verifier import Verifier
 
 log = structlog.get_logger(__name__)
 
-STAGING_SUBJECT: Final = "dock:staging"
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """What the staging disk did not take.
+
+    Args:
+        rows: the items.
+        error: what it said of the first.
+    """
+
+    rows: Sequence[ItemRow]
+    error: StagingError
 
 
 class Reader:
@@ -38,13 +49,25 @@ class Reader:
     Args:
         shop: what all readers share.
         verifier: gets everything that was acquired.
+        trouble: told of files that cannot be read.
         progress: told how many bytes were read since the last call.
     """
 
-    def __init__(self, shop: Workshop, verifier: Verifier, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        shop: Workshop,
+        verifier: Verifier,
+        trouble: CameraTrouble,
+        progress: Callable[[int], None],
+    ) -> None:
         self._shop = shop
+        self._trouble = trouble
         self._verifier = verifier
         self._progress = progress
+
+    def choose(self, due: Sequence[ItemRow], for_room: Sequence[ItemRow]) -> list[ItemRow]:
+        """What of a listing is to be read now; as `StagingWatch.choose`."""
+        return self._shop.watch.choose(due, for_room)
 
     def read(
         self,
@@ -69,16 +92,22 @@ class Reader:
             IngestError: only those whose disposition is HALT; all others are persisted.
         """
         taken = 0
-        for batch in batches(rows):
-            room = [row for row in batch if self._has_room(row)]
-            wanted = [self._wanted(row, stamps[row.item_id]) for row in room]
-            if not wanted:
-                continue
+        waiting = list(batches(rows))
+        while waiting:
+            batch = waiting.pop(0)
+            wanted = [self._wanted(row, stamps[row.item_id]) for row in batch]
             if len(wanted) == 1:
                 outcomes = [self._acquire_one(root_fd, wanted[0])]
             else:
                 outcomes = self._shop.acquirer.acquire_batch(root_fd, wanted, self._progress)
-            taken += self._record(room, outcomes, stays)
+            acquired, failed = _sorted_out(batch, outcomes)
+            taken += self._record(acquired)
+            refused = self._handle(failed, stays)
+            if refused is not None:
+                # The disk is at fault, not a file: asking it again for each would change nothing.
+                rest = [row for left in waiting for row in left]
+                self._shop.watch.refused([*refused.rows, *rest], refused.error)
+                break
         return taken
 
     def _wanted(self, row: ItemRow, stamp: FileStamp) -> Wanted:
@@ -96,62 +125,43 @@ class Reader:
         except IngestError as error:
             return error
 
-    def _has_room(self, row: ItemRow) -> bool:
-        if self._shop.acquirer.fits(row.size_bytes):
-            return True
-        error = StagingFullError(f"no room in staging for {row.size_bytes} bytes")
-        with self._shop.ledger.transaction() as txn:
-            # The item is not at fault: its attempts stay, only its next time moves.
-            due_ms = clock.now_ms() + round(self._shop.delay_s(DelayClass.SHORT, 1) * 1000)
-            items.postpone(txn, row.item_id, attempts=row.attempts, due_ms=due_ms, error=error.code)
-            findings.raise_finding(
-                txn,
-                clock.now_text(),
-                code=error.code,
-                severity="alarm",
-                subject=STAGING_SUBJECT,
-                detail=error.message,
-            )
-        log.warning(
-            "staging.full", item_id=row.item_id, camera=row.camera, size_bytes=row.size_bytes
-        )
-        return False
-
-    def _record(
-        self,
-        rows: Sequence[ItemRow],
-        outcomes: Sequence[Acquired | IngestError],
-        stays: Callable[[], bool],
-    ) -> int:
-        acquired: list[tuple[ItemRow, Acquired]] = []
-        failed: list[tuple[ItemRow, IngestError]] = []
-        for row, outcome in zip(rows, outcomes, strict=True):
-            if isinstance(outcome, IngestError):
-                failed.append((row, outcome))
-            else:
-                acquired.append((row, outcome))
-        if acquired:
+    def _record(self, acquired: Sequence[tuple[ItemRow, Acquired]]) -> int:
+        if not acquired:
+            return 0
+        kept = []
+        try:
             with self._shop.ledger.transaction() as txn:
                 record_acquired(txn, acquired, recovered=False)
-                findings.close_finding(
-                    txn, clock.now_text(), code=StagingFullError.code, subject=STAGING_SUBJECT
-                )
-            for row, got in acquired:
-                log.debug(
-                    "item.acquired",
-                    item_id=row.item_id,
-                    camera=row.camera,
-                    path=printable_path(row.path),
-                    size_bytes=got.digests.size_bytes,
-                    sha256=got.digests.sha256.hex(),
-                )
-            self._verifier.put([got.item_id for _, got in acquired])
-        self._handle(failed, stays)
-        return len(acquired)
+            kept = list(acquired)
+        except ItemMovedError:
+            # One of them was moved by somebody else meanwhile, as by an admin: the others stand.
+            kept = [one for one in acquired if self._record_alone(*one)]
+        for row, got in kept:
+            log.debug(
+                "item.acquired",
+                item_id=row.item_id,
+                camera=row.camera,
+                path=printable_path(row.path),
+                size_bytes=got.digests.size_bytes,
+                sha256=got.digests.sha256.hex(),
+            )
+        self._shop.watch.took()
+        self._verifier.put([got.item_id for _, got in kept])
+        return len(kept)
+
+    def _record_alone(self, row: ItemRow, got: Acquired) -> bool:
+        try:
+            with self._shop.ledger.transaction() as txn:
+                record_acquired(txn, [(row, got)], recovered=False)
+        except ItemMovedError as error:
+            log.warning("item.moved", item_id=row.item_id, message=error.message)
+            return False
+        return True
 
     def _handle(
         self, failed: Sequence[tuple[ItemRow, IngestError]], stays: Callable[[], bool]
-    ) -> None:
+    ) -> _Refused | None:
+        """Persist what failed; returns what the staging disk refused, for the caller."""
         for _, error in failed:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise error
@@ -159,17 +169,33 @@ class Reader:
         if any(isinstance(error, SourceError) for _, error in failed) and not stays():
             # A pull under a file that is read looks like a fault of the file (exFAT: EIO).
             gone = SourceGoneError("the camera went while it was read")
+        refused: list[tuple[ItemRow, StagingError]] = []
+        own: list[tuple[ItemRow, IngestError]] = []
         for row, error in failed:
-            if gone is not None and isinstance(error, SourceError):
-                continue
             if isinstance(error, SourceGoneError):
                 # Proves nothing about the file: the next listing and the device decide.
-                gone = error
-                continue
-            with self._shop.ledger.transaction() as txn:
-                postpone(self._shop, txn, row, error)
-            level = log.warning if isinstance(error, SourceError) else log.error
-            level(
+                gone = gone or error
+            elif isinstance(error, StagingError) and error.disposition is Disposition.RETRY:
+                refused.append((row, error))
+            elif gone is None or not isinstance(error, SourceError):
+                own.append((row, error))
+        self._postpone(own)
+        if refused:
+            rows, errors = zip(*refused, strict=True)
+            return _Refused(rows, errors[0])
+        if gone is not None:
+            raise gone
+        return None
+
+    def _postpone(self, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
+        if not failed:
+            return
+        with self._shop.ledger.transaction() as txn:
+            for row, error in failed:
+                postpone(self._shop, txn, row, error, alarm=not isinstance(error, SourceError))
+            self._trouble.files_failed(txn, failed)
+        for row, error in failed:
+            log.debug(
                 "item.read_failed",
                 item_id=row.item_id,
                 camera=row.camera,
@@ -178,5 +204,16 @@ class Reader:
                 message=error.message,
                 attempts=row.attempts + 1,
             )
-        if gone is not None:
-            raise gone
+
+
+def _sorted_out(
+    rows: Sequence[ItemRow], outcomes: Sequence[Acquired | IngestError]
+) -> tuple[list[tuple[ItemRow, Acquired]], list[tuple[ItemRow, IngestError]]]:
+    acquired: list[tuple[ItemRow, Acquired]] = []
+    failed: list[tuple[ItemRow, IngestError]] = []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if isinstance(outcome, IngestError):
+            failed.append((row, outcome))
+        else:
+            acquired.append((row, outcome))
+    return acquired, failed

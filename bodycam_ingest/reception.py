@@ -10,6 +10,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest import camera, clock, scan, volume
+from bodycam_ingest.cameratrouble import CameraTrouble
 from bodycam_ingest.card import Card
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.dockings import DockingRow
@@ -138,6 +139,7 @@ class Reception:
             profile=profile.name if profile else "",
         )
         progress = Progress()
+        trouble = CameraTrouble(self.dock.engine, self.dock.ledger, serial)
         return Docking(
             mounted=mounted,
             source=source,
@@ -148,7 +150,8 @@ class Reception:
                 included=lambda path: camera.is_included(profile, path),
                 settling=scan.Settling(self.rules.pace.settle_s),
             ),
-            reader=Reader(self.shop, self.verifier, progress.add),
+            reader=Reader(self.shop, self.verifier, trouble, progress.add),
+            trouble=trouble,
             progress=progress,
             rules=self.rules,
         )

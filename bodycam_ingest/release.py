@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
 _COPIED: Final = _PROVEN | {ItemState.VERIFIED, ItemState.STORED}
+_FULL: Final = "staging_full"
 _APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 
 
@@ -83,6 +84,12 @@ def _needs_a_person(facts: DockingFacts) -> list[str]:
     if apart:
         reasons.append(_count(apart, "item is", "items are") + " quarantined or vanished")
     failing = [i for i in facts.items if i.state is ItemState.DISCOVERED and i.last_error]
+    for_room = [i for i in failing if i.last_error == _FULL]
+    if for_room:
+        reasons.append(
+            f"staging full: {_count(len(for_room), 'item waits', 'items wait')} for room ({_FULL})"
+        )
+        failing = [i for i in failing if i.last_error != _FULL]
     if failing:
         codes = ", ".join(sorted({i.last_error for i in failing}))
         reasons.append(_count(len(failing), "item waits", "items wait") + f" on a fault: {codes}")

@@ -15,11 +15,13 @@ from bodycam_ingest.errors import (
     AbandonedError,
     Disposition,
     IngestError,
+    ItemMovedError,
     ReadBackMismatchError,
 )
 from bodycam_ingest.evidence import Acquired
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.pipeline import BATCH_ITEMS, batches, postpone, queue_uploads, reject_copy
+from bodycam_ingest.workers import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,8 @@ class Verifier:
         self._shop = shop
         self._abandon = abandon
         self._waiting: collections.deque[str] = collections.deque()
+        # Looked up already; one of them is one step.
+        self._batches: collections.deque[list[ItemRow]] = collections.deque()
         self._changed = threading.Condition()
         self._busy = 0
 
@@ -63,9 +67,9 @@ class Verifier:
             rows = items.in_states(conn, [ItemState.ACQUIRED])
         now_ms = clock.now_ms()
         with self._changed:
-            known = set(self._waiting)
-            if self._busy:
+            if self._busy or self._batches:
                 return
+            known = set(self._waiting)
             self._waiting.extend(
                 row.item_id
                 for row in rows
@@ -76,7 +80,7 @@ class Verifier:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is being read back."""
         with self._changed:
-            return not self._waiting and not self._busy
+            return not self._waiting and not self._batches and not self._busy
 
     def wake(self) -> None:
         """Have waiting threads look at `abandon` again."""
@@ -96,39 +100,60 @@ class Verifier:
             IngestError: only those whose disposition is HALT; all others are persisted.
         """
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting) or self._abandon.is_set(), timeout_s)
-            if not self._waiting or self._abandon.is_set():
+            self._changed.wait_for(
+                lambda: bool(self._batches or self._waiting) or self._abandon.is_set(), timeout_s
+            )
+            if self._abandon.is_set() or not (self._batches or self._waiting):
                 return False
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_ITEMS))]
+            wanted: list[str] = []
+            if not self._batches:
+                count = min(len(self._waiting), BATCH_ITEMS)
+                wanted = [self._waiting.popleft() for _ in range(count)]
             self._busy += 1
             self._changed.notify_all()
         try:
-            self._verify(batch)
+            if wanted:
+                self._batches.extend(batches(self._rows(wanted)))
+            if self._batches:
+                self._verify(self._batches.popleft())
         finally:
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
         return True
 
-    def _verify(self, item_ids: Sequence[str]) -> None:
+    def _rows(self, item_ids: Sequence[str]) -> list[ItemRow]:
         with self._shop.engine.connect() as conn:
-            rows = [row for row in items.by_ids(conn, item_ids) if row.state is ItemState.ACQUIRED]
-        for batch in batches(rows):
-            copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
-            outcomes = self._shop.acquirer.read_back_batch(copies)
-            held = [
-                (row, outcome)
-                for row, outcome in zip(batch, outcomes, strict=True)
-                if not isinstance(outcome, IngestError)
-            ]
-            if held:
-                with self._shop.ledger.transaction() as txn:
-                    self._record(txn, held)
-            for row, how in held:
-                log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
-            for row, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, IngestError):
-                    self._failed(row, outcome)
+            found = items.by_ids(conn, item_ids)
+        return [row for row in found if row.state is ItemState.ACQUIRED]
+
+    def _verify(self, batch: Sequence[ItemRow]) -> None:
+        copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
+        outcomes = self._shop.acquirer.read_back_batch(copies, heartbeat())
+        held = [
+            (row, outcome)
+            for row, outcome in zip(batch, outcomes, strict=True)
+            if not isinstance(outcome, IngestError)
+        ]
+        for row, how in self._recorded(held):
+            log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
+        for row, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, IngestError):
+                self._failed(row, outcome)
+
+    def _recorded(self, held: Sequence[tuple[ItemRow, str]]) -> list[tuple[ItemRow, str]]:
+        """Record what held, but for items that somebody moved meanwhile; returns what was."""
+        if not held:
+            return []
+        try:
+            with self._shop.ledger.transaction() as txn:
+                self._record(txn, held)
+        except ItemMovedError as error:
+            if len(held) > 1:
+                return [one for alone in held for one in self._recorded([alone])]
+            log.warning("item.moved", item_id=held[0][0].item_id, message=error.message)
+            return []
+        return list(held)
 
     def _record(self, txn: Txn, held: Sequence[tuple[ItemRow, str]]) -> None:
         numbers = items.record_many(
@@ -164,8 +189,14 @@ class Verifier:
             message=error.message,
             staged=row.staged_path,
         )
-        with self._shop.ledger.transaction() as txn:
-            if error.disposition is Disposition.QUARANTINE:
-                reject_copy(txn, row, error)
-            else:
-                postpone(self._shop, txn, row, error)
+        try:
+            with self._shop.ledger.transaction() as txn:
+                if error.disposition is Disposition.QUARANTINE:
+                    reject_copy(txn, row, error)
+                else:
+                    postpone(self._shop, txn, row, error)
+        except ItemMovedError as moved:
+            log.warning("item.moved", item_id=row.item_id, message=moved.message)
+            if isinstance(error, ReadBackMismatchError) and error.quarantined:
+                # Its copy stays where the ledger says that it is.
+                self._shop.acquirer.put_back(error.quarantined, row.staged_path)

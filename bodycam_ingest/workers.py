@@ -32,6 +32,17 @@ def moving() -> None:
         worker.beat()
 
 
+def heartbeat() -> Callable[[int], None]:
+    """What says that the worker of this thread moves, to be called from any thread with a count."""
+    worker: Worker | None = getattr(_here, "worker", None)
+
+    def beat(_count: int) -> None:
+        if worker is not None:
+            worker.beat()
+
+    return beat
+
+
 @dataclass(frozen=True, slots=True)
 class Stall:
     """A worker that did not move for longer than it may.

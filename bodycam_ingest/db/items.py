@@ -206,8 +206,11 @@ def record(
         .values(state=state.value, **values)
     ).rowcount
     if changed != 1:
-        # Somebody else moved it meanwhile: legal for the row that was read, not for the one there.
-        return _stale(txn, row, event)
+        # Whatever it moved to: what was to be recorded is about a row that is no more.
+        now = get(txn.conn, row.item_id)
+        raise ItemMovedError(
+            f"item {row.item_id} moved from {row.state.value} to {now.state.value} meanwhile"
+        )
     subject = f"item:{row.item_id}"
     if actor is None:
         return txn.append(event.value, subject, data)
@@ -270,14 +273,6 @@ def record_many(txn: Txn, event: ItemEvent, steps: Sequence[Step]) -> list[int]:
     return [txn.append(event.value, f"item:{step.row.item_id}", step.data) for step in steps]
 
 
-def _stale(txn: Txn, row: ItemRow, event: ItemEvent) -> int:
-    now = get(txn.conn, row.item_id)
-    advance_item(now.state, event)
-    raise ItemMovedError(
-        f"item {row.item_id} moved from {row.state.value} to {now.state.value} meanwhile"
-    )
-
-
 def postpone(txn: Txn, item_id: str, *, attempts: int, due_ms: int, error: str) -> None:
     """Persist when an item that could not be read is tried again."""
     txn.conn.execute(
@@ -285,6 +280,31 @@ def postpone(txn: Txn, item_id: str, *, attempts: int, due_ms: int, error: str) 
         .where(item.c.item_id == item_id)
         .values(attempts=attempts, due_ms=due_ms, last_error=error)
     )
+
+
+def postpone_crowd(txn: Txn, item_ids: Sequence[str], *, due_ms: int, error: str) -> None:
+    """Persist that items wait together for one cause that is none of theirs."""
+    for start in range(0, len(item_ids), 500):
+        txn.conn.execute(
+            item.update()
+            .where(item.c.item_id.in_(item_ids[start : start + 500]))
+            .values(attempts=item.c.attempts + 1, due_ms=due_ms, last_error=error)
+        )
+
+
+def waiting_on(conn: sa.Connection, codes: Iterable[str]) -> list[tuple[str, int]]:
+    """Id and length in bytes of every item that was not read yet and waits on one of these faults.
+
+    Args:
+        conn: an open connection.
+        codes: codes of faults.
+    """
+    rows = conn.execute(
+        sa.select(item.c.item_id, item.c.size_bytes)
+        .where(item.c.state == ItemState.DISCOVERED.value, item.c.last_error.in_(list(codes)))
+        .order_by(item.c.item_id)
+    )
+    return [(row.item_id, row.size_bytes) for row in rows]
 
 
 def make_due(txn: Txn, item_ids: Sequence[str]) -> None:

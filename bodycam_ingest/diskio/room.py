@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.diskio.faults import staging_faults
-from bodycam_ingest.errors import StagingFullError
+from bodycam_ingest.errors import (
+    StagingError,
+    StagingForbiddenError,
+    StagingFullError,
+    StagingReadOnlyError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How much room there is at one moment.
+
+    Args:
+        free_bytes: what may be begun now, beside all that was begun, above what is always left;
+            negative where that is eaten into already.
+        whole_bytes: size of the whole file system.
+    """
+
+    free_bytes: int
+    whole_bytes: int
 
 
 class Reservation:
@@ -52,23 +73,33 @@ class Room:
         with self._lock:
             self._min_free_bytes = min_free_bytes
 
-    def fits(self, size_bytes: int) -> bool:
-        """Whether an item of this size can be begun now, beside all that have been begun.
-
-        Args:
-            size_bytes: the item's length.
+    def look(self) -> Space:
+        """How much room there is now, in a directory that can be written.
 
         Raises:
-            StagingError: the file system could not be asked.
+            StagingError: it is not there or no directory, may not be written, is read-only, or
+                could not be asked.
         """
+        with staging_faults(f"looking at {self._directory}"):
+            mode = self._directory.stat().st_mode
+            flags = os.statvfs(self._directory).f_flag
+        if not stat.S_ISDIR(mode):
+            raise StagingError(f"{self._directory} is no directory")
+        if flags & os.ST_RDONLY:
+            raise StagingReadOnlyError(f"{self._directory} is mounted read-only")
+        if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
+            raise StagingForbiddenError(f"{self._directory} may not be written")
         with self._lock:
-            return self._fits(size_bytes)
+            return self._space()
 
-    def _fits(self, size_bytes: int) -> bool:
+    def _space(self) -> Space:
         with staging_faults("asking staging for free space"):
             status = os.statvfs(self._directory)
         free_bytes = status.f_bavail * status.f_frsize
-        return free_bytes - self._promised_bytes - size_bytes >= self._min_free_bytes
+        return Space(
+            free_bytes=free_bytes - self._promised_bytes - self._min_free_bytes,
+            whole_bytes=status.f_blocks * status.f_frsize,
+        )
 
     def promise(self, count: int) -> None:
         """Add `count` bytes to what is promised; negative: take back."""
@@ -87,7 +118,7 @@ class Room:
             StagingError: the file system could not be asked.
         """
         with self._lock:
-            if not self._fits(size_bytes):
+            if size_bytes > self._space().free_bytes:
                 raise StagingFullError(
                     f"{size_bytes} bytes do not fit into {self._directory} "
                     f"with {self._min_free_bytes} left free"

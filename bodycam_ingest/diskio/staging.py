@@ -296,6 +296,22 @@ class StagingArea:
         log.error("staging.copy_quarantined", staged=staged_path, quarantined=target)
         return target
 
+    def put_back(self, quarantined: str, staged_path: str) -> None:
+        """Give a copy that was set apart its place again.
+
+        Args:
+            quarantined: where `move_to_quarantine` put it.
+            staged_path: where it was.
+
+        Raises:
+            StagingError: it could not be moved.
+        """
+        copy = self._parse(staged_path)
+        with staging_faults(f"moving {quarantined} back", sealed=True):
+            durable.rename_no_replace(str(self.directory / quarantined), self.path_of(staged_path))
+            durable.fsync_directory(self.directory / copy.docking_id)
+            durable.fsync_directory(self.directory / QUARANTINE)
+
     def purge(self, staged_path: str) -> bool:
         """Delete a sealed copy, durably. Whether it may go is for the caller to know.
 

@@ -48,6 +48,7 @@ from bodycam_ingest.errors.staging import (
     StagingFullError,
     StagingMissingError,
     StagingReadOnlyError,
+    StagingTooSmallError,
     StagingUnreadableError,
     TooManyOpenFilesError,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "StagingFullError",
     "StagingMissingError",
     "StagingReadOnlyError",
+    "StagingTooSmallError",
     "StagingUnreadableError",
     "StateDirectoryError",
     "StoreClockSkewError",

@@ -18,7 +18,7 @@ class StagingFullError(StagingError):
     """Staging has no room for the item (ENOSPC, EDQUOT, or below min_free_bytes)."""
 
     code = "staging_full"
-    delay_class = DelayClass.SHORT
+    delay_class = DelayClass.THROTTLED
     exit_code = 41
     default_hint = "Free space under staging.dir or bring the stores back; ingest then goes on."
 
@@ -93,3 +93,11 @@ class ReadBackUnprovenError(StagingError):
     code = "read_back_unproven"
     exit_code = 49
     default_hint = "Find what holds the staged files in memory: a virus scanner, a backup, a mount."
+
+
+class StagingTooSmallError(StagingError):
+    """A file is larger than the whole file system under staging."""
+
+    code = "staging_too_small"
+    exit_code = 52
+    default_hint = "Look at the card: no recording is that large; or give staging a larger disk."

@@ -23,6 +23,7 @@ from ulid import ULID
 
 from bodycam_ingest import clock, log, volume
 from bodycam_ingest.acquire import SMALL_FILE_BYTES, Acquirer, Wanted
+from bodycam_ingest.cameratrouble import CameraTrouble
 from bodycam_ingest.db import dockings, items
 from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.diskio.buffers import BufferPool
@@ -33,6 +34,7 @@ from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.lifecycle import ItemState
 from bodycam_ingest.pipeline import BATCH_ITEMS, Workshop
 from bodycam_ingest.reader import Reader
+from bodycam_ingest.stagingwatch import StagingWatch
 from bodycam_ingest.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -100,6 +102,10 @@ def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     return {"seconds": seconds, "note": f"read back: {', '.join(methods)}"}
 
 
+def _a_minute(_class: object, _tries: int) -> float:
+    return 60.0
+
+
 def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
     """Acquire, verify and record every recording as the daemon does, from a docking that stands."""
     state_dir = staging.with_name(f"{staging.name}-state")
@@ -115,7 +121,8 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
         targets=[],
         dock_id="bench",
         part_size_bytes=PART_SIZE_BYTES_DEFAULT,
-        delay_s=lambda _class, _tries: 60.0,
+        delay_s=_a_minute,
+        watch=StagingWatch(engine, ledger, acquirer, _a_minute),
     )
     rows, stamps = _discovered(ledger, source)
     verifier = Verifier(shop, abandon)
@@ -130,7 +137,8 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     beside = threading.Thread(target=verify, name="verifier")
     beside.start()
     try:
-        Reader(shop, verifier, _ignore).read(root_fd, rows, stamps, lambda: True)
+        trouble = CameraTrouble(engine, ledger, "bench")
+        Reader(shop, verifier, trouble, _ignore).read(root_fd, rows, stamps, lambda: True)
     finally:
         done.set()
         beside.join()

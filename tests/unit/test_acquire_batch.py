@@ -244,7 +244,7 @@ def test_where_not_all_fit_those_that_fit_are_copied(desk, monkeypatch):
         made.append((desk.record(f"G{number}.gps", data, PART), data))
 
     class Status:
-        f_bavail, f_frsize = 50, 1000
+        f_bavail, f_frsize, f_blocks, f_flag = 50, 1000, 200, 0
 
     monkeypatch.setattr(os, "statvfs", lambda _: Status)
     outcomes = desk.acquirer().acquire_batch(desk.root_fd, [wanted for wanted, _ in made])

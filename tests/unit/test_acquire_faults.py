@@ -90,7 +90,7 @@ def assert_sorted(desk: Desk, expected: type[Exception], size_bytes: int = 60_00
     assert acquirer.pool.in_use == 0
     assert open_files() == files
     assert [name for name in desk.staged_files() if not name.startswith("quarantine/")] == []
-    assert acquirer.fits(0)
+    assert acquirer.space().free_bytes >= 0
 
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_READING))

@@ -39,7 +39,7 @@ class Bench:
         self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
         self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
         self.now_s = 0.0
-        self.look = Look([], {}, 0, 0)
+        self.look = Look([], [], {}, 0, 0, frozenset())
 
     def close(self):
         self.ledger.close()

@@ -13,6 +13,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest import camera, docking, scan
+from bodycam_ingest.cameratrouble import CameraTrouble
 from bodycam_ingest.card import Card
 from bodycam_ingest.db import items
 from bodycam_ingest.db.dockings import DockingRow
@@ -20,11 +21,13 @@ from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.devices.blockdevice import Condition
 from bodycam_ingest.devices.mounted import MountedVolume
+from bodycam_ingest.diskio.room import Space
 from bodycam_ingest.docking import Docking, Pace, Progress, Rules
 from bodycam_ingest.docking_record import DockingRecord
 from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.pipeline import Workshop
 from bodycam_ingest.reader import Reader
+from bodycam_ingest.stagingwatch import StagingWatch
 from bodycam_ingest.undocking import Dock
 
 if TYPE_CHECKING:
@@ -63,14 +66,18 @@ class Source:
         return self.disk
 
 
+def _a_minute(_class, _tries):
+    return 60.0
+
+
 class Copier:
     """Every file on the card gives EIO, and the test may pull the camera at that."""
 
     def __init__(self):
         self.at_read = lambda: None
 
-    def fits(self, size_bytes):
-        return bool(size_bytes) or True
+    def space(self):
+        return Space(free_bytes=2**40, whole_bytes=2**41)
 
     def acquire(self, root_fd, wanted, progress):
         del root_fd, progress
@@ -107,15 +114,18 @@ class Bench:
         )
         record = DockingRecord(Dock("dock-1", self.engine, self.ledger, [("nas", True)]), row)
         record.begin({}, assigned=True, profile="")
+        copier = cast("Acquirer", self.copier)
         shop = Workshop(
             engine=self.engine,
             ledger=self.ledger,
-            acquirer=cast("Acquirer", self.copier),
+            acquirer=copier,
             targets=[],
             dock_id="dock-1",
             part_size_bytes=1 << 20,
-            delay_s=lambda _class, _tries: 60.0,
+            delay_s=_a_minute,
+            watch=StagingWatch(self.engine, self.ledger, copier, _a_minute),
         )
+        trouble = CameraTrouble(self.engine, self.ledger, "X812")
         self.docking = Docking(
             mounted=MountedVolume("X812", "1", "", self.root, 1, 0),
             source=self.source,
@@ -126,7 +136,8 @@ class Bench:
                 included=lambda path: camera.is_included(None, path),
                 settling=scan.Settling(0.0),
             ),
-            reader=Reader(shop, cast("Verifier", None), lambda _count: None),
+            reader=Reader(shop, cast("Verifier", None), trouble, lambda _count: None),
+            trouble=trouble,
             progress=Progress(),
             rules=Rules(
                 pace=Pace(settle_s=0.0, rescan_s=0.01),

@@ -1,0 +1,114 @@
+"""Staging that is full, gone or refused: one trouble, told once, over when its cause is over."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from tests.dock import Dock
+
+pytestmark = pytest.mark.system
+
+RESERVE = "min_free_bytes = 1000000"
+NO_ROOM = f"min_free_bytes = {10**17}"
+DEFAULT_BACKOFF = ("backoff_initial_s = 0.1\nbackoff_max_s = 0.5\n", "")
+WATCHED_S = 15
+
+
+@pytest.fixture
+def dock(tmp_path):
+    made = Dock(tmp_path)
+    made.store.mkdir()
+    made.init()
+    yield made
+    if made.daemon is not None:
+        made.stop(kill=True)
+
+
+def edit(dock, old, new):
+    text = dock.config.read_text()
+    assert old in text
+    dock.config.write_text(text.replace(old, new))
+
+
+def alarms(dock):
+    return sorted(alarm["code"] for alarm in dock.json("status")["alarms"])
+
+
+def commits_in(dock, span_s):
+    """How often the database was seen to change, looked at twenty times a second."""
+    with sqlite3.connect(f"file:{dock.state_dir}/bodycam.db?mode=ro", uri=True) as conn:
+        seen, changes = None, -1
+        until_s = time.monotonic() + span_s
+        while time.monotonic() < until_s:
+            now = conn.execute("PRAGMA data_version").fetchone()[0]
+            changes += now != seen
+            seen = now
+            time.sleep(0.05)
+    return changes
+
+
+def test_a_thousand_files_that_wait_for_a_full_disk_are_one_trouble(dock):
+    edit(dock, RESERVE, NO_ROOM)
+    edit(dock, *DEFAULT_BACKOFF)
+    dock.plug("CAM1", {f"{n:04}.MP4": random.Random(n).randbytes(50) for n in range(1000)})
+    with dock.running():
+        bay = dock.wait_state("CAM1", "attention")
+        assert any("staging full: 1000 items wait" in reason for reason in bay["reasons"])
+        assert bay["percent"] is None
+        assert bay["time_left_s"] is None
+        assert bay["mb_per_s"] is None
+        assert alarms(dock) == ["staging_full"]
+        lines = len(dock.lines())
+        commits = commits_in(dock, WATCHED_S)
+        # At most twenty of each a minute.
+        assert commits <= 20 * WATCHED_S / 60
+        assert len(dock.lines()) - lines <= 20 * WATCHED_S / 60
+        assert dock.events().count("staging.full") == 1
+
+        edit(dock, NO_ROOM, RESERVE)
+        dock.signal(signal.SIGHUP)
+        dock.wait_for(lambda: dock.json("status")["bays"][0]["state"] == "copied", 120)
+        assert alarms(dock) == []
+        assert dock.events().count("staging.well") == 1
+
+
+def test_a_file_larger_than_all_of_staging_waits_alone(dock):
+    card = dock.plug("CAM1", {"small.MP4": b"x" * 50})
+    with (card / "huge.MP4").open("wb") as file:
+        file.truncate(2**43)
+    with dock.running():
+        dock.wait_state("CAM1", "attention")
+        dock.wait_for(
+            lambda: {i["path"]: i["state"] for i in dock.items()}["small.MP4"] != "discovered"
+        )
+        assert alarms(dock) == ["staging_too_small"]
+        (alarm,) = dock.json("status")["alarms"]
+        assert "CAM1" in alarm["detail"]
+        assert "huge.MP4" in alarm["detail"]
+        lines = len(dock.lines())
+        assert commits_in(dock, 5) <= 3
+        assert len(dock.lines()) - lines <= 3
+        # Gone from the card, it holds up nothing any more but its own record.
+        (card / "huge.MP4").unlink()
+        dock.wait_for(lambda: "staging_too_small" not in alarms(dock))
+
+
+def test_staging_that_goes_away_is_told_at_once_and_comes_back_by_itself(dock):
+    with dock.running():
+        aside = dock.staging.with_name("elsewhere")
+        dock.staging.rename(aside)
+        dock.wait_for(lambda: alarms(dock) == ["staging"], 20)
+        dock.plug("CAM1", {"A.MP4": b"recording"})
+        bay = dock.wait_state("CAM1", "attention")
+        assert any("staging" in reason for reason in bay["reasons"])
+        lines = len(dock.lines())
+        assert commits_in(dock, 5) <= 3
+        assert len(dock.lines()) - lines <= 3
+        aside.rename(dock.staging)
+        dock.wait_state("CAM1", "confirmed")
+        assert alarms(dock) == []
