@@ -108,11 +108,11 @@ class StagingWatch:
 
     def took(self) -> None:
         """Note that a copy was made."""
-        if not self._refused:
-            return
         with self._lock:
             self._refused = False
-        self.look()
+            told = bool(self._told)
+        if told:
+            self.look()
 
     def look(self) -> bool:
         """Find out whether a trouble began or ended; to be called every few seconds.
