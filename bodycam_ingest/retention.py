@@ -19,7 +19,7 @@ from bodycam_ingest import clock
 from bodycam_ingest.db import findings, items, outbox, purges
 from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
 from bodycam_ingest.lifecycle import ItemEvent
-from bodycam_ingest.reader import STAGING_SUBJECT
+from bodycam_ingest.stagingwatch import STAGING_SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
