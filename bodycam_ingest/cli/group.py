@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.shell_completion import shell_complete
 
 from bodycam_ingest import __version__
+from bodycam_ingest.cli import manual
+from bodycam_ingest.cli.completion import VARIABLE
 from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context, common_options, set_color
 from bodycam_ingest.cli.output import fault, say
 from bodycam_ingest.errors import IngestError, UsageError
@@ -39,6 +43,11 @@ COMMANDS: Final[Mapping[str, str]] = {
     "migrate": "Bring the database to this version's schema, on a copy.",
     "doctor": "Check whether this machine is fit to run the daemon.",
     "check-config": "Check the configuration and report every fault.",
+    "example-config": "Print an example of the configuration, with every key.",
+    "help": "Show what a command does and takes.",
+    "man": "Print the manual page, for man(1).",
+    "completion": "Print the completion script of bash, zsh or fish.",
+    "version": "Show the versions of the program and of what it stands on.",
 }
 
 
@@ -56,19 +65,33 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"bodycam_ingest.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         common_options(command)
+        manual.adorn(command, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; for a word that names none, the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """The list of commands for `--help`, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, names in manual.sections(COMMANDS).items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
 
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done or holds; 1 broken or failed; 2 wrong usage, bad configuration, "
-    "or could not be checked; others: docs/exit-codes.md.",
+    "or could not be checked; others: `bodycam-ingest man`. Each command has examples: "
+    "`bodycam-ingest help items`.",
 )
 @click.option(
     "--config",
@@ -99,6 +122,9 @@ def group(ctx: click.Context, config_path: Path) -> None:
     # Standard output is for results; the daemon sets its own log up when it starts.
     log.configure("warning", stream=sys.stderr)
     ctx.obj = Context(config_path=config_path)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(UsageError.exit_code)
 
 
 def _as_ours(error: click.ClickException) -> UsageError:
@@ -121,10 +147,17 @@ def main() -> int:
         if reconfigure is not None:
             # A camera's file names may not fit the terminal's encoding; that is no fault.
             reconfigure(errors="backslashreplace")
-    as_json = "--json" in sys.argv[1:]
+    asked = os.environ.get(VARIABLE)
+    if asked:
+        return shell_complete(group, {}, "bodycam-ingest", VARIABLE, asked)
+    return _run(sys.argv[1:])
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
     try:
         # Not group.main(): it would turn a broken pipe into 1, which says "broken or failed".
-        with group.make_context("bodycam-ingest", sys.argv[1:]) as context:
+        with group.make_context("bodycam-ingest", arguments) as context:
             result = group.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:

@@ -30,7 +30,10 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _WHERE: Final = re.compile(r"\(at line (\d+), column (\d+)\)")
-_NAME_IT: Final = "Name the file with --config or BODYCAM_INGEST_CONFIG; see config.example.toml."
+_NAME_IT: Final = (
+    "Name the file with --config or BODYCAM_INGEST_CONFIG; `bodycam-ingest example-config` prints "
+    "one to begin with."
+)
 
 
 def read_tables(path: Path) -> dict[str, Any]:
