@@ -72,6 +72,8 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
         temporary.unlink()
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
+        # Whatever the umask is.
+        os.fchmod(fd, mode)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]

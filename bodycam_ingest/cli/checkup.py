@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ulid import ULID
 
-from bodycam_ingest import clock
+from bodycam_ingest import audience, clock
 from bodycam_ingest.cli.outcome import Check, Outcome, judge, ok
 from bodycam_ingest.cli.words import size
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
@@ -152,7 +152,10 @@ def _state(path: Path) -> Iterator[Check]:
     yield judge(
         name,
         f"{path}, mode {mode:04o}, owner uid {status.st_uid}",
-        good=stat.S_ISDIR(status.st_mode) and mode == _STATE_MODE and status.st_uid == os.geteuid(),
+        good=stat.S_ISDIR(status.st_mode)
+        and mode & _STATE_MODE == _STATE_MODE
+        and not audience.is_open(status)
+        and status.st_uid == os.geteuid(),
         bad=Outcome.FAIL,
         todo="chown it to the daemon's user and chmod it 0700; run doctor as that user.",
     )

@@ -37,8 +37,8 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def peer(connection: socket.socket) -> str:
-    """The account that connected, as the kernel knows it (SO_PEERCRED, unix(7))."""
+def peer(connection: socket.socket) -> tuple[int, str]:
+    """User id and account that connected, as the kernel knows them (SO_PEERCRED, unix(7))."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _pid, uid, _gid = struct.unpack("3i", raw)
-    return user_name(uid)
+    return uid, user_name(uid)

@@ -1,7 +1,8 @@
 """The daemon's side of the control socket.
 
-The socket lies in the state directory (0700), so only the daemon's user and root reach it. The
-peer's user id (SO_PEERCRED) becomes the actor of what it asks for.
+The socket lies in the state directory, so only the daemon's user, root and, where an admin wants
+it, the group that may read reach it; that group may look, and pull no lever. The peer's user id
+(SO_PEERCRED) becomes the actor of what it asks for.
 
 One thread moves bytes and never waits for a client: each has its own deadlines and buffers. What
 was asked for is done by the lanes' threads, and goes on when the client that asked is gone.
@@ -13,6 +14,7 @@ import collections
 import contextlib
 import json
 import math
+import os
 import selectors
 import socket
 import threading
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from bodycam_ingest import audience
 from bodycam_ingest.control.desk import Desk, Job, Lane
 from bodycam_ingest.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.control.requests import REQUEST_BYTES_MAX, Request, parse
@@ -46,6 +49,8 @@ _READ_WITHIN_S: Final = 30.0
 _WAITING_EVERY_S: Final = 2.0
 _LAST_REPLIES_S: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
+# The socket's mode by that of the files beside it.
+_MODES: Final = {0o600: 0o600, 0o640: 0o660}
 
 
 class Handler(Protocol):
@@ -74,6 +79,15 @@ def _refused(error: IngestError) -> bytes:
     )
 
 
+def _check_rights(uid: int, request: Request) -> None:
+    """Let everybody who could connect look, and root and the daemon's user do the rest."""
+    if request.lane is not Lane.LOOK and uid not in {0, os.geteuid()}:
+        raise UsageError(
+            f"only root and the daemon's user may ask for `{request.command}`",
+            hint="Run the command as that user: sudo -u bodycam-ingest bodycam-ingest …",
+        )
+
+
 def _after_s(seconds: float) -> float:
     return time.monotonic() + seconds
 
@@ -83,7 +97,7 @@ class _Client:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.user = peer(connection)
+        self.uid, self.user = peer(connection)
         self.inbox = bytearray()
         self.outbox = bytearray()
         self.job: Job | None = None
@@ -134,7 +148,8 @@ class ControlServer:
         )
         with short_address(state_dir) as address:
             self._listener.bind(address)
-        self._path.chmod(0o600)
+        # To connect is to write; what a member of the group may ask is looked at with each request.
+        self._path.chmod(_MODES[audience.file_mode(state_dir)])
         self._listener.listen(CLIENTS_MAX)
         self._rung, self._bell = socket.socketpair()
         self._rung.setblocking(False)
@@ -270,6 +285,7 @@ class ControlServer:
                 raise UsageError(f"the request is longer than {REQUEST_BYTES_MAX} bytes")
             if newline or not chunk:
                 request = parse(bytes(line))
+                _check_rights(client.uid, request)
                 client.job = Job(request, client.user)
                 self._desk.put(client.job)
                 client.inbox.clear()

@@ -19,7 +19,7 @@ import sqlite3
 import stat
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest import clock, durable
+from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.db.engine import for_writing, open_database
 from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "bodycam.db"
 LOCK: Final = "lock"
-_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def initialise(state_dir: Path, origin: str) -> str:
@@ -134,7 +133,7 @@ def check_directory(state_dir: Path) -> None:
         raise NotInitialisedError(f"no state directory {state_dir}") from None
     except OSError as error:
         raise StateDirectoryError(f"{state_dir}: {error}") from error
-    if status.st_mode & _OPEN_TO_OTHERS:
+    if audience.is_open(status):
         raise StateDirectoryError(
             f"{state_dir} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
             hint=f"chmod 700 {state_dir}",

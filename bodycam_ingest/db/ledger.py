@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest import clock, durable
+from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.checkpoint import Checkpoint
 from bodycam_ingest.custody.entry import (
@@ -303,7 +303,11 @@ class LedgerWriter:
     def _remember(self, head: LedgerHead) -> None:
         try:
             with durable.act("ledger.state_file"):
-                durable.replace_file(self._state_file, head.checkpoint.encode())
+                durable.replace_file(
+                    self._state_file,
+                    head.checkpoint.encode(),
+                    mode=audience.file_mode(self._state_file.parent),
+                )
         except OSError as error:
             raise LedgerUnwritableError(
                 f"{self._state_file} could not be written: {error}"

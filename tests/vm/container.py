@@ -159,7 +159,11 @@ class Container:
             if done.returncode == 0:
                 return done.stdout
             if time.monotonic() > until_s:
-                journal = self.run("journalctl -q --no-pager -n 40", check=False).stdout
+                journal = self.run(
+                    "journalctl -q --no-pager -n 60 -o cat -u bodycam-ingest; "
+                    "sudo -u bodycam-ingest bodycam-ingest status",
+                    check=False,
+                ).stdout
                 raise AssertionError(f"it did not come to pass: {script}\n{done.stdout}\n{journal}")
             time.sleep(0.5)
 

@@ -51,7 +51,7 @@ ca_bundle = "/etc/bodycam-ingest/ca.pem"
 part_size_bytes = 5242880
 [stores.credentials]
 source = "file"
-path = "/run/credentials/bodycam-ingest.service/s3-credentials.ini"
+path = "/etc/bodycam-ingest/s3-credentials.ini"
 [upload]
 backoff_initial_s = 1.0
 backoff_max_s = 5.0
@@ -96,8 +96,11 @@ class Station:
         put("/etc/bodycam-ingest/s3-credentials.ini", keys, 0o600)
         put("/usr/local/sbin/look", (GUEST / "look.py").read_bytes())
         ok("chgrp bodycam-ingest /etc/bodycam-ingest/config.toml")
+        ok("chown bodycam-ingest /etc/bodycam-ingest/s3-credentials.ini")
         ok(f"date -u -s @{time.time():.0f}")
         ok([*_AS_SERVICE, "bodycam-ingest", "init"])
+        # In README's order: it finds a dock fit before the service ever ran, keys included.
+        ok([*_AS_SERVICE, "bodycam-ingest", "doctor"], timeout_s=PATIENCE_S)
         ok(f"systemctl enable --now {UNIT}", timeout_s=PATIENCE_S)
 
     # -- what the dock says --
