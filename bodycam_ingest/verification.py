@@ -2,33 +2,34 @@
 
 One snapshot of the database is compared with itself, with the state file, with staging and with
 the stores. Nothing is migrated, repaired or created: a check that mends hides what it found.
+
+Every part is looked at whatever the others showed. What contradicts the record is a finding; what
+the machine or a store refused is "could not be checked", and never called broken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.custody.fold import ItemFold
 from bodycam_ingest.custody.note import NoteError, Verifier
 from bodycam_ingest.custody.verify import Expected, Finding, LogChecker
-from bodycam_ingest.db import audit, items
-from bodycam_ingest.db.installation import open_for_reading
+from bodycam_ingest.db import audit, soundness
+from bodycam_ingest.db.installation import DATABASE, open_for_reading
 from bodycam_ingest.db.ledger import STATE_FILE
-from bodycam_ingest.diskio.staging import QUARANTINE
-from bodycam_ingest.errors import (
-    IngestError,
-    KeyUnreadableError,
-    LedgerUnwritableError,
-)
+from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
+from bodycam_ingest.filecheck import FileCheck
 from bodycam_ingest.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.patience import SILENCE_MAX_S
 from bodycam_ingest.storecheck import SignedNote, StoreCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     import sqlalchemy as sa
 
@@ -40,6 +41,21 @@ if TYPE_CHECKING:
 HOLDS: Final = "holds"
 BROKEN: Final = "broken"
 UNCHECKED: Final = "unchecked"
+_STATE_FILE_BYTES_MAX: Final = 16_384
+# What a value that somebody wrote by hand can do to code that expects another one.
+_STRANGE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def _no_stage(_name: str) -> None:
+    """Nobody wants to know how far it is."""
 
 
 @dataclass
@@ -83,6 +99,8 @@ class Scope:
         staging_dir: where they lie.
         stores: stores by name; None leaves objects out.
         progress: told of bytes read.
+        stage: told of each part that is begun, in a few words.
+        silence_max_s: how long a store may be silent, s.
     """
 
     state_dir: Path
@@ -91,6 +109,8 @@ class Scope:
     staging_dir: Path
     stores: Mapping[str, ObjectStore] | None
     progress: Callable[[int], None]
+    stage: Callable[[str], None] = _no_stage
+    silence_max_s: float = SILENCE_MAX_S
 
 
 class Verification:
@@ -98,59 +118,101 @@ class Verification:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._fold = ItemFold()
         self.report = Report()
 
     def run(self) -> Report:
-        """Check everything in scope.
-
-        Raises:
-            NotInitialisedError: there is no database.
-        """
+        """Check everything in scope; every fault that is met stands in the report."""
         scope, report = self._scope, self.report
         # Read first: the state file may lag behind the database, never run ahead of it.
         state_note = self._read_state_file()
-        stores = StoreCheck(scope.stores or {}, scope.progress)
+        stores = StoreCheck(scope.stores or {}, scope.progress, silence_max_s=scope.silence_max_s)
+        if scope.stores:
+            scope.stage("anchors")
         anchors = stores.anchors(scope.origin)
-        try:
+        engine: sa.Engine | None = None
+        with self._part("the database"):
             engine = open_for_reading(scope.state_dir)
-        except LedgerUnwritableError as error:
-            self._find("database_damaged", error.message)
-            report.unreachable += stores.unreachable
-            return report
-        try:
-            with engine.connect() as conn:
-                checker = self._check_log(conn, state_note, anchors)
-                rows = audit.all_items(conn)
-                uploads = audit.confirmed_uploads(conn)
-                own_objects = audit.confirmed_objects(conn)
-            report.checked["entries"] = checker.peaks.size
-            report.checked["items"] = len(rows)
-            report.checked["files"] = self._check_files(engine, rows)
-            report.checked["objects"] = None
-            if scope.stores is not None:
-                looked_at = stores.evidence(rows, uploads) + stores.own_objects(own_objects)
-                report.checked["objects"] = looked_at
-        except LedgerUnwritableError as error:
-            self._find("database_damaged", error.message)
-        except (TypeError, ValueError) as error:
-            # The tables' types are promises that SQLite does not keep: somebody wrote by hand.
-            self._find("database_damaged", f"a value is of another kind than its column: {error}")
-        finally:
-            engine.dispose()
+        if engine is not None:
+            try:
+                with self._part("the database"), engine.connect() as conn:
+                    self._check_database(conn, state_note, anchors, stores)
+                with self._part("staged files"):
+                    self._check_files(engine)
+            finally:
+                engine.dispose()
+        stores.settle()
         report.findings += stores.findings
         report.unreachable += stores.unreachable
         return report
 
+    @contextlib.contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        """One part of the run, which ends with a word in the report at worst."""
+        try:
+            yield
+        except DatabaseDamagedError as error:
+            self._find("database_damaged", f"{what}: {error.message}")
+        except IngestError as error:
+            self.report.unreachable.append(f"{what}: {error.message}. {error.hint}")
+        except _STRANGE as error:
+            # The tables' types are promises that SQLite does not keep: somebody wrote by hand.
+            told = f"{what}: a value is of another kind than its column: {error!r:.200}"
+            self._find("database_damaged", told)
+
     def _find(self, code: str, message: str, subject: str = "") -> None:
         self.report.findings.append(Finding(code, message, subject=subject))
+
+    def _check_database(
+        self,
+        conn: sa.Connection,
+        state_note: str | None,
+        anchors: list[SignedNote],
+        stores: StoreCheck,
+    ) -> None:
+        scope, checked = self._scope, self.report.checked
+        scope.stage("ledger")
+        with self._part("the ledger"):
+            self._check_log(conn, state_note, anchors)
+        scope.stage("tables")
+        rows: list[ItemRow] = []
+        with self._part("the items' rows"):
+            rows = audit.all_items(conn)
+            checked["items"] = len(rows)
+            self._fold.compare(audit.kept_items(conn))
+        self.report.findings += self._fold.findings
+        self._check_tables(conn)
+        checked["files"] = checked["objects"] = None
+        if scope.stores is None:
+            return
+        scope.stage("stored objects")
+        with self._part("stored objects"):
+            uploads = audit.confirmed_uploads(conn)
+            for upload in uploads:
+                if upload.metadata is None:
+                    told = f"what was sent with {upload.key} to {upload.store} cannot be read"
+                    self._find("upload_unproven", told, f"item:{upload.item_id}")
+            checked["objects"] = stores.evidence(rows, uploads)
+        with self._part("manifests and anchors"):
+            looked_at = stores.own_objects(audit.confirmed_objects(conn))
+            checked["objects"] = (checked["objects"] or 0) + looked_at
 
     # -- the ledger --
 
     def _read_state_file(self) -> str | None:
+        path = self._scope.state_dir / STATE_FILE
         try:
-            raw = (self._scope.state_dir / STATE_FILE).read_bytes()
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    self._find("state_file_missing", "the state file is no regular file")
+                    return None
+                raw = file.read(_STATE_FILE_BYTES_MAX)
         except OSError as error:
-            self._find("state_file_missing", f"the state file cannot be read: {error}")
+            if isinstance(error, FileNotFoundError) and (path.parent / DATABASE).exists():
+                self._find("state_file_missing", f"the state file cannot be read: {error}")
+            else:
+                self.report.unreachable.append(f"the state file: {error}")
             return None
         return raw.decode("utf-8", "replace")
 
@@ -178,15 +240,14 @@ class Verification:
 
     def _check_log(
         self, conn: sa.Connection, state_note: str | None, anchors: list[SignedNote]
-    ) -> LogChecker:
+    ) -> None:
         verifier = self._verifier(conn)
         expected = Expected(nodes=audit.nodes(conn), sealed=audit.sealed(conn))
-        fold = ItemFold()
-        checker = LogChecker(self._scope.origin, expected, fold.take)
+        checker = LogChecker(self._scope.origin, expected, self._fold.take)
         head = audit.head(conn)
-        notes = [
-            SignedNote(f"checkpoint {size}", note, size) for size, note in audit.checkpoints(conn)
-        ]
+        kept = list(audit.checkpoints(conn))
+        expected.kept = {size for size, _note in kept}
+        notes = [SignedNote(f"checkpoint {size}", note, size) for size, note in kept]
         if state_note is not None:
             notes.append(SignedNote("the state file", state_note))
         signed = None
@@ -196,16 +257,17 @@ class Verification:
             if head is not None:
                 head_note = SignedNote("the head row", head.checkpoint)
                 signed = self._expect(checker, expected, head_note, verifier)
-        for row in audit.entries(conn):
-            checker.take(row)
-        checker.finish(head, signed)
-        self._check_key(checker, expected, verifier)
-        self._check_tables(conn)
-        fold.compare(audit.kept_items(conn))
-        self.report.findings[:0] = [*checker.findings, *fold.findings]
-        self.report.checked["checkpoints"] = len(notes)
-        self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
-        return checker
+        try:
+            for row in audit.entries(conn):
+                checker.take(row)
+            checker.finish(head, signed)
+            self._check_key(checker, expected, verifier)
+        finally:
+            # Also what was found before a page that cannot be read.
+            self.report.findings[:0] = checker.findings
+            self.report.checked["entries"] = checker.peaks.size
+            self.report.checked["checkpoints"] = len(notes)
+            self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
 
     def _expect(
         self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier
@@ -214,7 +276,7 @@ class Verification:
         found = checker.check_signature(one.source, one.note, verifier)
         if found is None:
             return None
-        expected.add_root(one.source, found)
+        expected.add_root(one.source, found, anchor=one.anchor)
         if one.size is not None and one.size != found.size:
             self._find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
         return found
@@ -230,94 +292,45 @@ class Verification:
         if checker.genesis_vkey != verifier.vkey():
             self._find("key_replaced", "the log was begun with another key")
 
+    # -- the database --
+
     def _check_tables(self, conn: sa.Connection) -> None:
-        bad, strange = audit.triggers(conn)
-        for name in bad:
-            self._find("guard_missing", f"the guard {name} is missing or altered")
-        for name in strange:
-            self._find("trigger_planted", f"the trigger {name} is none of ours")
-        for table, log_id in audit.strange_logs(conn):
-            self._find("entry_foreign", f"{table} has rows of another log ({log_id})")
+        with self._part("the guards"):
+            bad, strange = audit.triggers(conn)
+            for name in bad:
+                self._find("guard_missing", f"the guard {name} is missing or altered")
+            for name in strange:
+                self._find("trigger_planted", f"the trigger {name} is none of ours")
+        with self._part("the ledger's tables"):
+            for table, log_id in audit.strange_logs(conn):
+                self._find("entry_foreign", f"{table} has rows of another log ({log_id})")
+        with self._part("the schema"):
+            for fault in soundness.schema_faults(conn):
+                self._find("schema_differs", fault)
+        with self._part("the pages"):
+            for fault in soundness.page_faults(conn):
+                self._find("database_damaged", fault)
+        for ours in soundness.our_tables():
+            with self._part(f"the table {ours.name}"):
+                for fault in soundness.value_faults(conn, ours):
+                    self._find("database_damaged", fault)
 
     # -- staged files --
 
-    def _check_files(self, engine: sa.Engine, rows: list[ItemRow]) -> int | None:
-        staging = self._scope.staging
-        if staging is None:
-            return None
-        staged = {row.staged_path: row for row in rows if row.staged_path}
-        for path, row in staged.items():
-            self._check_file(engine, staging, path, row)
+    def _check_files(self, engine: sa.Engine) -> None:
+        scope, report = self._scope, self.report
+        if scope.staging is None:
+            return
+        scope.stage("staged files")
+        check = FileCheck(
+            engine,
+            scope.staging,
+            scope.staging_dir,
+            scope.progress,
+            older=any(finding.code == "rolled_back" for finding in report.findings),
+        )
         try:
-            unknown = self._files_on_disk() - staged.keys()
-        except OSError as error:
-            self.report.unreachable.append(f"staging: {error}")
-            return len(staged)
-        if unknown:
-            self._check_unknown(engine, unknown)
-        return len(staged)
-
-    def _check_unknown(self, engine: sa.Engine, unknown: set[str]) -> None:
-        # The daemon may have gone on since the snapshot: only what is still unknown counts.
-        with engine.connect() as conn:
-            rows = audit.all_items(conn)
-        unread = {row.item_id for row in rows if row.state is ItemState.DISCOVERED}
-        for path in sorted(unknown - {row.staged_path for row in rows}):
-            if not os.path.lexists(self._scope.staging_dir / path):
-                continue
-            if path.partition("/")[2].partition("-")[0] in unread:
-                # Copied, and its entry not written yet: now, or when the dock went down.
-                self.report.unreachable.append(f"{path} is not in the ledger yet")
-            else:
-                self._find("file_planted", f"{path} belongs to no item")
-
-    def _check_file(self, engine: sa.Engine, staging: Acquirer, path: str, row: ItemRow) -> None:
-        subject = f"item:{row.item_id}"
-        if row.sha256 is None:
-            return
-        try:
-            digests = staging.rehash(path, row.path, row.part_size_bytes or 1)
-        except IngestError as error:
-            if os.path.lexists(self._scope.staging_dir / path):
-                self.report.unreachable.append(f"{path}: {error.message}")
-            else:
-                self._check_gone(engine, path, row.item_id)
-            return
-        self._scope.progress(digests.size_bytes)
-        if digests.sha256 != row.sha256:
-            self._find("file_altered", f"{path} has SHA-256 {digests.sha256.hex()}", subject)
-
-    def _check_gone(self, engine: sa.Engine, path: str, item_id: str) -> None:
-        # The daemon may have purged it or set it apart since the snapshot.
-        with engine.connect() as conn:
-            now = items.by_ids(conn, [item_id])
-        if now and now[0].staged_path != path:
-            return
-        if now and now[0].purging_seq is not None:
-            # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
-            self.report.unreachable.append(f"{path} is being purged")
-            return
-        self._find("file_missing", f"{path} is gone", f"item:{item_id}")
-
-    def _files_on_disk(self) -> set[str]:
-        """Everything below staging but what is set apart and what is being written."""
-        found: set[str] = set()
-        root = self._scope.staging_dir
-        for above, directories, names in os.walk(root, onerror=_raise_unless_gone):
-            if above == str(root):
-                directories[:] = [d for d in directories if d not in {QUARANTINE, "lost+found"}]
-            relative = os.path.relpath(above, root)
-            # A directory that is a link is walked into by nobody: it counts as a file.
-            links = [d for d in directories if Path(above, d).is_symlink()]
-            found |= {
-                os.path.normpath(f"{relative}/{name}")
-                for name in [*names, *links]
-                if not (name.startswith(".") and name.endswith(".part"))
-            }
-        return found
-
-
-def _raise_unless_gone(error: OSError) -> None:
-    # A docking's directory goes away when its last copy is purged.
-    if not isinstance(error, FileNotFoundError) or not Path(error.filename).parent.exists():
-        raise error
+            report.checked["files"] = check.run(self._fold.histories)
+        finally:
+            report.findings += check.findings
+            report.unreachable += check.unreachable

@@ -8,10 +8,14 @@ import click
 
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdict
+from bodycam_ingest.errors import IngestError, UncheckedError
 
 if TYPE_CHECKING:
+    from bodycam_ingest.config import Config
+    from bodycam_ingest.upload import ObjectStore
     from bodycam_ingest.verification import Report
 
+# Whatever else stops a check is "could not be checked": 1 is kept for a record that is broken.
 _EXIT: Final = {"holds": 0, "broken": 1, "unchecked": 2}
 
 
@@ -26,11 +30,10 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
     Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
     """
     from bodycam_ingest.acquire import Acquirer  # noqa: PLC0415 - only this command needs it
-    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
     from bodycam_ingest.verification import Scope, Verification  # noqa: PLC0415 - sqlalchemy
 
     config = context.load()
-    opened = {s.name: open_store(s) for s in config.stores} if stores else None
+    opened, closed = _open(config) if stores else (None, [])
     try:
         with progress("Verifying", None) as done:
             report = Verification(
@@ -43,14 +46,31 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
                     progress=done,
                 )
             ).run()
+    except IngestError as error:
+        raise UncheckedError(error.message, hint=error.hint) from error
     finally:
         for store in (opened or {}).values():
             store.close()
+    report.unreachable += closed
     if as_json:
         emit_json(report.as_json())
     else:
         _print(report)
     return _EXIT[report.result()]
+
+
+def _open(config: Config) -> tuple[dict[str, ObjectStore], list[str]]:
+    """The stores, and what to say of those that cannot even be opened: the others are asked."""
+    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
+
+    opened: dict[str, ObjectStore] = {}
+    closed = []
+    for store in config.stores:
+        try:
+            opened[store.name] = open_store(store)
+        except IngestError as error:
+            closed.append(f"{store.name}: {error.message}. {error.hint}")
+    return opened, closed
 
 
 def _print(report: Report) -> None:

@@ -5,6 +5,7 @@ Verification hashes the stored bytes and never serialises again.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ _INTEGER_MAX: Final = 2**53 - 1
 _TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_ORIGIN: Final = re.compile(r"[^\s+]+")
+_ACTORS: Final = frozenset({"system", "user"})
 _KEYS: Final = frozenset(
     {"v", "log", "seq", "prev", "t", "boot", "mono", "type", "actor", "subj", "data"}
 )
@@ -205,7 +208,9 @@ def parse_entry(body: bytes) -> Entry:
     _expect(all(_is_count(count) for count in counts), "count")
     _expect(subject["prev"] is None or _is_count(subject["prev"]), "subj.prev")
     _expect(_matches(_HASH, value["prev"]), "prev")
-    _expect(_matches(_TIME, value["t"]), "t")
+    _expect(_matches(_TIME, value["t"]) and _is_time(value["t"]), "t")
+    _expect(_matches(_ORIGIN, value["log"]), "log")
+    _expect(actor["kind"] in _ACTORS, "actor")
     _expect(_matches(_TYPE, value["type"]), "type")
     sealed = data.get("sealed", {})
     _expect(
@@ -238,6 +243,14 @@ def _no_float(text: str) -> Any:
 
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_time(text: str) -> bool:
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:

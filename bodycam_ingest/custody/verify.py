@@ -70,23 +70,40 @@ class HeadRow:
     checkpoint: str
 
 
+@dataclass(frozen=True, slots=True)
+class SignedRoot:
+    """A root that the log's key signed.
+
+    Args:
+        source: where the checkpoint was found, for people.
+        root: the root that it names.
+        anchor: it lies off this machine, where whoever has the machine cannot change it.
+    """
+
+    source: str
+    root: bytes
+    anchor: bool
+
+
 @dataclass(slots=True)
 class Expected:
     """What the tree must show at given sizes.
 
     Args:
-        roots: by size, the roots that signed checkpoints name, each with where it came from.
+        roots: by size, what signed checkpoints name.
+        kept: sizes of which the log keeps its checkpoint.
         nodes: stored subtree roots, by level and index.
         sealed: salts and values kept beside the ledger, by entry and field.
     """
 
-    roots: dict[int, list[tuple[str, bytes]]] = field(default_factory=dict)
+    roots: dict[int, list[SignedRoot]] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
     nodes: Mapping[tuple[int, int], bytes] = field(default_factory=dict)
     sealed: Mapping[tuple[int, str], tuple[bytes, str]] = field(default_factory=dict)
 
-    def add_root(self, source: str, found: Checkpoint) -> None:
-        """Expect a checkpoint's root at its size."""
-        self.roots.setdefault(found.size, []).append((source, found.root))
+    def add_root(self, source: str, found: Checkpoint, *, anchor: bool = False) -> None:
+        """Expect a checkpoint's root at its size; an anchor lies off this machine."""
+        self.roots.setdefault(found.size, []).append(SignedRoot(source, found.root, anchor))
 
 
 class LogChecker:
@@ -110,6 +127,7 @@ class LogChecker:
         self._next = 0
         self._last = _ZERO
         self._last_good_root = 0
+        self._last_good_anchor = 0
         self._subjects: dict[str, tuple[int, int]] = {}
         self._sealed_seen: set[tuple[int, str]] = set()
         self._nodes_seen = 0
@@ -198,18 +216,28 @@ class LogChecker:
                 self.findings.append(
                     Finding("node_differs", f"subtree {index} of level {level} has another root")
                 )
-        for source, root in self._expected.roots.get(self.peaks.size, ()):
-            if root == self.peaks.root():
-                self._last_good_root = max(self._last_good_root, self.peaks.size)
-            else:
-                self.findings.append(
-                    Finding(
-                        "root_mismatch",
-                        f"{source} at size {self.peaks.size} names another root: what differs "
-                        f"lies between entry {self._last_good_root} and {self.peaks.size - 1}",
-                        self.peaks.size - 1,
-                    )
-                )
+        for signed in self._expected.roots.get(self.peaks.size, ()):
+            self._compare_root(signed)
+
+    def _compare_root(self, signed: SignedRoot) -> None:
+        size = self.peaks.size
+        if signed.root == self.peaks.root():
+            self._last_good_root = size
+            if signed.anchor:
+                self._last_good_anchor = size
+            return
+        # Whoever has the key signs every checkpoint on this machine anew: only the anchors tell
+        # from where on an anchor is contradicted.
+        good = self._last_good_anchor if signed.anchor else self._last_good_root
+        where = "the last good anchor" if signed.anchor else "the last good checkpoint"
+        self.findings.append(
+            Finding(
+                "root_mismatch",
+                f"{signed.source} at size {size} names another root: what differs lies between "
+                f"entry {min(good, size - 1)} and {size - 1} ({where} covers {good})",
+                size - 1,
+            )
+        )
 
     # -- at the end --
 
@@ -223,23 +251,16 @@ class LogChecker:
         size = self.peaks.size
         if head is None:
             self.findings.append(Finding("head_missing", "the head row is missing"))
-        elif (head.size, head.peaks, head.last) != (size, self.peaks.encode(), self._last):
-            self.findings.append(
-                Finding("head_differs", f"the head row says {head.size} entries, there are {size}")
-            )
+        elif wrong := self._head_faults(head):
+            told = f"the head row differs from the {size} entries in: {', '.join(wrong)}"
+            self.findings.append(Finding("head_differs", told))
         elif signed is not None and signed.size != size:
             self.findings.append(
                 Finding("head_differs", f"the head's checkpoint covers {signed.size} of {size}")
             )
-        for expected_size, sources in self._expected.roots.items():
-            if expected_size > size:
-                for source, _ in sources:
-                    self.findings.append(
-                        Finding(
-                            "rolled_back",
-                            f"{source} covers {expected_size} entries, there are {size}",
-                        )
-                    )
+        for expected_size, roots in self._expected.roots.items():
+            for signed_root in roots:
+                self._check_kept(signed_root, expected_size)
         for seq, name in self._expected.sealed.keys() - self._sealed_seen:
             self.findings.append(
                 Finding("private_planted", f"a value {name} is kept for entry {seq}", seq)
@@ -248,6 +269,23 @@ class LogChecker:
             self.findings.append(Finding("node_planted", "subtree roots are kept for no subtree"))
         if not size:
             self.findings.append(Finding("genesis_missing", "the log is empty"))
+
+    def _head_faults(self, head: HeadRow) -> list[str]:
+        size = self.peaks.size
+        wrong = [] if head.size == size else [f"size ({head.size!r:.40})"]
+        wrong += [] if head.peaks == self.peaks.encode() else ["peaks"]
+        return wrong + ([] if head.last == self._last else ["last"])
+
+    def _check_kept(self, signed: SignedRoot, covered: int) -> None:
+        size = self.peaks.size
+        if covered > size:
+            told = f"{signed.source} covers {covered} entries, there are {size}"
+            if signed.anchor:
+                told += ": the ledger is older than what it made"
+            self.findings.append(Finding("rolled_back", told))
+        elif covered not in self._expected.kept:
+            told = f"{signed.source} is of {covered} entries, and the log keeps none of that size"
+            self.findings.append(Finding("checkpoint_missing", told))
 
     def check_signature(self, source: str, note: str, verifier: Verifier) -> Checkpoint | None:
         """The checkpoint in a note, None and a finding where the log's key did not sign it."""

@@ -1,7 +1,8 @@
 """What `verify` reads of the database, row by row; read-only.
 
 SQLite keeps a value of any kind in any column. What is read here to be compared is taken as it
-lies there: a text in place of bytes must become a finding, not an exception.
+lies there: a text in place of bytes must become a finding, not an exception. No index is used:
+one that somebody made anew could leave a row out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody.fold import KeptItem
 from bodycam_ingest.custody.verify import EntryRow, HeadRow
-from bodycam_ingest.db import items
 from bodycam_ingest.db.guards import GUARDS
+from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.db.ledgertree import LOG_ID
 from bodycam_ingest.db.schema import (
     item,
@@ -34,14 +35,19 @@ from bodycam_ingest.lifecycle import ItemState, UploadState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bodycam_ingest.db.items import ItemRow
-
 _AT_ONCE = 2000
 
 
 def _raw(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """A column without the conversion that its type would bring."""
     return sa.type_coerce(column, sa.types.NULLTYPE).label(column.name)
+
+
+def _scan(*columns: sa.Column[Any]) -> sa.Select[Any]:
+    """Columns of one table, from its rows themselves."""
+    return sa.select(*(_raw(column) for column in columns)).with_hint(
+        columns[0].table, "NOT INDEXED", "sqlite"
+    )
 
 
 def _bytes(value: Any) -> bytes:
@@ -54,8 +60,8 @@ def _text(value: Any) -> str:
 
 def log_row(conn: sa.Connection) -> tuple[str, str] | None:
     """The log's origin and verifier key, None when the row is gone."""
-    row = conn.execute(sa.select(ledger_log).where(ledger_log.c.log_id == LOG_ID)).first()
-    return (row.origin, row.vkey) if row else None
+    row = conn.execute(_scan(*ledger_log.c).where(ledger_log.c.log_id == LOG_ID)).first()
+    return (_text(row.origin), _text(row.vkey)) if row else None
 
 
 def strange_logs(conn: sa.Connection) -> list[tuple[str, int]]:
@@ -71,7 +77,7 @@ def strange_logs(conn: sa.Connection) -> list[tuple[str, int]]:
         ledger_private,
     ):
         ids = conn.execute(
-            sa.select(_raw(table.c.log_id)).where(table.c.log_id != LOG_ID).distinct()
+            _scan(table.c.log_id).where(table.c.log_id.is_distinct_from(LOG_ID)).distinct()
         ).scalars()
         found.extend((table.name, log_id) for log_id in ids)
     return found
@@ -79,10 +85,12 @@ def strange_logs(conn: sa.Connection) -> list[tuple[str, int]]:
 
 def entries(conn: sa.Connection) -> Iterator[EntryRow]:
     """All entries in the order of their numbers."""
+    # As they were written they need no sorting, which for a large log takes room elsewhere.
+    order = sa.text("rowid") if _written_in_order(conn) else ledger_entry.c.seq
     found = conn.execution_options(yield_per=_AT_ONCE).execute(
-        sa.select(*(_raw(ledger_entry.c[name]) for name in EntryRow.__dataclass_fields__))
+        _scan(*(ledger_entry.c[name] for name in EntryRow.__dataclass_fields__))
         .where(ledger_entry.c.log_id == LOG_ID)
-        .order_by(ledger_entry.c.seq)
+        .order_by(order)
     )
     for row in found.mappings():
         yield EntryRow(
@@ -95,11 +103,26 @@ def entries(conn: sa.Connection) -> Iterator[EntryRow]:
         )
 
 
+def _written_in_order(conn: sa.Connection) -> bool:
+    last = -1
+    for seq in (
+        conn.execution_options(yield_per=_AT_ONCE)
+        .execute(
+            _scan(ledger_entry.c.seq)
+            .where(ledger_entry.c.log_id == LOG_ID)
+            .order_by(sa.text("rowid"))
+        )
+        .scalars()
+    ):
+        if not isinstance(seq, int) or seq <= last:
+            return False
+        last = seq
+    return True
+
+
 def head(conn: sa.Connection) -> HeadRow | None:
     """The head row."""
-    row = conn.execute(
-        sa.select(*(_raw(column) for column in ledger_head.c)).where(ledger_head.c.log_id == LOG_ID)
-    ).first()
+    row = conn.execute(_scan(*ledger_head.c).where(ledger_head.c.log_id == LOG_ID)).first()
     if row is None:
         return None
     return HeadRow(row.size, _bytes(row.peaks), _bytes(row.last), _text(row.checkpoint))
@@ -108,7 +131,7 @@ def head(conn: sa.Connection) -> HeadRow | None:
 def checkpoints(conn: sa.Connection) -> Iterator[tuple[int, str]]:
     """Size and note of every checkpoint kept."""
     for row in conn.execute(
-        sa.select(*(_raw(column) for column in ledger_checkpoint.c))
+        _scan(*ledger_checkpoint.c)
         .where(ledger_checkpoint.c.log_id == LOG_ID)
         .order_by(ledger_checkpoint.c.size)
     ):
@@ -119,11 +142,7 @@ def nodes(conn: sa.Connection) -> dict[tuple[int, int], bytes]:
     """Subtree roots by level and index."""
     return {
         (row.level, row.idx): _bytes(row.hash)
-        for row in conn.execute(
-            sa.select(*(_raw(column) for column in ledger_node.c)).where(
-                ledger_node.c.log_id == LOG_ID
-            )
-        )
+        for row in conn.execute(_scan(*ledger_node.c).where(ledger_node.c.log_id == LOG_ID))
     }
 
 
@@ -131,11 +150,7 @@ def sealed(conn: sa.Connection) -> dict[tuple[int, str], tuple[bytes, str]]:
     """Salts and values by entry and field."""
     return {
         (row.seq, row.field): (_bytes(row.salt), _text(row.value))
-        for row in conn.execute(
-            sa.select(*(_raw(column) for column in ledger_private.c)).where(
-                ledger_private.c.log_id == LOG_ID
-            )
-        )
+        for row in conn.execute(_scan(*ledger_private.c).where(ledger_private.c.log_id == LOG_ID))
     }
 
 
@@ -154,9 +169,9 @@ def triggers(conn: sa.Connection) -> tuple[list[str], list[str]]:
 def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
     """What the state tables say of every item."""
     confirmed: dict[str, dict[str, tuple[str, str]]] = {}
-    for row in conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value)):
+    for row in conn.execute(_confirmed()):
         confirmed.setdefault(row.item_id, {})[row.store] = (row.key, row.version_id)
-    wanted = (
+    wanted = (  # names of `item`
         "item_id",
         "state",
         "sha256",
@@ -166,7 +181,7 @@ def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
         "purging_seq",
     )
     for row in conn.execution_options(yield_per=_AT_ONCE).execute(
-        sa.select(*(_raw(item.c[name]) for name in wanted))
+        _scan(*(item.c[name] for name in wanted))
     ):
         yield KeptItem(
             item_id=row.item_id,
@@ -190,7 +205,7 @@ class ConfirmedUpload:
         key: key in it.
         version_id: version that was confirmed, empty where there are none.
         etag: the store's own tag.
-        metadata: what was sent with it.
+        metadata: what was sent with it, None where the row does not say so any more.
     """
 
     item_id: str
@@ -198,18 +213,36 @@ class ConfirmedUpload:
     key: str
     version_id: str
     etag: str
-    metadata: dict[str, str]
+    metadata: dict[str, str] | None
+
+
+def _confirmed() -> sa.Select[Any]:
+    return _scan(*upload.c).where(upload.c.state == UploadState.CONFIRMED.value)
 
 
 def confirmed_uploads(conn: sa.Connection) -> list[ConfirmedUpload]:
     """Every upload that a store confirmed."""
-    rows = conn.execute(sa.select(upload).where(upload.c.state == UploadState.CONFIRMED.value))
     return [
         ConfirmedUpload(
-            row.item_id, row.store, row.key, row.version_id, row.etag, json.loads(row.metadata)
+            item_id=_text(row.item_id),
+            store=_text(row.store),
+            key=_text(row.key),
+            version_id=_text(row.version_id),
+            etag=_text(row.etag),
+            metadata=_metadata(row.metadata),
         )
-        for row in rows
+        for row in conn.execute(_confirmed())
     ]
+
+
+def _metadata(text: Any) -> dict[str, str] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        return None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +263,31 @@ class ConfirmedObject:
 def confirmed_objects(conn: sa.Connection) -> list[ConfirmedObject]:
     """Every manifest and checkpoint that a store confirmed."""
     rows = conn.execute(
-        sa.select(outbox.c.store, outbox.c.key, _raw(outbox.c.sha256))
-        .where(outbox.c.state == UploadState.CONFIRMED.value)
-        .order_by(outbox.c.store, outbox.c.key)
+        _scan(outbox.c.store, outbox.c.key, outbox.c.sha256).where(
+            outbox.c.state == UploadState.CONFIRMED.value
+        )
     )
-    return [ConfirmedObject(row.store, row.key, _bytes(row.sha256)) for row in rows]
+    found = [ConfirmedObject(_text(row.store), _text(row.key), _bytes(row.sha256)) for row in rows]
+    return sorted(found, key=lambda one: (one.store, one.key))
 
 
 def all_items(conn: sa.Connection) -> list[ItemRow]:
-    """Every item, oldest first."""
-    return items.in_states(conn, list(ItemState))
+    """Every item whose row can be used, oldest first; the others are findings of their own."""
+    names = list(ItemRow.__dataclass_fields__)
+    rows = conn.execute(_scan(*(item.c[name] for name in names))).mappings()
+    usable = [row for row in rows if all(_fits(item.c[name], row[name]) for name in names)]
+    states = {state.value for state in ItemState}
+    found = [
+        ItemRow(**{**row, "state": ItemState(row["state"])})
+        for row in usable
+        if row["state"] in states
+    ]
+    return sorted(found, key=lambda row: row.item_id)
+
+
+def _fits(column: sa.Column[Any], value: Any) -> bool:
+    if value is None:
+        return bool(column.nullable)
+    if isinstance(column.type, (sa.Integer, sa.Boolean)):
+        return isinstance(value, int)
+    return isinstance(value, bytes if isinstance(column.type, sa.LargeBinary) else str)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from bodycam_ingest.errors import (
+    DatabaseDamagedError,
     HaltError,
     LedgerUnwritableError,
     NotInitialisedError,
@@ -25,17 +26,39 @@ _BASE_CODE: Final = 0xFF
 _DIRECTORY_CODES: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 )
+# The machine refused; of what the file holds this says nothing.
+_MACHINE_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+# These are counted among the disk's faults, and yet speak of the file.
+_CUT_SHORT: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+        sqlite3.SQLITE_IOERR_CORRUPTFS,
+        sqlite3.SQLITE_IOERR_DATA,
+    }
+)
 
 
-def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
+def open_database(path: Path, *, read_only: bool = False, immutable: bool = False) -> sa.Engine:
     """Open the database; it is never created by opening it.
 
-    Faults of SQLite come out of this engine as `StateDirectoryError` or `LedgerUnwritableError`,
-    reads included.
+    Faults of SQLite come out of this engine as `StateDirectoryError`, `LedgerUnwritableError` or
+    `DatabaseDamagedError`, reads included.
 
     Args:
         path: the database file.
         read_only: no statement can change it; works beside a running daemon.
+        immutable: nobody changes it while it is read, so that nothing is made beside it either.
 
     Raises:
         NotInitialisedError: there is no such file.
@@ -43,7 +66,7 @@ def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
     if not path.is_file():
         raise NotInitialisedError(f"no database {path}")
     mode = "ro" if read_only else "rw"
-    uri = f"file:{quote(str(path))}?mode={mode}"
+    uri = f"file:{quote(str(path))}?mode={mode}{'&immutable=1' if immutable else ''}"
 
     def connect() -> sqlite3.Connection:
         # Transactions are begun by the hook below, not by the driver's guess.
@@ -55,7 +78,10 @@ def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
             check_same_thread=False,
         )
         try:
-            if not read_only:
+            if read_only:
+                # Text that somebody made unreadable is shown, not refused.
+                raw.text_factory = _decoded
+            else:
                 raw.execute("PRAGMA journal_mode = WAL")
             # With NORMAL an anchor could outlive its rows after a power cut.
             raw.execute("PRAGMA synchronous = FULL")
@@ -69,6 +95,10 @@ def open_database(path: Path, *, read_only: bool = False) -> sa.Engine:
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
 
 
 def for_writing(conn: sa.Connection) -> sa.Connection:
@@ -88,12 +118,20 @@ def _begin(conn: sa.Connection) -> None:
 
 
 def fault_of(error: sqlite3.Error) -> HaltError:
-    """What a fault of SQLite means: the daemon stops, and nothing was marked done."""
+    """What a fault of SQLite means: the daemon stops, and nothing was marked done.
+
+    A fault of the machine (disk, memory, locks) is told apart from one of the file: only the latter
+    says that the record was changed.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     message = f"the database refused: {error} ({getattr(error, 'sqlite_errorname', 'unknown')})"
-    if isinstance(code, int) and code & _BASE_CODE in _DIRECTORY_CODES:
+    if not isinstance(code, int) or code in _CUT_SHORT:
+        return DatabaseDamagedError(message)
+    if code & _BASE_CODE in _DIRECTORY_CODES:
         return StateDirectoryError(message)
-    return LedgerUnwritableError(message)
+    if code & _BASE_CODE in _MACHINE_CODES:
+        return LedgerUnwritableError(message)
+    return DatabaseDamagedError(message)
 
 
 def _translate(context: sa.ExceptionContext) -> HaltError | None:

@@ -24,6 +24,7 @@ from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.db.engine import for_writing, open_database
 from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
 from bodycam_ingest.db.ledgertree import LOG_ID
+from bodycam_ingest.db.reading import open_to_read
 from bodycam_ingest.db.schema import ledger_head, ledger_log
 from bodycam_ingest.db.versions import check_version, create_schema
 from bodycam_ingest.errors import (
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "bodycam.db"
 LOCK: Final = "lock"
+_RESTORE: Final = (
+    "Restore the state directory from its backup as a whole. A new one is made by "
+    "`bodycam-ingest init`, in an empty place only."
+)
 
 
 def initialise(state_dir: Path, origin: str) -> str:
@@ -148,8 +153,7 @@ def check_directory(state_dir: Path) -> None:
         if not (state_dir / name).exists():
             raise NotInitialisedError(
                 f"{state_dir / name} is missing",
-                hint="Restore the state directory from its backup as a whole. A new one is made "
-                "by `bodycam-ingest init`, in an empty place only.",
+                hint=_RESTORE,
             )
 
 
@@ -217,13 +221,21 @@ def _check_log(engine: sa.Engine, signer: Signer) -> None:
 
 
 def open_for_reading(state_dir: Path) -> sa.Engine:
-    """Open the database read-only; works beside a running daemon.
+    """Open the database read-only; works beside a running daemon, and on a read-only copy.
 
     Raises:
         NotInitialisedError: there is none.
         SchemaUnknownError: it is of another version.
+        DatabaseDamagedError: it is none of ours any more.
+        StateDirectoryError: it cannot be opened.
     """
-    engine = open_database(state_dir / DATABASE, read_only=True)
+    try:
+        engine = open_to_read(state_dir / DATABASE)
+    except NotInitialisedError as error:
+        if any((state_dir / name).exists() for name in (STATE_FILE, KEYS_DIRECTORY)):
+            # A ledger was here: a new one in its place would hide that it is gone.
+            raise NotInitialisedError(error.message, hint=_RESTORE) from None
+        raise
     with contextlib.ExitStack() as undo:
         undo.callback(engine.dispose)
         with engine.connect() as conn:

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.schema import metadata
-from bodycam_ingest.errors import SchemaUnknownError
+from bodycam_ingest.errors import DatabaseDamagedError, SchemaUnknownError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -32,8 +32,17 @@ def program_version() -> str:
 
 
 def database_version(conn: sa.Connection) -> str:
-    """The schema version of a database, empty when it has none."""
-    return MigrationContext.configure(conn).get_current_revision() or ""
+    """The schema version of a database.
+
+    Raises:
+        DatabaseDamagedError: it has none, or several: no program of ours leaves one like that.
+    """
+    heads = MigrationContext.configure(conn).get_current_heads()
+    if len(heads) != 1 or not isinstance(heads[0], str):
+        raise DatabaseDamagedError(
+            f"the database has {len(heads) or 'no'} schema versions, not one"
+        )
+    return heads[0]
 
 
 def is_known(version: str) -> bool:
@@ -46,6 +55,7 @@ def check_version(conn: sa.Connection) -> None:
 
     Raises:
         SchemaUnknownError: it has another version than this program.
+        DatabaseDamagedError: it has none at all.
     """
     found, wanted = database_version(conn), program_version()
     if found != wanted:
@@ -55,7 +65,7 @@ def check_version(conn: sa.Connection) -> None:
             else "Install the version of bodycam-ingest that made this database, or a newer one."
         )
         raise SchemaUnknownError(
-            f"the database has schema {found or 'none'}, this program works with {wanted}",
+            f"the database has schema {found}, this program works with {wanted}",
             hint=hint,
         )
 

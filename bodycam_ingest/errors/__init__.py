@@ -21,6 +21,7 @@ from bodycam_ingest.errors.base import (
 from bodycam_ingest.errors.halting import (
     AlreadyInitialisedError,
     AlreadyRunningError,
+    DatabaseDamagedError,
     HaltError,
     IllegalTransitionError,
     KeyUnreadableError,
@@ -71,6 +72,7 @@ __all__ = [
     "AlreadyRunningError",
     "ConfigError",
     "ControlError",
+    "DatabaseDamagedError",
     "DelayClass",
     "DemoError",
     "Disposition",

@@ -54,6 +54,17 @@ class LedgerUnwritableError(HaltError):
     default_hint = "Look for a full, read-only or failing disk under dock.state_dir, then restart."
 
 
+class DatabaseDamagedError(LedgerUnwritableError):
+    """The database was changed by hand, cut or damaged: it is none that this program made."""
+
+    code = "database_damaged"
+    exit_code = 20
+    default_hint = (
+        "Do not delete anything. Run `bodycam-ingest verify`, look for a failing disk, then "
+        "restore the state directory from its backup as a whole."
+    )
+
+
 class LedgerForkError(HaltError):
     """The database's ledger is not an extension of what this dock signed last."""
 

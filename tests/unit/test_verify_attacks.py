@@ -7,209 +7,33 @@ import json
 import os
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING
+import threading
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bodycam_ingest import clock, objectkeys
-from bodycam_ingest.acquire import Acquirer
+from bodycam_ingest import clock
 from bodycam_ingest.custody import checkpoint
 from bodycam_ingest.custody.checkpoint import Checkpoint
 from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
-from bodycam_ingest.db import dockings, items, uploads
-from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.installation import initialise, open_ledger
-from bodycam_ingest.db.items import ItemRow
-from bodycam_ingest.db.schema import upload
-from bodycam_ingest.evidence import StoreObject
-from bodycam_ingest.keys import load_log_key
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from bodycam_ingest.verification import Scope, Verification
-from tests.servers.dockbench import BytesSource, MemoryJournal, digests_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-ORIGIN = "pd.example/custody/dock-1"
-DOCKING = "01J00000000000000000000DCK"
-MOMENT = "2026-03-14T09:26:53.589Z"
-BODIES = {f"01J000000000000000000{n:05d}": bytes([n]) * (5000 + n) for n in range(1, 5)}
-CONFIRMED, VERIFIED, DISCOVERED, RELEASED = BODIES
-KEYS = {
-    item: objectkeys.evidence_key("CAM", clock.parse_rfc3339(MOMENT), DOCKING, item, b"a.mp4")
-    for item in BODIES
-}
-
-
-class Dock:
-    """A dock's directories and how to verify them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.state = root / "state"
-        self.staging = root / "staging"
-        self.store = DirectoryStore("main", root / "store")
-
-    def verify(self, *, files=False, stores=False):
-        before = content(self.root)
-        report = Verification(
-            Scope(
-                state_dir=self.state,
-                origin=ORIGIN,
-                staging=Acquirer(self.staging, min_free_bytes=0) if files else None,
-                staging_dir=self.staging,
-                stores={"main": self.store} if stores else None,
-                progress=lambda _bytes: None,
-            )
-        ).run()
-        assert content(self.root) == before, "verify changed something"
-        return report
-
-    def codes(self, **how):
-        return {finding.code for finding in self.verify(**how).findings}
-
-    def sql(self, *statements, guards=True):
-        """Change the database as one who knows of the guards, and puts them back."""
-        connection = sqlite3.connect(self.state / "bodycam.db", isolation_level=None)
-        try:
-            for name in GUARDS:
-                connection.execute(f"DROP TRIGGER {name}")
-            for statement, *values in statements:
-                connection.execute(statement, values)
-            for create in GUARDS.values() if guards else ():
-                connection.execute(create)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
-
-    def rows(self, query):
-        connection = sqlite3.connect(self.state / "bodycam.db")
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
-
-    def bodies(self):
-        return [body for (body,) in self.rows("SELECT body FROM ledger_entry ORDER BY seq")]
-
-    def size(self):
-        return len(self.bodies())
-
-    def signer(self):
-        return load_log_key(self.state / "keys/log.key", ORIGIN)
-
-    def staged(self, item):
-        (path,) = self.staging.glob(f"*/{item}-*")
-        return path
-
-    def open(self):
-        return open_ledger(self.state, ORIGIN)
-
-    def object(self, key):
-        return self.root / "store" / key
-
-
-def content(root):
-    return {
-        str(path): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
-    }
-
-
-def build(root):
-    initialise(root / "state", ORIGIN)
-    (root / "staging").mkdir(mode=0o700)
-    (root / "store").mkdir()
-    prepare(root / "store")
-    dock = Dock(root)
-    engine, ledger = dock.open()
-    with ledger.transaction() as txn:
-        dockings.note_camera(txn.conn, "CAM", now=MOMENT, assigned=False, profile="")
-        docking = DockingRow(DOCKING, "CAM", "1", "", b"/x", MOMENT, None, False, False, None)
-        dockings.insert_docking(txn.conn, docking)
-        txn.append(
-            "camera.docked", "camera:CAM", {"docking_id": DOCKING}, sealed={"officer": "Erika M."}
-        )
-    for item, body in BODIES.items():
-        take(dock, ledger, item, body)
-        anchor(dock, ledger)
-    with ledger.transaction() as txn:
-        for number in range(260):
-            txn.append("finding.raised", f"finding:{number}", {"detail": "x"})
-    anchor(dock, ledger)
-    with ledger.transaction() as txn:
-        for number in range(7):
-            txn.append("finding.closed", f"finding:{number}", {})
-    ledger.close()
-    engine.dispose()
-    return dock
-
-
-def take(dock, ledger, item, body):
-    digests = digests_of(body, 1024)
-    sha256 = digests.sha256.hex()
-    staged = f"{DOCKING}/{item}-{sha256}"
-    row = ItemRow(
-        item, "CAM", DOCKING, "", b"DCIM/a.mp4", len(body), 0, ItemState.DISCOVERED, MOMENT
-    )
-    with ledger.transaction() as txn:
-        items.discover(txn, row, {"size_bytes": len(body)})
-    if item == DISCOVERED:
-        return
-    path = dock.staging / staged
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(body)
-    with ledger.transaction() as txn:
-        data = {"sha256": sha256, "size_bytes": len(body), "staged": staged}
-        items.record(
-            txn,
-            row,
-            ItemEvent.ACQUIRED,
-            data,
-            sha256=digests.sha256,
-            sample_sha256=digests.sample_sha256,
-            part_size_bytes=1024,
-            part_sha256s=b"".join(digests.part_sha256s),
-            staged_path=staged,
-        )
-        row = items.get(txn.conn, item)
-        items.record(txn, row, ItemEvent.VERIFIED, {"sha256": sha256})
-        metadata = {"item-id": item, "sha256": sha256}
-        uploads.queue_items(txn, [uploads.ToQueue(item, KEYS[item], metadata)], [("main", True)])
-    if item == VERIFIED:
-        return
-    obj = StoreObject(KEYS[item], digests, metadata)
-    dock.store.send(obj, BytesSource(body), MemoryJournal())
-    stored = {
-        "store": "main",
-        "required": True,
-        "key": KEYS[item],
-        "version_id": "",
-        "sha256": sha256,
-        "outstanding": [],
-    }
-    for event in (ItemEvent.STORED, ItemEvent.CONFIRMED):
-        with ledger.transaction() as txn:
-            seq = items.record(txn, items.get(txn.conn, item), event, stored)
-    with ledger.transaction() as txn:
-        items.set_confirmed_seq(txn, item, seq)
-        txn.conn.execute(upload.update().where(upload.c.item_id == item).values(state="confirmed"))
-        if item == RELEASED:
-            items.record(txn, items.get(txn.conn, item), ItemEvent.RELEASED, {})
-
-
-def anchor(dock, ledger, note=None):
-    head = ledger.head
-    body = (note or head.checkpoint).encode()
-    digests = digests_of(body, 1024)
-    key = objectkeys.checkpoint_key(ORIGIN, head.size)
-    obj = StoreObject(key, digests, {"item-id": key, "sha256": digests.sha256.hex()})
-    dock.store.send(obj, BytesSource(body), MemoryJournal())
+from bodycam_ingest.db.installation import initialise
+from bodycam_ingest.stores.directory import DirectoryStore
+from tests.servers.dockbench import digests_of
+from tests.servers.goldendock import (
+    BODIES,
+    CONFIRMED,
+    DISCOVERED,
+    DOCKING,
+    KEYS,
+    ORIGIN,
+    RELEASED,
+    VERIFIED,
+    Dock,
+    anchor,
+    build,
+)
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +195,12 @@ def test_everything_rewritten_and_signed_with_the_stolen_key(dock):
     dock.sql(*rewritten(dock, TARGET, bodies, dock.signer()))
     # Not claimed: the machine alone cannot tell. What was anchored elsewhere can.
     assert dock.codes() == set()
-    assert dock.codes(stores=True) == {"root_mismatch"}
+    mismatches = [f for f in dock.verify(stores=True).findings if f.code == "root_mismatch"]
+    # All checkpoints of the machine are good again: the range ends at the last good *anchor*.
+    covered = [int(path.name) for path in anchors(dock)]
+    good = max(size for size in covered if size <= TARGET)
+    bad = min(size for size in covered if size > TARGET)
+    assert f"between entry {good} and {bad - 1} (the last good anchor" in mismatches[0].message
 
 
 def test_a_row_deleted(dock):
@@ -497,7 +326,11 @@ def test_a_subtree_hash_planted(dock, place):
 )
 def test_the_head_changed(dock, change):
     dock.sql((f"UPDATE ledger_head SET {change}",))
-    assert dock.codes() == {"head_differs"}
+    assert dock.codes() - {"database_damaged"} == {"head_differs"}
+    (finding,) = [found for found in dock.verify().findings if found.code == "head_differs"]
+    assert (
+        finding.message.endswith(f"entries in: {change.split()[0]}") or "size (" in finding.message
+    )
 
 
 def test_the_head_removed(dock):
@@ -513,7 +346,7 @@ def test_the_heads_checkpoint_is_an_older_one(dock):
 @pytest.mark.parametrize("value", ["", "x", b"x", 5])
 def test_the_heads_checkpoint_is_none(dock, value):
     dock.sql(("UPDATE ledger_head SET checkpoint = ?", value))
-    assert dock.codes() == {"signature_bad"}
+    assert dock.codes() - {"database_damaged"} == {"signature_bad"}
 
 
 def test_an_unsigned_tail(dock):
@@ -568,7 +401,8 @@ def test_a_forged_note(dock):
 
 def test_a_note_kept_under_another_size(dock):
     dock.sql(("UPDATE ledger_checkpoint SET size = 1000 WHERE size = 10",))
-    assert dock.codes() == {"checkpoint_moved"}
+    # The log keeps none of the size under which it lay any more.
+    assert dock.codes() == {"checkpoint_moved", "checkpoint_missing"}
 
 
 def test_a_forged_state_file(dock):
@@ -618,7 +452,8 @@ def test_the_log_is_another(dock):
 
 def test_the_logs_row_removed(dock):
     dock.sql(("DELETE FROM ledger_log",))
-    assert dock.codes() == {"log_missing"}
+    # Every row of the ledger refers to it.
+    assert dock.codes() == {"log_missing", "database_damaged"}
 
 
 @pytest.mark.parametrize("name", sorted(GUARDS))
@@ -653,6 +488,120 @@ def test_a_database_that_is_damaged_is_broken_not_a_crash(dock):
     raw[4096 * 3 : -4096] = os.urandom(len(raw[4096 * 3 : -4096]))
     path.write_bytes(raw)
     assert dock.codes() & {"database_damaged"}
+
+
+# -- the schema ----------------------------------------------------------------------------------
+
+
+def told(dock, code, **how):
+    return [finding.message for finding in dock.verify(**how).findings if finding.code == code]
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["CREATE INDEX planted ON item (state)"], "the index planted is none of ours"),
+        (["CREATE TABLE planted (x)"], "the table planted is none of ours"),
+        (["CREATE VIEW planted AS SELECT 1"], "the view planted is none of ours"),
+        (["DROP INDEX ix_upload_due"], "the index ix_upload_due is missing"),
+        (
+            [
+                "DROP INDEX ix_upload_due",
+                "CREATE INDEX ix_upload_due ON upload (store, state, due_ms) WHERE store > 'a'",
+            ],
+            "the index ix_upload_due is not as",
+        ),
+        (
+            ["DROP INDEX ix_item_sha256", "CREATE INDEX ix_item_sha256 ON item (lower(sha256))"],
+            "the index ix_item_sha256 is not as",
+        ),
+        (["ALTER TABLE item ADD COLUMN planted TEXT"], "the column item.planted is none of ours"),
+        (["ALTER TABLE item DROP COLUMN last_error"], "the column item.last_error is missing"),
+        (["DROP TABLE dock_fact"], "the table dock_fact is missing"),
+        (
+            ["DROP TABLE dock_fact", "CREATE VIEW dock_fact AS SELECT 'x' AS name, 'y' AS value"],
+            "dock_fact is a view, not a table",
+        ),
+        (
+            ["DROP TABLE dock_fact", "CREATE TABLE dock_fact (name TEXT, value TEXT)"],
+            "the column dock_fact.name is not as",
+        ),
+    ],
+)
+def test_a_schema_that_is_not_ours(dock, statements, words):
+    dock.sql(*((statement,) for statement in statements))
+    assert any(message.startswith(words) for message in told(dock, "schema_differs"))
+
+
+def test_an_index_made_to_hide_an_item_hides_it_from_nobody(dock):
+    """The items' own key looks into pages that leave one of them out."""
+    raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
+    key = "sqlite_autoindex_item_1"
+    raw.execute(f"CREATE INDEX other ON item (item_id) WHERE item_id <> '{CONFIRMED}'")
+    pages = dict(
+        raw.execute(f"SELECT name, rootpage FROM sqlite_master WHERE name IN ('other', '{key}')")
+    )
+    raw.execute("PRAGMA writable_schema = ON")
+    for name, page in ((key, pages["other"]), ("other", pages[key])):
+        raw.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", [page, name])
+    raw.close()
+    assert (CONFIRMED,) not in dock.rows("SELECT item_id FROM item ORDER BY item_id")
+    dock.staged(CONFIRMED).unlink()
+    dock.object(KEYS[CONFIRMED]).unlink()
+    report = dock.verify(files=True, stores=True)
+    assert report.checked["items"] == len(BODIES)
+    codes = {finding.code for finding in report.findings}
+    assert {"file_missing", "object_missing", "database_damaged", "schema_differs"} <= codes
+
+
+def test_an_entry_hidden_from_the_index_of_subjects(dock):
+    raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
+    name = "ix_ledger_entry_subject"
+    (text,) = raw.execute("SELECT sql FROM sqlite_master WHERE name = ?", [name]).fetchone()
+    raw.execute(f"DROP INDEX {name}")
+    raw.execute(f"CREATE INDEX {name} ON ledger_entry (log_id, subject, seq) WHERE seq <> 9")
+    raw.execute("PRAGMA writable_schema = ON")
+    raw.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [text, name])
+    raw.close()
+    assert any("index" in message for message in told(dock, "database_damaged"))
+
+
+def test_a_row_that_refers_to_nothing(dock):
+    dock.sql(("UPDATE upload SET item_id = 'nothing' WHERE item_id = ?", VERIFIED))
+    assert any("refers to no row of item" in message for message in told(dock, "database_damaged"))
+
+
+# -- rules of the format that need no forger -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"actor": {"kind": "root", "id": "x"}},
+        {"t": "2026-02-30T00:00:00.000Z"},
+        {"t": "9999-99-99T99:99:99.999Z"},
+        {"log": "pd.example/custody/dock 1"},
+        {"log": "pd.example/custody/dock+1"},
+    ],
+)
+def test_an_entry_that_breaks_a_rule_though_its_form_is_right(dock, fields):
+    body = edited(dock.bodies()[TARGET], **fields)
+    dock.sql(set_body(TARGET, body, leaf_hash(body)))
+    assert findings_of(dock, "entry_malformed") == [TARGET]
+
+
+def test_a_signed_checkpoint_without_its_row(dock):
+    dock.sql(
+        ("DELETE FROM ledger_checkpoint WHERE size = (SELECT max(size) FROM ledger_checkpoint)",)
+    )
+    assert dock.codes() == {"checkpoint_missing"}
+
+
+def test_an_anchor_without_its_row(dock):
+    (size, *_) = sorted(int(path.name) for path in anchors(dock))
+    dock.sql(("DELETE FROM ledger_checkpoint WHERE size = ?", size))
+    assert dock.codes() == set()
+    assert dock.codes(stores=True) == {"checkpoint_missing"}
 
 
 # -- sealed values -------------------------------------------------------------------------------
@@ -691,6 +640,19 @@ def test_an_items_row_changed(dock, change):
     dock.sql((f"UPDATE item SET {change} WHERE item_id = ?", VERIFIED))
     (finding,) = dock.verify().findings
     assert (finding.code, finding.subject) == ("item_differs", f"item:{VERIFIED}")
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "x", "\0", f"{DOCKING}/other"])
+def test_a_staged_path_altered_is_one_finding(dock, path):
+    dock.sql(("UPDATE item SET staged_path = ? WHERE item_id = ?", path, VERIFIED))
+    assert dock.codes(files=True) == {"item_differs"}
+
+
+def test_what_was_sent_with_an_upload_altered(dock):
+    dock.sql(("UPDATE upload SET metadata = '{}' WHERE item_id = ?", CONFIRMED))
+    assert dock.verify(stores=True).checked["objects"] == 2
+    dock.sql(("UPDATE upload SET metadata = ? WHERE item_id = ?", "[" * 100_000, CONFIRMED))
+    assert dock.codes(stores=True) == {"upload_unproven"}
 
 
 def test_a_state_that_there_is_none_of(dock):
@@ -816,7 +778,37 @@ def test_a_staged_file_replaced_by_a_link_to_a_good_copy(dock, tmp_path):
     path = dock.staged(VERIFIED)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert dock.verify(files=True).result() != "holds"
+    (finding,) = dock.verify(files=True).findings
+    assert (finding.code, finding.subject) == ("file_altered", f"item:{VERIFIED}")
+    assert "a link, no regular file" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "a link"),
+        (os.mkdir, "a directory"),
+        (lambda path: os.mknod(path, 0o020600, os.makedev(1, 5)), "a device"),
+    ],
+)
+def test_what_lies_in_a_staged_files_place_is_not_opened(dock, make, words):
+    if words == "a device" and os.geteuid() != 0:
+        pytest.skip("expected: only root makes devices")
+    path = dock.staged(VERIFIED)
+    path.unlink()
+    make(path)
+    (finding,) = [f for f in dock.verify(files=True).findings if f.code != "file_planted"]
+    assert finding.code == "file_altered"
+    assert words in finding.message
+
+
+def test_a_hole_in_a_staged_files_place_is_not_read(dock):
+    path = dock.staged(VERIFIED)
+    path.chmod(0o600)
+    os.truncate(path, 50 * 1000**3)
+    (finding,) = dock.verify(files=True).findings
+    assert (finding.code, "50000000000 bytes" in finding.message) == ("file_altered", True)
 
 
 def test_a_staged_directory_removed(dock):
@@ -862,6 +854,124 @@ def test_a_store_that_is_away_is_not_a_finding(dock):
     report = dock.verify(stores=True)
     assert (report.result(), report.findings) == ("unchecked", [])
     assert report.checked["objects"] == 0
+
+
+class Hanging:
+    """A store that does not answer for some keys, as a pipe in place of an object does."""
+
+    def __init__(self, store, hangs):
+        self.name, self._store, self._hangs = store.name, store, hangs
+        self.asked = []
+        self.end = threading.Event()
+
+    def __getattr__(self, name):
+        act = getattr(self._store, name)
+
+        def call(first, *rest):
+            key = getattr(first, "key", first)
+            self.asked.append((name, key))
+            if self._hangs(name, key):
+                self.end.wait(30)
+            return act(first, *rest)
+
+        return call
+
+
+@pytest.mark.parametrize("act", ["read", "confirm", "keys"])
+def test_a_store_that_does_not_answer_is_not_waited_for(dock, act):
+    store = Hanging(dock.store, lambda name, _key: name == act)
+    report = dock.verify(files=True, stores=store, silence_max_s=0.2)
+    store.end.set()
+    assert (report.result(), report.findings) == ("unchecked", [])
+    assert any("did not answer within" in told for told in report.unreachable)
+    # It is given up after a few: ten thousand pipes do not hold a run up for a month.
+    assert sum(name == act for name, _key in store.asked) <= 3
+    assert report.checked["files"] == 3
+
+
+def test_one_object_that_hangs_holds_up_no_other(dock):
+    store = Hanging(dock.store, lambda name, key: (name, key) == ("confirm", KEYS[CONFIRMED]))
+    report = dock.verify(stores=store, silence_max_s=0.2)
+    store.end.set()
+    assert report.result() == "unchecked"
+    assert report.checked["objects"] == 1
+
+
+def hole(path):
+    with path.open("wb") as file:
+        file.truncate(50 * 1000**3)
+
+
+class Broken(Hanging):
+    """A store whose answers are of no use for one object."""
+
+    error: Exception = RecursionError("maximum recursion depth exceeded")
+
+    def __getattr__(self, name):
+        act = super().__getattr__(name)
+
+        def call(first, *rest):
+            if self._hangs(name, getattr(first, "key", first)):
+                raise self.error
+            return act(first, *rest)
+
+        return call
+
+
+@pytest.mark.parametrize("error", [RecursionError(), MemoryError(), KeyError("x"), OSError(5, "x")])
+def test_an_answer_that_cannot_be_used_is_that_objects_alone(dock, error):
+    store = Broken(dock.store, lambda name, key: (name, key) == ("confirm", KEYS[CONFIRMED]))
+    store.error = error
+    report = dock.verify(stores=store)
+    assert (report.result(), report.findings) == ("unchecked", [])
+    assert report.checked["objects"] == 1
+
+
+def test_one_store_that_is_away_and_the_other_is_checked(dock):
+    away = DirectoryStore("away", dock.root / "nowhere")
+    dock.object(KEYS[CONFIRMED]).unlink()
+    report = dock.verify(stores={"main": dock.store, "away": away})
+    assert [finding.code for finding in report.findings] == ["object_missing"]
+    assert any(told.startswith("away: ") for told in report.unreachable)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_bytes(b"[" * 200_000),
+        hole,
+        os.mkdir,
+    ],
+)
+@pytest.mark.parametrize("what", ["note", "object", "anchor"])
+def test_whatever_a_writer_of_the_store_puts_there_is_answered(dock, harm, what):
+    path = {
+        "note": dock.object(KEYS[CONFIRMED]).with_name(
+            f".{dock.object(KEYS[CONFIRMED]).name}.meta.json"
+        ),
+        "object": dock.object(KEYS[CONFIRMED]),
+        "anchor": anchors(dock)[-1],
+    }[what]
+    path.unlink()
+    harm(path)
+    report = dock.verify(stores=True, silence_max_s=2.0)
+    # An anchor that is no file is none: that it was there is told by what sent it.
+    assert (report.result() == "holds") is ((what, harm) == ("anchor", os.mkdir))
+    assert report.checked["objects"] >= 1
+
+
+def test_an_older_state_directory_is_called_older(dock):
+    sizes = [size for (size,) in dock.rows("SELECT size FROM ledger_checkpoint ORDER BY size")]
+    old = cut_back(dock, sizes[-3])
+    (dock.state / "checkpoint").write_text(old, encoding="utf-8")
+    assert any(
+        "older than what it made" in told_of for told_of in told(dock, "rolled_back", stores=True)
+    )
+    (dock.staging / DOCKING / "planted").write_bytes(b"x")
+    (planted,) = told(dock, "file_planted", files=True, stores=True)
+    assert "the ledger is older than what it made" in planted
 
 
 def anchors(dock):

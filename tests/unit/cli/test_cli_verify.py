@@ -14,7 +14,6 @@ from bodycam_ingest.db.installation import open_ledger
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,
-    NotInitialisedError,
     SchemaUnknownError,
     StoreUnreachableError,
 )
@@ -131,9 +130,10 @@ def test_a_finding_outweighs_what_could_not_be_reached(made, call, tmp_path):
 
 
 def test_nothing_to_verify(call):
-    code, _, err = call("verify")
-    assert code == NotInitialisedError.exit_code
-    assert "init" in err
+    code, out, _ = call("verify")
+    assert code == 2
+    assert "could not be checked: the database: no database" in out
+    assert "bodycam-ingest init" in out
 
 
 def test_nothing_to_migrate(made, call):
@@ -144,10 +144,45 @@ def test_nothing_to_migrate(made, call):
 
 def test_a_schema_of_another_version(made, call, tmp_path):
     change(tmp_path, "UPDATE alembic_version SET version_num = '9999'")
-    for command in ("verify", "migrate"):
-        code, _, err = call(command)
-        assert code == SchemaUnknownError.exit_code
-        assert "9999" in err
+    code, _, err = call("migrate")
+    assert code == SchemaUnknownError.exit_code
+    assert "9999" in err
+    # No word about the record: it was not looked at.
+    code, out, _ = call("verify")
+    assert (code, "could not be checked: the database: the database has schema 9999" in out) == (
+        2,
+        True,
+    )
+
+
+@pytest.mark.parametrize("left", ["", "two", "none", "dropped"])
+def test_a_database_whose_version_is_gone_is_broken(made, call, tmp_path, left):
+    statements = {
+        "": "UPDATE alembic_version SET version_num = ''",
+        "two": "INSERT INTO alembic_version VALUES ('0001'), ('x')",
+        "none": "DELETE FROM alembic_version",
+        "dropped": "DROP TABLE alembic_version",
+    }
+    change(tmp_path, "DELETE FROM alembic_version" if left == "two" else "SELECT 1")
+    change(tmp_path, statements[left])
+    assert call("verify")[0] == (2 if left == "" else 1)
+    for command in ("items", "status", "migrate"):
+        assert call(command)[0] in {13, 20}
+
+
+def test_an_empty_database_is_broken(made, call, tmp_path):
+    (tmp_path / "state/bodycam.db").write_bytes(b"")
+    code, out, _ = call("verify")
+    assert (code, "database_damaged" in out) == (1, True)
+
+
+def test_a_database_that_is_gone_is_never_answered_with_init(made, call, tmp_path):
+    (tmp_path / "state/bodycam.db").unlink()
+    code, out, _ = call("verify")
+    assert code == 2
+    assert "Restore the state directory" in out
+    _, _, err = call("items")
+    assert "Restore the state directory" in err
 
 
 def test_migrate_beside_the_daemon(made, call, tmp_path):
