@@ -104,7 +104,7 @@ def test_a_read_only_copy_is_verified_and_read(dock, tmp_path, leave_log):
             done = process.run(*command)
             # `status` tells by its code that no daemon runs, which is so.
             assert done.returncode == (81 if command == ["status"] else 0), done.stderr
-            assert done.stdout
+            assert done.stdout or command == ["findings"]
     assert {path: path.read_bytes() for path in dock.state.iterdir() if path.is_file()} == before
 
 
