@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.evidence import InventoryEntry
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,8 @@ _KINDS: Final[tuple[type[IngestError], ...]] = (
     StagingTooSmallError,
     *SourceError.__subclasses__(),
 )
+# Open until a whole look at the camera ended well.
+DOCKING_FAILED: Final = "docking_failed"
 READING: Final = frozenset(kind.code for kind in _KINDS)
 
 
@@ -123,6 +127,34 @@ class CameraTrouble:
             subject=self.subject,
             detail=detail,
         )
+
+
+def oversized(root_fd: int, camera: str, entries: Sequence[InventoryEntry]) -> str:
+    """What to tell of files that claim to be larger than the volume that they lie on.
+
+    Args:
+        root_fd: the volume's root.
+        camera: its serial.
+        entries: everything that was listed.
+
+    Returns:
+        Text for people; empty where there are none, or the volume's size cannot be asked.
+    """
+    try:
+        status = os.fstatvfs(root_fd)
+    except OSError:
+        return ""
+    whole_bytes = status.f_blocks * status.f_frsize
+    absurd = [e for e in entries if e.stamp is not None and e.stamp.size_bytes > whole_bytes > 0]
+    if not absurd:
+        return ""
+    first = min(absurd, key=lambda entry: entry.path)
+    size_bytes = first.stamp.size_bytes if first.stamp else 0
+    return (
+        f"{_files(len(absurd))} of camera {camera} claim more than its volume holds ({whole_bytes} "
+        f"bytes), such as {printable_path(first.path)} with {size_bytes} bytes. Its file system "
+        "is damaged, or made so: look at the card. The other files are taken"
+    )
 
 
 def _files(number: int) -> str:

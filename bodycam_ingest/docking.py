@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest import scan, volume
+from bodycam_ingest.cameratrouble import DOCKING_FAILED, oversized
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.evidence import EntryKind
 from bodycam_ingest.releaser import Live
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 # Reads off a pulled disk fail first, then it goes: tenths of a second, on a busy machine more.
 _REMOVAL_S: Final = 3.0
 _REMOVAL_POLL_S: Final = 0.1
+_OVERSIZED: Final = "file_size_absurd"
 
 
 class DeviceSource(Protocol):
@@ -194,10 +196,6 @@ class Docking:
         except AbandonedError:
             return
 
-    def abort(self) -> None:
-        """Record an end after a fault of the program; a later look begins a new docking."""
-        self._record.end("fault")
-
     def look_once(self) -> bool:
         """List once and read what is due, in the caller's thread.
 
@@ -273,6 +271,9 @@ class Docking:
         complete = self._judge(listing, faultless=faultless)
         self._card.settling.settle_s = self._rules.pace.settle_s
         look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
+        if complete:
+            camera = self._record.row.camera
+            self._trouble.hold({_OVERSIZED: oversized(root_fd, camera, listing.entries)})
         self.progress.bytes_total = self._card.bytes_planned
         self.progress.listed |= complete
         self._live = Live(unsettled=look.unsettled, unplanned=look.unplanned)
@@ -284,6 +285,7 @@ class Docking:
             with self._rules.gate:
                 taken = self._reader.read(root_fd, rows, look.stamps, self._stays)
         self.progress.stuck = not taken and bool(look.due or look.for_room)
+        self._trouble.hold({DOCKING_FAILED: ""})
         if taken:
             # Look again at once: what was read may have changed meanwhile.
             self._wake.set()

@@ -10,6 +10,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest import clock
+from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.db import dockings, findings, items
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.items import ItemRow
@@ -217,7 +218,7 @@ class DockingRecord:
             "camera": row.camera,
             "volume": row.volume,
             "path": encode_path(row.path),
-            "size_bytes": row.size_bytes,
+            "size_bytes": figure(row.size_bytes),
             "mtime_ns": str(row.mtime_ns),
             "recorded_at": row.recorded_at,
             "verdict": one.verdict.value,
@@ -253,7 +254,7 @@ class DockingRecord:
                 txn,
                 row,
                 ItemEvent.CHANGED,
-                {"size_bytes": stamp.size_bytes, "mtime_ns": str(stamp.mtime_ns)},
+                {"size_bytes": figure(stamp.size_bytes), "mtime_ns": str(stamp.mtime_ns)},
                 size_bytes=stamp.size_bytes,
                 mtime_ns=stamp.mtime_ns,
                 due_ms=0,
@@ -336,7 +337,7 @@ class DockingRecord:
                     "docking_id": self.row.docking_id,
                     "entries": len(rows),
                     "files": len(files),
-                    "bytes": sum(r.size_bytes or 0 for r in files),
+                    "bytes": figure(sum(r.size_bytes or 0 for r in files)),
                     "inventory_sha256": inventory_sha256(rows),
                     "complete": complete,
                     "final": final,

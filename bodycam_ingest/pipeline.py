@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import clock, objectkeys
+from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.lifecycle import ItemEvent
@@ -147,7 +148,7 @@ def _acquired_step(row: ItemRow, got: Acquired, *, recovered: bool) -> items.Ste
         row,
         {
             "sha256": digests.sha256.hex(),
-            "size_bytes": digests.size_bytes,
+            "size_bytes": figure(digests.size_bytes),
             "part_size_bytes": digests.part_size_bytes,
             "parts_sha256": digests.composite_sha256().hex(),
             "sample_sha256": digests.sample_sha256.hex(),
@@ -157,7 +158,7 @@ def _acquired_step(row: ItemRow, got: Acquired, *, recovered: bool) -> items.Ste
         {
             "sha256": digests.sha256,
             "sample_sha256": digests.sample_sha256,
-            "size_bytes": digests.size_bytes,
+            "size_bytes": figure(digests.size_bytes),
             "part_size_bytes": digests.part_size_bytes,
             "part_sha256s": b"".join(digests.part_sha256s),
             "staged_path": got.staged_path,

@@ -10,7 +10,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest import camera, clock, scan, volume
-from bodycam_ingest.cameratrouble import CameraTrouble
+from bodycam_ingest.cameratrouble import DOCKING_FAILED, CameraTrouble
 from bodycam_ingest.card import Card
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.dockings import DockingRow
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SERIAL_FILE_MAX_BYTES: Final = 4096
+SILENT: Final = "camera_silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,36 @@ class Reception:
                     detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
                 )
         return other
+
+    def failed(self, camera_name: str, why: str) -> None:
+        """Alarm that the work on a camera failed; closed when one of its dockings gets on again."""
+        with self.dock.ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=DOCKING_FAILED,
+                severity="alarm",
+                subject=f"camera:{camera_name}",
+                detail=f"the work on camera {camera_name} failed and is tried again later: {why}",
+            )
+
+    def silent(self, bay: str) -> None:
+        """Alarm that a camera does not tell who it is."""
+        log.error("camera.silent", bay=bay)
+        with self.dock.ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=SILENT,
+                severity="alarm",
+                subject=f"bay:{bay}",
+                detail=f"the camera in {bay} does not answer; pull it and dock it again",
+            )
+
+    def answered(self, bay: str) -> None:
+        """Close that alarm."""
+        with self.dock.ledger.transaction() as txn:
+            findings.close_finding(txn, clock.now_text(), code=SILENT, subject=f"bay:{bay}")
 
     def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
         path = os.fsencode(profile.serial_file)

@@ -164,6 +164,9 @@ def _entry(fd: int, name: bytes, path: bytes, device: int) -> InventoryEntry:
     if status.st_dev != device:
         return InventoryEntry(path, EntryKind.OTHER_MOUNT, detail="another mount, not entered")
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), EntryKind.DEVICE)
+    if kind is EntryKind.FILE and status.st_size < 0:
+        detail = f"{printable_path(path)}: a length of {status.st_size} bytes"
+        return InventoryEntry(path, EntryKind.UNREADABLE, detail=detail)
     if kind is EntryKind.FILE:
         return InventoryEntry(path, kind, volume.stamp_from(status))
     if kind is EntryKind.DIRECTORY:

@@ -36,6 +36,9 @@ _RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_TIME_MIN_NS: Final = -(2**63)
+_TIME_MAX_NS: Final = 2**63 - 1
+
 _BY_ERRNO: Final[dict[int, type[IngestError]]] = {
     errno.ENODEV: SourceGoneError,
     errno.ENXIO: SourceGoneError,
@@ -184,10 +187,11 @@ def stamp_of(fd: int) -> FileStamp:
 
 
 def stamp_from(status: os.stat_result) -> FileStamp:
-    """The stamp in a stat result."""
+    """The stamp in a stat result; a time beyond what 64 bits hold in ns stands at their bound."""
     return FileStamp(
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        # Years before 1678 and after 2262: no camera's clock, but a card may claim them.
+        mtime_ns=max(_TIME_MIN_NS, min(_TIME_MAX_NS, status.st_mtime_ns)),
         inode=status.st_ino,
         device=status.st_dev,
     )

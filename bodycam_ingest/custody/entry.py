@@ -21,6 +21,7 @@ BODY_BYTES_MAX: Final = 65_535
 _INTEGER_MAX: Final = 2**53 - 1
 _TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_FIGURE: Final = re.compile(r"-?[1-9][0-9]{15,39}", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _ORIGIN: Final = re.compile(r"[^\s+]+")
 _ACTORS: Final = frozenset({"system", "user"})
@@ -121,6 +122,22 @@ def check_entry(kind: str, data: Mapping[str, Any]) -> None:
     if not _TYPE.fullmatch(kind):
         raise LedgerEntryError(f"no entry type: {kind!r}")
     _check(dict(data), "data")
+
+
+def figure(value: int) -> int | str:
+    """A count as an entry holds it: from 2^53 on it stands as decimal text.
+
+    Args:
+        value: such as a length that a camera claims, which may be anything.
+    """
+    return value if abs(value) <= _INTEGER_MAX else str(value)
+
+
+def read_figure(value: object) -> object:
+    """What `figure` was given; anything else as it is."""
+    if isinstance(value, str) and _FIGURE.fullmatch(value):
+        return int(value)
+    return value
 
 
 def storable(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from bodycam_ingest.custody.entry import read_figure
 from bodycam_ingest.custody.verify import Finding
 from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
@@ -138,7 +139,8 @@ class ItemFold:
         data: Mapping[str, Any],
     ) -> None:
         if event in {ItemEvent.DISCOVERED, ItemEvent.CHANGED, ItemEvent.ACQUIRED}:
-            history.size_bytes = data.get("size_bytes", -1)
+            size_bytes = read_figure(data.get("size_bytes", -1))
+            history.size_bytes = size_bytes if isinstance(size_bytes, int) else -1
         if event is ItemEvent.ACQUIRED:
             history.sha256 = data.get("sha256", "")
             history.staged = data.get("staged", "")

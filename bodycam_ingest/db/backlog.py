@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db import outbox
+from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import item, ledger_entry
 from bodycam_ingest.lifecycle import ItemState
 
@@ -23,14 +24,12 @@ _BEHIND: Final = (
 
 def behind(conn: sa.Connection) -> dict[str, Any]:
     """Recordings that not every required store has proven: how many, bytes, since when."""
-    number, size, oldest = conn.execute(
-        sa.select(
-            sa.func.count(), sa.func.sum(item.c.size_bytes), sa.func.min(item.c.discovered_at)
-        )
+    number, oldest, *sums = conn.execute(
+        sa.select(sa.func.count(), sa.func.min(item.c.discovered_at), *halves(item.c.size_bytes))
         .select_from(item)
         .where(item.c.state.in_(_BEHIND))
     ).one()
-    return {"items": number, "bytes": int(size or 0), "oldest_at": oldest}
+    return {"items": number, "bytes": whole(sums), "oldest_at": oldest}
 
 
 def unanchored_since(conn: sa.Connection, required: Sequence[str]) -> str | None:

@@ -143,24 +143,16 @@ def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> froze
 
 def last_seen_mtimes(conn: sa.Connection, serial: str, volume: str) -> dict[str, int]:
     """The raw modification time that each item's file had when it was last listed, by item, ns."""
-    newest = (
-        sa.select(inventory.c.item_id, sa.func.max(inventory.c.docking_id).label("docking_id"))
-        .join(docking, docking.c.docking_id == inventory.c.docking_id)
+    rows = conn.execute(
+        sa.select(inventory.c.item_id, inventory.c.mtime_ns)
+        .select_from(docking.join(inventory, inventory.c.docking_id == docking.c.docking_id))
         .where(docking.c.camera == serial, docking.c.volume == volume)
         .where(inventory.c.item_id.is_not(None), inventory.c.verdict != Verdict.MISSING.value)
-        .group_by(inventory.c.item_id)
-        .subquery()
+        .where(inventory.c.mtime_ns.is_not(None))
+        .order_by(docking.c.docking_id)
     )
-    rows = conn.execute(
-        sa.select(inventory.c.item_id, inventory.c.mtime_ns).join(
-            newest,
-            sa.and_(
-                newest.c.item_id == inventory.c.item_id,
-                newest.c.docking_id == inventory.c.docking_id,
-            ),
-        )
-    )
-    return {item_id: mtime_ns for item_id, mtime_ns in rows if mtime_ns is not None}
+    # Ids ascend with time: what is listed last stands.
+    return {row.item_id: row.mtime_ns for row in rows}
 
 
 def put_inventory(conn: sa.Connection, docking_id: str, rows: Iterable[InventoryRow]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db import queries
+from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import docking, finding, item, upload
 from bodycam_ingest.lifecycle import UploadState
 
@@ -165,11 +166,11 @@ def _taken(
 ) -> dict[str, dict[str, tuple[int, int]]]:
     """Number and size of the items that were first seen in each docking, by state."""
     query = (
-        sa.select(item.c.docking_id, item.c.state, sa.func.count(), sa.func.sum(item.c.size_bytes))
+        sa.select(item.c.docking_id, item.c.state, sa.func.count(), *halves(item.c.size_bytes))
         .where(item.c.docking_id.in_(ids))
         .group_by(item.c.docking_id, item.c.state)
     )
     found: dict[str, dict[str, tuple[int, int]]] = {}
-    for docking_id, state, number, size_bytes in conn.execute(query):
-        found.setdefault(docking_id, {})[state] = (number, int(size_bytes or 0))
+    for docking_id, state, number, *sums in conn.execute(query):
+        found.setdefault(docking_id, {})[state] = (number, whole(sums))
     return found

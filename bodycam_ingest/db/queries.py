@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import (
     camera,
     docking,
@@ -152,12 +153,10 @@ def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
 def queue_counts(conn: sa.Connection) -> dict[str, Any]:
     """How much waits where: items by state, uploads by store and state."""
     states: dict[str, dict[str, int]] = {}
-    for state, number, size in conn.execute(
-        sa.select(item.c.state, sa.func.count(), sa.func.sum(item.c.size_bytes)).group_by(
-            item.c.state
-        )
+    for state, number, *sums in conn.execute(
+        sa.select(item.c.state, sa.func.count(), *halves(item.c.size_bytes)).group_by(item.c.state)
     ):
-        states[state] = {"items": number, "bytes": int(size or 0)}
+        states[state] = {"items": number, "bytes": whole(sums)}
     uploads: dict[str, dict[str, int]] = {}
     for store, state, number in conn.execute(
         sa.select(upload.c.store, upload.c.state, sa.func.count()).group_by(

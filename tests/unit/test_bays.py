@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bodycam_ingest import bays
 from bodycam_ingest.bays import BayKeeper
 from bodycam_ingest.devices.mounted import MountedVolume
 from bodycam_ingest.docking import Pace
@@ -33,6 +37,8 @@ class Docking:
         self.gone = threading.Event()
         self.free = threading.Event()
         self.thread_pause = threading.Event()
+        self.fault = None
+        self.ended = ""
 
     def live(self):
         return None
@@ -42,6 +48,11 @@ class Docking:
 
     def run(self):
         self.free.wait(30)
+        if self.fault is not None:
+            raise self.fault
+
+    def finish(self, reason):
+        self.ended = reason
 
 
 class Reception:
@@ -50,9 +61,23 @@ class Reception:
     def __init__(self):
         self.dockings = []
         self.apart = []
+        self.failures = []
+        self.silences = []
+        self.speaks = threading.Event()
 
     def name_camera(self, mounted):
+        if mounted.properties:
+            self.speaks.wait(30)
         return mounted.camera
+
+    def failed(self, camera, why):
+        self.failures.append((camera, why))
+
+    def silent(self, bay):
+        self.silences.append(bay)
+
+    def answered(self, bay):
+        self.silences.remove(bay)
 
     def name_apart(self, serial, bay):
         self.apart.append((serial, bay))
@@ -92,6 +117,9 @@ class Dock:
 
     def look(self):
         self.keeper.tick()
+        for bay in self.keeper._bays:
+            while bay.docking is None and bay.thread.is_alive() and not bay.mounted.properties:
+                bay.thread.join(0.01)
         return [(d.camera, d.mounted.bay, d.mounted.volume) for d in self.reception.dockings]
 
 
@@ -146,3 +174,74 @@ def test_a_camera_that_comes_back_while_its_reader_hangs_keeps_its_name(dock, ba
         hanging.thread_pause.wait(0.05)
     assert dock.look()[-1] == ("X81A", bay, "")
     assert dock.reception.apart == []
+
+
+def mute(mounted):
+    """The same volume of a camera that does not tell its serial number."""
+    return dataclasses.replace(mounted, properties={"MUTE": "1"})
+
+
+def test_a_camera_that_does_not_tell_its_name_holds_up_no_other_bay(dock, monkeypatch):
+    monkeypatch.setattr(bays, "_SILENT_S", 0.0)
+    dock.source.volumes = [mute(volume("bay1")), volume("bay2", camera="OTHER")]
+    assert dock.look() == [("OTHER", "bay2", "")]
+    assert dock.look() == [("OTHER", "bay2", "")]
+    assert dock.reception.silences == ["bay1"]
+    dock.reception.speaks.set()
+    until_s = time.monotonic() + 20
+    while len(dock.look()) < 2 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert dock.look()[-1] == ("X81A", "bay1", "")
+    assert dock.reception.silences == []
+
+
+def test_a_silent_camera_that_is_pulled_is_no_alarm_any_more(dock, monkeypatch):
+    monkeypatch.setattr(bays, "_SILENT_S", 0.0)
+    dock.source.volumes = [mute(volume("bay1"))]
+    dock.look()
+    dock.look()
+    assert dock.reception.silences == ["bay1"]
+    dock.source.volumes = []
+    dock.look()
+    assert dock.reception.silences == []
+    dock.reception.speaks.set()
+    assert dock.look() == []
+
+
+def test_a_docking_that_crashed_is_an_alarm_and_stays_until_its_camera_goes_or_its_time_comes(
+    dock, monkeypatch
+):
+    dock.source.volumes = [volume("bay1")]
+    dock.look()
+    (docking,) = dock.reception.dockings
+    docking.fault = RuntimeError("a defect")
+    docking.free.set()
+    assert dock.keeper.join(10)
+    assert len(dock.look()) == 1
+    ((camera, why),) = dock.reception.failures
+    assert camera == "X81A"
+    assert "RuntimeError" in why
+    assert list(dock.keeper.live()) == [docking.docking_id]
+    assert docking.ended == ""
+
+    dock.source.volumes = []
+    dock.look()
+    assert docking.ended == "removed"
+    assert dock.keeper.live() == {}
+
+
+def test_a_docking_that_keeps_crashing_is_begun_later_each_time(dock, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("bodycam_ingest.bays.time.monotonic", lambda: now[0])
+    dock.source.volumes = [volume("bay1")]
+    waits = []
+    for begun in range(1, 5):
+        dock.look()
+        while len(dock.look()) < begun:
+            now[0] += 15
+        waits.append(now[0])
+        docking = dock.reception.dockings[-1]
+        docking.fault = RuntimeError("a defect")
+        docking.free.set()
+        assert dock.keeper.join(10)
+    assert [later - sooner for sooner, later in itertools.pairwise(waits)] == [60, 120, 240]

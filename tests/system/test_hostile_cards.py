@@ -1,0 +1,79 @@
+"""Cards that claim what cannot be: their files are told, and the dock goes on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.dock import Dock
+
+pytestmark = pytest.mark.system
+
+MEMORY = Path("/dev/shm")
+PEBI = 2**50
+
+
+@pytest.fixture
+def dock():
+    """A dock in memory: tmpfs takes files of any length and time."""
+    if not os.access(MEMORY, os.W_OK):
+        pytest.skip("expected: no file system in memory")
+    with tempfile.TemporaryDirectory(prefix="bodycam-card-", dir=MEMORY) as directory:
+        made = Dock(Path(directory))
+        made.store.mkdir()
+        made.init()
+        yield made
+        if made.daemon is not None:
+            made.stop(kill=True)
+
+
+def alarms(dock):
+    return {alarm["code"]: alarm for alarm in dock.json("status")["alarms"]}
+
+
+def hole(path, size_bytes):
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[2**53], [PEBI] * 10, [2**62, 2**62, 2**62], [2**63 - 1]], ids=str
+)
+def test_lengths_that_nothing_holds_stop_neither_the_dock_nor_the_other_files(dock, sizes):
+    aside = dock.mnt / ".BAD"
+    aside.mkdir()
+    (aside / "good.MP4").write_bytes(b"a recording")
+    for number, size_bytes in enumerate(sizes):
+        hole(aside / f"huge{number}.MP4", size_bytes)
+    aside.rename(dock.mnt / "BAD")
+    dock.plug("CAM2", {"A.MP4": b"another"})
+    with dock.running():
+        dock.wait_state("CAM2", "confirmed")
+        dock.wait_for(
+            lambda: {i["path"]: i["state"] for i in dock.items()}["good.MP4"] == "confirmed"
+        )
+        dock.wait_for(lambda: "file_size_absurd" in alarms(dock))
+        detail = alarms(dock)["file_size_absurd"]["detail"]
+        assert "BAD" in detail
+        assert "huge0.MP4" in detail
+        assert dock.bay("BAD")["state"] == "attention"
+        total = int(dock.json("status")["queue"]["items"]["discovered"]["bytes"])
+        assert total == sum(sizes)
+        dock.unplug("BAD")
+        dock.wait_for(lambda: dock.bay("BAD") is None)
+    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
+
+
+def test_times_from_1901_to_2400_hold_up_no_file(dock):
+    card = dock.plug("CAM1", {f"{year}.MP4": b"%d" % year for year in (1901, 1969, 2026, 2400)})
+    for path in card.iterdir():
+        at_ns = (int(path.stem) - 1970) * 31_556_952 * 10**9
+        os.utime(path, ns=(at_ns, at_ns))
+    with dock.running():
+        dock.wait_state("CAM1", "confirmed")
+        assert {item["state"] for item in dock.items()} == {"released"}
+        assert "camera_clock" in {f["code"] for f in dock.json("findings")}
+    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
