@@ -86,7 +86,7 @@ class Plant:
             stores=self.stores,
             open_staged=self.acquirer.open_staged,
             policy=self._policy,
-            settings=config.upload,
+            lines=config.lines(),
             moving=moving,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
@@ -101,7 +101,7 @@ class Plant:
             self.engine,
             self.ledger,
             self.acquirer,
-            Witnesses(self.engine, self.stores, self.uploader, moving=moving),
+            Witnesses(self.engine, self.uploader.attended, self.uploader, moving=moving),
             keep_days=config.staging.keep_days,
             delay_s=self._delay_s,
         )
@@ -197,7 +197,7 @@ class Plant:
         self.acquirer.set_min_free_bytes(fresh.staging.min_free_bytes)
         self.retention.keep_days = fresh.staging.keep_days
         self._policy = _policy(fresh)
-        self.uploader.apply(fresh.upload, self._policy)
+        self.uploader.apply(fresh.lines(), self._policy)
 
     def _delay_s(self, delay_class: DelayClass, tries: int) -> float:
         # Asked anew each time: a reload replaces the policy.
@@ -230,8 +230,10 @@ def _policy(config: Config) -> RetryPolicy:
 
 
 def _open_stores(config: Config) -> dict[str, ObjectStore]:
-    workers = config.upload.workers
-    return {store.name: open_store(store, workers=workers) for store in config.stores}
+    return {
+        store.name: open_store(store, workers=config.workers(store), moving=moving)
+        for store in config.stores
+    }
 
 
 def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:

@@ -142,6 +142,21 @@ class Window(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How much of the dock's line one store may use, and when.
+
+    Args:
+        bandwidth_limit_bytes_per_s: 0 sets no limit.
+        windows: local times of day in which it is sent to; none means always.
+        shared: the limit is for all stores together that share it; else the store's own.
+    """
+
+    bandwidth_limit_bytes_per_s: int = 0
+    windows: Sequence[Window] = ()
+    shared: bool = True
+
+
 def closed_for_s(windows: Sequence[Window], local: dt.datetime) -> float:
     """Seconds until uploads may run.
 

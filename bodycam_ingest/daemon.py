@@ -149,7 +149,7 @@ class Daemon:
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
         add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
         for store in config.stores:
-            for number in range(config.upload.workers):
+            for number in range(config.workers(store)):
                 add(
                     f"upload-{store.name}-{number}",
                     plant.upload_step(store.name),

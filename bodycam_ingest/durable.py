@@ -71,16 +71,29 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        # Whatever the umask is.
-        os.fchmod(fd, mode)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with _gone_on_failure(temporary):
+        try:
+            # Whatever the umask is.
+            os.fchmod(fd, mode)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     return temporary
+
+
+@contextlib.contextmanager
+def _gone_on_failure(temporary: Path) -> Iterator[None]:
+    """Leave no half-made file behind when the block fails."""
+    try:
+        yield
+    except BaseException:
+        # What made the block fail is told; that the medium refuses the removal too adds nothing.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def create_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -91,7 +104,8 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         OSError: the medium refused; no file of that name was made.
     """
     temporary = _write_temporary(path, data, mode)
-    rename_no_replace(temporary, path)
+    with _gone_on_failure(temporary):
+        rename_no_replace(temporary, path)
     fsync_directory(path.parent)
 
 
@@ -102,18 +116,20 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         OSError: the medium refused; the old content stands.
     """
     temporary = _write_temporary(path, data, mode)
-    temporary.replace(path)
+    with _gone_on_failure(temporary):
+        temporary.replace(path)
     fsync_directory(path.parent)
 
 
 def make_directory(path: Path, *, mode: int = 0o700) -> None:
     """Make one directory, durably; an existing one is left as it is.
 
+    Its name is synced also when it exists: a process that was killed may have made it and not
+    lived to do so.
+
     Raises:
         OSError: the parent is missing or the medium refused.
     """
-    try:
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=mode)
-    except FileExistsError:
-        return
     fsync_directory(path.parent)

@@ -1,10 +1,10 @@
-"""Keeps all uploads of the dock together below a rate."""
+"""Keeps uploads below a rate, and a long step seen to move."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bodycam_ingest.errors import AbandonedError
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from bodycam_ingest.stores.contract import ByteSource
 
 _PIECE_BYTES: Final = 256 * 1024
+# A slow line makes even one piece a long wait.
+_BEAT_EVERY_S: Final = 5.0
+
+
+class Budget(Protocol):
+    """What says when bytes may move."""
+
+    def take(self, count: int, moving: Callable[[], None]) -> None:
+        """As `Throttle.take`."""
+        ...
 
 
 class Throttle:
@@ -35,8 +45,12 @@ class Throttle:
         with self._lock:
             self._bytes_per_s = bytes_per_s
 
-    def take(self, count: int) -> None:
+    def take(self, count: int, moving: Callable[[], None] = lambda: None) -> None:
         """Wait until `count` bytes may be sent.
+
+        Args:
+            count: bytes.
+            moving: called while it waits, so that a long wait is seen to be one.
 
         Raises:
             AbandonedError: the process must end.
@@ -46,12 +60,20 @@ class Throttle:
             count -= piece
             with self._lock:
                 if not self._bytes_per_s:
-                    return
+                    break
                 now_s = time.monotonic()
                 self._free_at_s = max(now_s, self._free_at_s) + piece / self._bytes_per_s
-                wait_s = self._free_at_s - now_s
-            if self._stop.wait(wait_s):
-                raise AbandonedError("the daemon is stopping")
+                free_at_s = self._free_at_s
+            while (wait_s := free_at_s - time.monotonic()) > 0:
+                moving()
+                if self._stop.wait(min(wait_s, _BEAT_EVERY_S)):
+                    break
+            self._check()
+        self._check()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise AbandonedError("the daemon is stopping")
 
 
 class ThrottledSource:
@@ -63,7 +85,7 @@ class ThrottledSource:
         moving: called at each read, so that a long upload is seen to move.
     """
 
-    def __init__(self, source: ByteSource, throttle: Throttle, moving: Callable[[], None]) -> None:
+    def __init__(self, source: ByteSource, throttle: Budget, moving: Callable[[], None]) -> None:
         self._source = source
         self._throttle = throttle
         self._moving = moving
@@ -76,6 +98,6 @@ class ThrottledSource:
         """
         self._moving()
         data = self._source.read_at(offset, length)
-        self._throttle.take(len(data))
+        self._throttle.take(len(data), self._moving)
         self._moving()
         return data

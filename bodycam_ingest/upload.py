@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import hashlib
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.backoff import closed_for_s, wait_s
+from bodycam_ingest.backoff import wait_s
 from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import (
@@ -28,25 +27,26 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Digests, StoredObject, StoreObject
 from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.lines import Lines
 from bodycam_ingest.sampling import sample_digest
 from bodycam_ingest.storerecord import Failure, StoreRecord
-from bodycam_ingest.throttle import Throttle, ThrottledSource
 from bodycam_ingest.uploadqueue import Claim, UploadQueue
 from bodycam_ingest.uploadrecord import Proven, UploadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.backoff import Window
+    from bodycam_ingest.attendance import AttendedStore
+    from bodycam_ingest.backoff import Line
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.outbox import OutboxRow
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.evidence import Confirmation, FoundObject, StoreProbe
     from bodycam_ingest.storerecord import DelayPolicy
-    from bodycam_ingest.stores.contract import ByteSource, UploadJournal
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +71,13 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def confirm(self, obj: StoreObject, stored: StoredObject) -> Confirmation:
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = ...) -> Confirmation:
         """Prove that the store holds the object's bytes.
+
+        Args:
+            obj: what it must be.
+            stored: what `send` answered.
+            pace: called with the bytes that were read back since the last call.
 
         Raises:
             StoreMismatchError: it holds others, or none.
@@ -117,30 +122,6 @@ class LocalCopy(Protocol):
         ...
 
 
-class Settings(Protocol):
-    """How much of the dock's line uploads may use."""
-
-    @property
-    def bandwidth_limit_bytes_per_s(self) -> int:
-        """For all uploads together; 0 sets no limit."""
-        ...
-
-    @property
-    def windows(self) -> Sequence[Window]:
-        """Local times of day in which uploads run; none means always."""
-        ...
-
-    @property
-    def backoff_initial_s(self) -> float:
-        """Highest first wait after a transient fault."""
-        ...
-
-    @property
-    def backoff_max_s(self) -> float:
-        """Highest wait after a transient fault."""
-        ...
-
-
 class _Body:
     """One of the daemon's own objects as a source."""
 
@@ -156,7 +137,7 @@ class _Body:
 class _Line:
     """What this process knows of one store."""
 
-    store: ObjectStore
+    store: AttendedStore
     introducing: threading.Lock
     probed_ms: int | None = None
 
@@ -170,7 +151,7 @@ class Uploader:
         stores: by name.
         open_staged: opens a sealed copy by its staged path.
         policy: draws waits.
-        settings: limit and windows, as configured.
+        lines: limit and windows by store, as configured.
         moving: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
     """
@@ -183,27 +164,27 @@ class Uploader:
         stores: Mapping[str, ObjectStore],
         open_staged: Callable[[str], LocalCopy],
         policy: DelayPolicy,
-        settings: Settings,
+        lines: Mapping[str, Line],
         moving: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._open_staged = open_staged
-        self._settings = settings
         self._moving = moving
         self._now_ms = now_ms
         self._stopping = threading.Event()
-        self._throttle = Throttle(settings.bandwidth_limit_bytes_per_s, self._stopping)
+        self.lines = Lines(stores, lines, self._stopping)
+        # Also for whoever else asks the stores in a thread that is watched.
+        self.attended = {name: self.lines.attend(one, moving) for name, one in stores.items()}
         self._queue = UploadQueue(engine, stores, now_ms)
         self.store_record = StoreRecord(ledger, policy, now_ms)
         self._record = UploadRecord(ledger, self.store_record, now_ms)
-        self._lines = {name: _Line(store, threading.Lock()) for name, store in stores.items()}
+        self._lines = {name: _Line(one, threading.Lock()) for name, one in self.attended.items()}
 
-    def apply(self, settings: Settings, policy: DelayPolicy | None = None) -> None:
-        """Take over limit, windows and waits that changed while the daemon runs."""
-        self._settings = settings
-        self._throttle.set_rate(settings.bandwidth_limit_bytes_per_s)
+    def apply(self, lines: Mapping[str, Line], policy: DelayPolicy | None = None) -> None:
+        """Take over limits, windows and waits that changed while the daemon runs."""
+        self.lines.apply(lines)
         if policy is not None:
             self.store_record.policy = policy
 
@@ -227,9 +208,7 @@ class Uploader:
         if self._stopping.is_set():
             return None
         now_ms = self._now_ms()
-        closed_s = closed_for_s(
-            self._settings.windows, dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
-        )
+        closed_s = self.lines.closed_for_s(store_name, now_ms)
         if closed_s > 0:
             return closed_s
         line = self._lines[store_name]
@@ -363,8 +342,7 @@ class Uploader:
             stored = StoredObject(row.key, row.version_id, row.etag)
         else:
             with contextlib.closing(self._open_staged(staged_path)) as copy:
-                source = ThrottledSource(copy, self._throttle, self._moving)
-                stored = store.send(obj, source, journal)
+                stored = store.send(obj, copy, journal)
             if alone:
                 # Proving a large object can take long: what is known is told before.
                 if not self._record.stored(row, digests, stored):
@@ -391,7 +369,6 @@ class Uploader:
             metadata={"item-id": row.kind, "sha256": row.sha256.hex()},
             content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
         )
-        throttled = ThrottledSource(source, self._throttle, self._moving)
-        stored = store.send(obj, throttled, PassingJournal())
+        stored = store.send(obj, source, PassingJournal())
         store.confirm(obj, stored)
         self.store_record.object_confirmed(row)

@@ -12,6 +12,7 @@ from bodycam_ingest.config.changes import (
     needs_restart,
 )
 from bodycam_ingest.config.faults import Fault
+from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.config.load import examine, load
 from bodycam_ingest.config.models import (
     CameraLimits,
@@ -24,7 +25,6 @@ from bodycam_ingest.config.models import (
     Release,
     Staging,
     Upload,
-    UploadWindow,
 )
 from bodycam_ingest.config.stores import (
     Credentials,

@@ -25,6 +25,7 @@ RELOADABLE: Final = frozenset(
     }
 )
 """Keys that take effect on SIGHUP; every other change waits for a restart."""
+_RELOADABLE_OF_STORES: Final = ("bandwidth_limit_bytes_per_s", "windows")
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -71,4 +72,9 @@ def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
 
 def needs_restart(keys: Iterable[str]) -> tuple[str, ...]:
     """Those of the changed keys that a reload cannot bring into effect, sorted."""
-    return tuple(sorted(set(keys) - RELOADABLE))
+    return tuple(sorted(key for key in set(keys) - RELOADABLE if not _is_a_lines(key)))
+
+
+def _is_a_lines(key: str) -> bool:
+    table, _, rest = key.partition(".")
+    return table == "stores" and rest.partition(".")[2] in _RELOADABLE_OF_STORES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -49,3 +51,41 @@ ConfigPath = Annotated[Path, AfterValidator(_absolute), BeforeValidator(_path_fr
 
 Seconds = Annotated[float, Field(ge=0, le=31 * 86400, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31 * 86400, allow_inf_nan=False)]
+
+_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadWindow:
+    """A time of day in which uploads run, in the dock's local time; it may pass midnight.
+
+    Args:
+        start_minute: minutes after midnight, inclusive.
+        end_minute: minutes after midnight, exclusive.
+    """
+
+    start_minute: int
+    end_minute: int
+
+    def holds(self, minute: int) -> bool:
+        """Whether a minute of the day (0 to 1439) lies inside."""
+        if self.start_minute <= self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
+
+
+def _window(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _WINDOW.fullmatch(value)
+    if not found:
+        raise ValueError("is no time window")
+    hours_a, minutes_a, hours_b, minutes_b = (int(part) for part in found.groups())
+    window = UploadWindow(hours_a * 60 + minutes_a, hours_b * 60 + minutes_b)
+    if window.start_minute == window.end_minute:
+        raise ValueError("is empty: it ends when it starts")
+    return window
+
+
+Window = Annotated[UploadWindow, BeforeValidator(_window)]
+"""A time of day, written as `"22:00-06:00"`."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from bodycam_ingest.config.kinds import ConfigPath, Listed, PositiveSeconds, Seconds, Section
+from bodycam_ingest.backoff import Line
+from bodycam_ingest.config.kinds import (
+    ConfigPath,
+    Listed,
+    PositiveSeconds,
+    Seconds,
+    Section,
+    UploadWindow,
+    Window,
+)
 from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT
 
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
-_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
 def _domain(value: str) -> str:
@@ -173,49 +180,22 @@ class Staging(Section):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class UploadWindow:
-    """A time of day in which uploads run, in the dock's local time; it may pass midnight.
-
-    Args:
-        start_minute: minutes after midnight, inclusive.
-        end_minute: minutes after midnight, exclusive.
-    """
-
-    start_minute: int
-    end_minute: int
-
-    def holds(self, minute: int) -> bool:
-        """Whether a minute of the day (0 to 1439) lies inside."""
-        if self.start_minute <= self.end_minute:
-            return self.start_minute <= minute < self.end_minute
-        return minute >= self.start_minute or minute < self.end_minute
-
-
-def _window(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = _WINDOW.fullmatch(value)
-    if not found:
-        raise ValueError("is no time window")
-    hours_a, minutes_a, hours_b, minutes_b = (int(part) for part in found.groups())
-    window = UploadWindow(hours_a * 60 + minutes_a, hours_b * 60 + minutes_b)
-    if window.start_minute == window.end_minute:
-        raise ValueError("is empty: it ends when it starts")
-    return window
-
-
 class Upload(Section):
     """How much of the dock and of its line uploads may use."""
 
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=2, description="uploads at the same time for each store, 1 to 64"
+        default=2,
+        description="uploads at the same time for each store that says nothing else, 1 to 64",
     )
     bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="bytes a second for all uploads together; 0 sets no limit"
+        default=0,
+        description="bytes a second for all S3 stores together that set no limit of their own; "
+        "0 sets no limit",
     )
-    windows: Annotated[tuple[Annotated[UploadWindow, BeforeValidator(_window)], ...], Listed] = (
-        Field(default=(), description='local times such as "22:00-06:00"; none means always')
+    windows: Annotated[tuple[Window, ...], Listed] = Field(
+        default=(),
+        description='local times such as "22:00-06:00" for S3 stores that set none of their own; '
+        "none means always",
     )
     backoff_initial_s: PositiveSeconds = Field(
         default=1.0, description="longest first wait after a failure, seconds"
@@ -291,8 +271,35 @@ class Config(Section):
         """The name of this dock's ledger."""
         return f"{self.dock.agency}/custody/{self.dock.id}"
 
+    def lines(self) -> dict[str, Line]:
+        """What each store may use of the dock's line, by name: its own figures go first.
+
+        A directory lies in the dock or in the house: the line to the outside is none of its
+        business unless its table says so.
+        """
+        found = {}
+        for store in self.stores:
+            outside = isinstance(store, S3StoreConfig)
+            limit, windows = store.bandwidth_limit_bytes_per_s, store.windows
+            found[store.name] = Line(
+                limit if limit is not None else self._limit(outside=outside),
+                windows if windows is not None else self._windows(outside=outside),
+                shared=outside and limit is None,
+            )
+        return found
+
+    def _limit(self, *, outside: bool) -> int:
+        return self.upload.bandwidth_limit_bytes_per_s if outside else 0
+
+    def _windows(self, *, outside: bool) -> tuple[UploadWindow, ...]:
+        return self.upload.windows if outside else ()
+
+    def workers(self, store: StoreConfig) -> int:
+        """How many uploads to a store run at the same time."""
+        return self.upload.workers if store.workers is None else store.workers
+
     @property
     def part_size_bytes(self) -> int:
-        """Size of the parts that are hashed while an item is read; one for all stores."""
+        """Least size of the parts that are hashed while an item is read; one for all stores."""
         sizes = [s.part_size_bytes for s in self.stores if isinstance(s, S3StoreConfig)]
         return sizes[0] if sizes else PART_SIZE_BYTES_DEFAULT

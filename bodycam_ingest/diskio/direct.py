@@ -11,10 +11,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.diskio import residency
+from bodycam_ingest.errors import ReadBackUnprovenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +72,13 @@ def _unlink_empty(path: str) -> None:
 
 def _leave_direct(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+
+
+def _size_of_regular(fd: int, path: str) -> int:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.ELOOP, "no regular file", path)
+    return found.st_size
 
 
 class NewFile:
@@ -169,13 +178,15 @@ class MediumFile:
         path: the file.
 
     Raises:
-        OSError: as open(2).
+        OSError: as open(2); ELOOP for whatever is no regular file.
     """
 
     def __init__(self, path: str) -> None:
-        self._fd, self.direct = _open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        self._path = path
+        # A FIFO in the file's place must not hold up whoever opens it.
+        self._fd, self.direct = _open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            self.size_bytes = os.fstat(self._fd).st_size
+            self.size_bytes = _size_of_regular(self._fd, path)
             self.in_memory = residency.on_memory_file_system(self._fd)
             self._drop_cache()
         except OSError:
@@ -216,6 +227,8 @@ class MediumFile:
 
         Raises:
             OSError: as readv(2).
+            ReadBackUnprovenError: the file system refused to read past the cache after all, and
+                the file could not be driven out of it.
         """
         end = length + -length % ALIGNMENT_BYTES if self.direct else length
         return read_fully(self._read_some, buffer[:end], length)
@@ -229,6 +242,9 @@ class MediumFile:
         _leave_direct(self._fd)
         self.direct = False
         self._drop_cache()
+        # What was answered for reading past the cache proves nothing about reading through it.
+        if not self.in_memory and not self.past_cache():
+            raise ReadBackUnprovenError(f"{self._path} stays in the page cache")
         return os.readv(self._fd, [view])
 
     def close(self) -> None:

@@ -62,6 +62,7 @@ from bodycam_ingest.errors.store import (
     StoreIntegrityError,
     StoreMisconfiguredError,
     StoreMismatchError,
+    StoreObstructedError,
     StoreThrottledError,
     StoreUnreachableError,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "StoreIntegrityError",
     "StoreMisconfiguredError",
     "StoreMismatchError",
+    "StoreObstructedError",
     "StoreThrottledError",
     "StoreUnreachableError",
     "TooManyOpenFilesError",

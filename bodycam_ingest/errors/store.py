@@ -82,6 +82,15 @@ class StoreConflictError(StoreError):
     default_hint = "Find out who wrote that object. `retry ITEM` looks again."
 
 
+class StoreObstructedError(StoreConflictError):
+    """Something that is no directory lies where a directory of the store belongs."""
+
+    code = "store_obstructed"
+    disposition = Disposition.RETRY
+    exit_code = 70
+    default_hint = "Find out who put it there and take it away; uploads go on by themselves."
+
+
 class StoreMismatchError(StoreError):
     """A stored object is not the bytes that the ledger holds; the local copy stays."""
 

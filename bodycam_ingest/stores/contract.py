@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from bodycam_ingest.errors import StoreConflictError, StoreError
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.evidence import FoundObject, StoreObject
 
+# Called with the bytes that were read back since the last call: it may take its time, so that a
+# line's limit holds, and it raises AbandonedError once the process must end.
+Pace: TypeAlias = Callable[[int], None]
+
 ITEM_ID: Final = "item-id"
 SHA256: Final = "sha256"
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
@@ -19,6 +24,10 @@ _VALUE: Final = re.compile(r"[\x21-\x7e]+( [\x21-\x7e]+)*|")
 _METADATA_KEY: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _KEY_BYTES_MAX: Final = 900
 _METADATA_BYTES_MAX: Final = 2048
+
+
+def at_once(_count: int) -> None:
+    """The pace of whoever has no limit and nobody to tell."""
 
 
 class ByteSource(Protocol):

@@ -25,13 +25,17 @@ _SPARE_CONNECTIONS = 4
 
 
 def open_store(
-    config: DirectoryStoreConfig | S3StoreConfig, *, workers: int = 2
+    config: DirectoryStoreConfig | S3StoreConfig,
+    *,
+    workers: int = 2,
+    moving: Callable[[], None] = lambda: None,
 ) -> DirectoryStore | S3Store:
     """A store as configured; nothing is asked of it yet.
 
     Args:
         config: its table.
         workers: uploads to it at the same time.
+        moving: called at each request and each piece of a body, so that long work is seen to move.
 
     Returns:
         The store.
@@ -45,6 +49,7 @@ def open_store(
         keys=_keys(config.credentials),
         profile=config.credentials.profile if config.credentials.source == "profile" else "",
         connections=workers + _SPARE_CONNECTIONS,
+        allow_http=config.allow_http,
     )
     settings = ObjectSettings(
         sse=config.sse,
@@ -52,7 +57,7 @@ def open_store(
         storage_class=config.storage_class,
         object_lock_days=config.object_lock_days,
     )
-    return S3Store(S3Client(config.name, config.bucket, endpoint), config.prefix, settings)
+    return S3Store(S3Client(config.name, config.bucket, endpoint, moving), config.prefix, settings)
 
 
 def _keys(credentials: Credentials) -> Callable[[], Keys] | None:

@@ -12,8 +12,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import botocore.exceptions
-from botocore.httpsession import URLLib3SSLError
 from ulid import ULID
 
 from bodycam_ingest import durable
@@ -31,9 +29,9 @@ from bodycam_ingest.evidence import (
     ProofKind,
     StoredObject,
 )
-from bodycam_ingest.stores.contract import check, check_key, is_ours, must_be_ours
-from bodycam_ingest.stores.s3_client import Answer, S3Client
-from bodycam_ingest.stores.s3_errors import failure
+from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
+from bodycam_ingest.stores.s3_client import Answer, Reply, S3Client
+from bodycam_ingest.stores.s3_errors import FAILURES, failure
 from bodycam_ingest.stores.s3_multipart import MultipartUpload, b64, check_local, composite
 from bodycam_ingest.stores.s3_probe import probe
 
@@ -41,12 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bodycam_ingest.evidence import StoreObject, StoreProbe
-    from bodycam_ingest.stores.contract import ByteSource, UploadJournal
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
 
 MARKER: Final = ".bodycam-store"
-_CHUNK_BYTES: Final = 1024 * 1024
-# The second passes through botocore as it is, when TLS breaks under a body.
-_BODY_FAULTS: Final = (botocore.exceptions.BotoCoreError, URLLib3SSLError)
+# A slow line must give one piece within the time that a thread may be silent.
+_CHUNK_BYTES: Final = 64 * 1024
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
@@ -189,12 +186,13 @@ class S3Store:
                 },
             )
 
-    def confirm(self, obj: StoreObject, stored: StoredObject) -> Confirmation:
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
         """Prove that the store holds the object's bytes, encrypted and locked as asked.
 
         Args:
             obj: what it must be.
             stored: what `send` answered.
+            pace: called as its bytes come, where it has to be read back.
 
         Returns:
             The proof.
@@ -221,7 +219,7 @@ class S3Store:
             single = len(obj.digests.part_sha256s) == 1
             proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
             return Confirmation(stored, proof, told)
-        return self._read_back(obj, stored)
+        return self._read_back(obj, stored, pace)
 
     def _check_settings(self, key: str, head: dict[str, Any]) -> None:
         asked = self._settings
@@ -236,12 +234,13 @@ class S3Store:
                 hint="Switch Object Lock on for the bucket, or set object_lock_days = 0.",
             )
 
-    def _read_back(self, obj: StoreObject, stored: StoredObject) -> Confirmation:
+    def _read_back(self, obj: StoreObject, stored: StoredObject, pace: Pace) -> Confirmation:
         digest = hashlib.sha256()
         size_bytes = 0
         for chunk in self.read(obj.key, stored.version_id):
             digest.update(chunk)
             size_bytes += len(chunk)
+            pace(len(chunk))
         if digest.digest() != obj.digests.sha256:
             raise StoreMismatchError(
                 f"{self.name}: {obj.key} came back as {size_bytes} bytes with SHA-256 "
@@ -303,7 +302,7 @@ class S3Store:
         body = answer["Body"]
         try:
             yield from body.iter_chunks(_CHUNK_BYTES)
-        except _BODY_FAULTS as error:
+        except FAILURES as error:
             raise failure(error, f"{self.name}: reading {key}") from error
         finally:
             body.close()
@@ -317,7 +316,7 @@ class S3Store:
         token: dict[str, str] = {}
         while True:
             page = self._client.call("list_objects_v2", Prefix=self._prefix + prefix, **token)
-            for found in page.get("Contents") or []:
+            for found in map(Reply, page.get("Contents") or []):
                 key = found["Key"].removeprefix(self._prefix)
                 if not key.startswith("."):
                     yield key
@@ -351,7 +350,7 @@ class S3Store:
                 continue
             try:
                 mark = answer["Body"].read(64)
-            except _BODY_FAULTS as error:
+            except FAILURES as error:
                 raise failure(error, f"{self.name}: reading {MARKER}") from error
             return f"s3:{mark.decode('ascii', 'replace').strip()}"
         raise StoreError(f"{self.name}: {MARKER} was written and is not there")

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import configparser
 import datetime as dt
+import io
 import os
 import ssl
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions
-import botocore.session
 from botocore.config import Config
-from botocore.parsers import ResponseParserError
+from botocore.handlers import add_expect_header
 
 from bodycam_ingest.errors import (
     StoreCredentialsError,
+    StoreError,
     StoreIntegrityError,
     StoreMisconfiguredError,
 )
-from bodycam_ingest.stores.s3_errors import answer_of, failure, refusal
+from bodycam_ingest.stores.s3_errors import FAILURES, answer_of, failure, refusal
 from bodycam_ingest.stores.s3_signing import sign_prehashed
 
 if TYPE_CHECKING:
@@ -31,6 +33,16 @@ if TYPE_CHECKING:
 # It also bounds how long a send may stall, so it is longer than a mere connect needs.
 CONNECT_TIMEOUT_S: Final = 30
 READ_TIMEOUT_S: Final = 120
+_PIECE_BYTES: Final = 256 * 1024
+# Where systems keep what `update-ca-certificates` and its kin make: Debian, Red Hat, SUSE, Alpine.
+# Not what OpenSSL's environment variables name: those are not the system's.
+SYSTEM_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 _UNCLEAR: Final = frozenset({400, 403})
 
 
@@ -104,10 +116,11 @@ class Endpoint:
     Args:
         url: `https://host[:port]`; empty means AWS.
         region: region name.
-        ca_bundle: PEM file that signs the store's certificate, None for the usual ones.
+        ca_bundle: PEM file that signs the store's certificate, None for the system's.
         keys: asked each time that a client is built; None for the profile.
         profile: profile of the user's own set-up, empty for none.
         connections: connections kept open.
+        allow_http: whether `url` may be plain http, to this machine itself.
     """
 
     url: str
@@ -116,6 +129,7 @@ class Endpoint:
     keys: Callable[[], Keys] | None
     profile: str = ""
     connections: int = 10
+    allow_http: bool = False
 
 
 def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -> Any:
@@ -138,12 +152,14 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
             region_name=endpoint.region,
             endpoint_url=endpoint.url or None,
             # Passed always: else an environment variable could choose other certificates.
-            verify=str(endpoint.ca_bundle) if endpoint.ca_bundle else True,
+            verify=_trusted(endpoint),
             aws_access_key_id=keys.access_key if keys else None,
             aws_secret_access_key=keys.secret_key if keys else None,
             aws_session_token=(keys.session_token or None) if keys else None,
             config=Config(
                 signature_version="s3v4",
+                # Neither the environment nor ~/.aws/config sends evidence to another place.
+                ignore_configured_endpoint_urls=True,
                 s3={"addressing_style": "path"},
                 # The database owns the retries.
                 retries={"total_max_attempts": 1, "mode": "standard"},
@@ -159,7 +175,39 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise StoreMisconfiguredError(f"no client for {endpoint.url or 'AWS'}: {error}") from error
     sign(client)
+    client.meta.events.register_last("before-send.s3", _Guard(endpoint))
+    # Bodies that are read piece by piece would wait for leave, which some servers never give.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
     return client
+
+
+class _Guard:
+    """Lets no request leave but over TLS, whatever chose its address.
+
+    Args:
+        endpoint: where requests are to go.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._plain = endpoint.url if endpoint.allow_http else ""
+
+    def __call__(self, request: Any, **_context: Any) -> None:
+        url = urlsplit(request.url)
+        if url.scheme == "https":
+            return
+        if self._plain and (url.scheme, url.netloc) == urlsplit(self._plain)[:2]:
+            return
+        raise StoreMisconfiguredError(
+            f"a request was to go to {url.scheme}://{url.netloc}, which is not encrypted",
+            hint="Set endpoint_url of the store to its https:// address.",
+        )
+
+
+def _trusted(endpoint: Endpoint) -> str | bool:
+    """The certificates to trust: the store's own, else the system's, else those of botocore."""
+    if endpoint.ca_bundle is not None:
+        return str(endpoint.ca_bundle)
+    return next((path for path in SYSTEM_BUNDLES if os.access(path, os.R_OK)), True)
 
 
 def _check_ca_bundle(path: Path | None) -> None:
@@ -179,6 +227,32 @@ def _now() -> dt.datetime:
     return dt.datetime.now(tz=dt.UTC)
 
 
+class Reply(dict[str, Any]):
+    """A server's answer; what it should hold and does not is the server's fault."""
+
+    def __missing__(self, key: str) -> Any:
+        raise StoreError(f"the store's answer has no {key}")
+
+
+class _Body(io.BytesIO):
+    """A body whose sending is seen to move.
+
+    Args:
+        data: its bytes.
+        moving: called at each piece.
+    """
+
+    def __init__(self, data: bytes, moving: Callable[[], None]) -> None:
+        super().__init__(data)
+        self._moving = moving
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next piece; larger than the few KiB that are asked for, which costs less."""
+        self._moving()
+        whole = size is None or size < 0
+        return super().read(-1 if whole else _PIECE_BYTES)
+
+
 class S3Client:
     """Makes single requests of one bucket; safe for several threads, not across fork.
 
@@ -186,12 +260,20 @@ class S3Client:
         name: the store's name, for messages.
         bucket: the bucket.
         endpoint: where it is.
+        moving: called at each request and each piece of a body that is sent.
     """
 
-    def __init__(self, name: str, bucket: str, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        name: str,
+        bucket: str,
+        endpoint: Endpoint,
+        moving: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.bucket = bucket
         self.endpoint = endpoint
+        self.moving = moving
         self._lock = threading.Lock()
         self._client: Any = None
 
@@ -218,23 +300,40 @@ class S3Client:
             return self._call(operation, expect, params)
 
     def _call(self, operation: str, expect: Collection[str], params: dict[str, Any]) -> Any:
-        doing = f"{self.name}: {operation} {params.get('Key', '')}".rstrip()
+        doing = f"{self.describe()}: {operation} {params.get('Key', '')}".rstrip()
         client = self._get()
+        self.moving()
         try:
-            return getattr(client, operation)(Bucket=self.bucket, **params)
+            return Reply(getattr(client, operation)(Bucket=self.bucket, **self._paced(params)))
         except botocore.exceptions.ClientError as error:
             status, code = answer_of(error)
             if code in expect or str(status) in expect:
                 raise Answer(status, code) from error
             if operation == "head_object" and status in _UNCLEAR:
                 self._ask_for_code(client, params, doing)
-            fault = refusal(error, doing, _now())
+            fault: StoreError = refusal(error, doing, _now())
             if isinstance(fault, StoreIntegrityError):
                 # Sent again on a new connection: this one may be what damages the bytes.
                 self.renew()
             raise fault from error
-        except (botocore.exceptions.BotoCoreError, ResponseParserError) as error:
-            raise failure(error, doing) from error
+        except FAILURES as error:
+            fault = failure(error, doing)
+            if isinstance(fault, StoreMisconfiguredError):
+                # Certificates may be renewed on disk meanwhile: they are read with a new client.
+                self.renew()
+            raise fault from error
+        finally:
+            self.moving()
+
+    def describe(self) -> str:
+        """The store for people: its name, bucket and address."""
+        return f"{self.name} (bucket {self.bucket} at {self.endpoint.url or 'AWS'})"
+
+    def _paced(self, params: dict[str, Any]) -> dict[str, Any]:
+        body = params.get("Body")
+        if not isinstance(body, bytes) or len(body) <= _PIECE_BYTES:
+            return params
+        return {**params, "Body": _Body(body, self.moving)}
 
     def _ask_for_code(self, client: Any, params: dict[str, Any], doing: str) -> None:
         """The answer to a HEAD has no body and so no code: ask in a way that has one."""
@@ -245,6 +344,8 @@ class S3Client:
         except botocore.exceptions.ClientError as error:
             if answer_of(error)[0] in _UNCLEAR:
                 raise refusal(error, doing, _now()) from error
+        except FAILURES as error:
+            raise failure(error, doing) from error
 
     def _get(self) -> Any:
         with self._lock:

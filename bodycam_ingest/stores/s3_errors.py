@@ -11,6 +11,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 import botocore.exceptions as be
+import urllib3.exceptions
 from botocore.httpsession import URLLib3SSLError
 from botocore.parsers import ResponseParserError
 
@@ -141,6 +142,21 @@ _CREDENTIALS: Final = (
     be.TokenRetrievalError,
     be.UnauthorizedSSOTokenError,
 )
+# What comes of an answer that is none: a number that is no number, a date of the year 10^20.
+_UNINTELLIGIBLE: Final = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    urllib3.exceptions.HTTPError,
+)
+FAILURES: Final = (be.BotoCoreError, ResponseParserError, URLLib3SSLError, *_UNINTELLIGIBLE)
+"""What a request, or reading the body of its answer, can raise besides a server's refusal."""
+_SAID_CHARS_MAX: Final = 500
+_DIGITS_MAX: Final = 12
 # A server refuses requests that are more than 15 minutes off.
 _SKEW_MAX: Final = dt.timedelta(minutes=14)
 _HINT_HEAD: Final = (
@@ -151,7 +167,7 @@ _HINT_HEAD: Final = (
 def answer_of(error: be.ClientError) -> tuple[int, str]:
     """Status and code of a server's refusal; a HEAD has its status for a code."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return int(status), str(error.response.get("Error", {}).get("Code", ""))
+    return int(status), str(error.response.get("Error", {}).get("Code", ""))[:_SAID_CHARS_MAX]
 
 
 def _headers(error: be.ClientError) -> Mapping[str, str]:
@@ -166,16 +182,16 @@ def skew(headers: Mapping[str, str], now: dt.datetime) -> dt.timedelta | None:
         return None
     try:
         said = email.utils.parsedate_to_datetime(date)
-    except ValueError:
+        # RFC 5322 lets "-0000" mean: UTC, zone unknown.
+        return now - (said if said.tzinfo else said.replace(tzinfo=dt.UTC))
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    # RFC 5322 lets "-0000" mean: UTC, zone unknown.
-    return now - (said if said.tzinfo else said.replace(tzinfo=dt.UTC))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `Retry-After` header, None where there is none in seconds (RFC 9110)."""
     text = headers.get("retry-after", "").strip()
-    return float(text) if text.isdecimal() else None
+    return float(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else None
 
 
 def refusal(error: be.ClientError, doing: str, now: dt.datetime) -> StoreError:
@@ -191,7 +207,7 @@ def refusal(error: be.ClientError, doing: str, now: dt.datetime) -> StoreError:
     """
     status, code = answer_of(error)
     headers = _headers(error)
-    said = error.response.get("Error", {}).get("Message", "")
+    said = str(error.response.get("Error", {}).get("Message") or "")[:_SAID_CHARS_MAX]
     message = f"{doing}: {status} {code}: {said}" if said else f"{doing}: {status} {code}"
     kind = _CODES.get(code) or _STATUSES.get(status, StoreError)
     if status in {301, 302, 307, 308} or code.startswith("KMS."):
@@ -219,13 +235,13 @@ def failure(error: Exception, doing: str) -> StoreError:
     """The fault that a failure on this side of the wire stands for.
 
     Args:
-        error: an exception of botocore's that is no answer of the server.
+        error: one of `FAILURES`.
         doing: what was being done, for people.
 
     Returns:
         The fault, to be raised from `error`.
     """
-    message = f"{doing}: {error}"
+    message = f"{doing}: {str(error)[:_SAID_CHARS_MAX]}"
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return StoreMisconfiguredError(
             message, hint="The store's certificate is not trusted: see ca_bundle and endpoint_url."
@@ -236,4 +252,6 @@ def failure(error: Exception, doing: str) -> StoreError:
         return StoreUnreachableError(message)
     if isinstance(error, be.ProfileNotFound | be.ConfigParseError | be.ConfigNotFound):
         return StoreMisconfiguredError(message)
+    if isinstance(error, _UNINTELLIGIBLE):
+        return StoreError(f"{doing}: the answer cannot be understood: {type(error).__name__}")
     return StoreError(message)

@@ -21,7 +21,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.evidence import FoundObject, StoredObject
-from bodycam_ingest.stores.s3_client import Answer
+from bodycam_ingest.stores.s3_client import Answer, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,7 @@ class MultipartUpload:
             except Answer:
                 return None
             # One server lists a part that was sent twice as two.
-            for part in page.get("Parts") or []:
+            for part in map(Reply, page.get("Parts") or []):
                 tags = there.setdefault(part["PartNumber"], set())
                 tags.add((part["ETag"], part["Size"]))
             following = int(page.get("NextPartNumberMarker") or 0)
@@ -276,7 +276,7 @@ def _uploads_of(client: S3Client, s3_key: str) -> list[str]:
     markers: dict[str, str] = {}
     while True:
         page = client.call("list_multipart_uploads", Prefix=s3_key, **markers)
-        uploads = page.get("Uploads") or []
+        uploads = map(Reply, page.get("Uploads") or [])
         found += [one["UploadId"] for one in uploads if one["Key"] == s3_key]
         following = {
             "KeyMarker": page.get("NextKeyMarker", ""),

@@ -29,7 +29,7 @@ class _Asker(S3Client):
     """A client whose uploads are signed in a way of its own."""
 
     def __init__(self, client: S3Client, sign: Callable[[Any], None]) -> None:
-        super().__init__(client.name, client.bucket, client.endpoint)
+        super().__init__(client.name, client.bucket, client.endpoint, client.moving)
         self._client = build(client.endpoint, sign=sign)
 
     def renew(self) -> None:

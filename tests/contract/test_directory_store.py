@@ -165,7 +165,7 @@ def test_what_the_disk_says_has_its_class_and_leaves_nothing(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"bodycam_ingest.stores.directory.NewFile.{call}", fail)
+        patch.setattr(f"bodycam_ingest.stores.directory_files.NewFile.{call}", fail)
         with pytest.raises(StoreError) as caught:
             store.send(obj, Bytes(data), Journal())
     assert type(caught.value) is kind
@@ -200,7 +200,7 @@ def test_copies_that_can_only_be_read_from_memory_are_not_claimed(store, monkeyp
     obj = object_of(data)
     stored = store.send(obj, Bytes(data), Journal())
     monkeypatch.setattr(
-        "bodycam_ingest.stores.directory.MediumFile.past_cache", lambda _self: False
+        "bodycam_ingest.stores.directory_files.MediumFile.past_cache", lambda _self: False
     )
     monkeypatch.setattr("bodycam_ingest.diskio.residency.on_memory_file_system", lambda _fd: False)
     with pytest.raises(StoreError, match="memory"):

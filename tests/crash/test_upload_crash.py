@@ -20,7 +20,7 @@ from bodycam_ingest.lifecycle import ItemState, UploadState
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
-from tests.servers.dockbench import Bench, Settings
+from tests.servers.dockbench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def upload_all(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) ->
         stores={config.name: store},
         open_staged=bench.staging.open_staged,
         policy=RetryPolicy(0.05, 0.2),
-        settings=Settings(),
+        lines={},
     )
     while (wait_s := uploader.run_due(config.name)) is not None:
         assert wait_s == 0.0, "something failed that should not"

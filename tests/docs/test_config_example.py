@@ -22,7 +22,14 @@ from bodycam_ingest.config.kinds import Section
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 # Keys that have no default, or none that TOML can write: the file shows an example.
-_SHOWN_BY_EXAMPLE = {"stores.s3.ca_bundle"}
+_SHOWN_BY_EXAMPLE = {
+    "stores.s3.ca_bundle",
+    *(
+        f"stores.{kind}.{key}"
+        for kind in ("directory", "s3")
+        for key in ("bandwidth_limit_bytes_per_s", "windows", "workers")
+    ),
+}
 
 
 def text() -> str:

@@ -41,16 +41,6 @@ def digests_of(body: bytes, part_size_bytes: int) -> Digests:
     )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the configuration says of uploads."""
-
-    bandwidth_limit_bytes_per_s: int = 0
-    windows: Sequence[Any] = ()
-    backoff_initial_s: float = 1.0
-    backoff_max_s: float = 300.0
-
-
 class Bench:
     """A dock below one directory; `reopen` is a restart.
 

@@ -28,14 +28,14 @@ from bodycam_ingest.evidence import (
     StoredObject,
     StoreProbe,
 )
-from bodycam_ingest.stores.contract import check, check_key, is_ours, must_be_ours
+from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.evidence import StoreObject
-    from bodycam_ingest.stores.contract import ByteSource, UploadJournal
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
 
 
 @dataclass
@@ -90,6 +90,8 @@ class MemoryStore:
         self.aborted: list[str] = []
         self.overwritten: list[str] = []
         self.probes = 0
+        # Read back in pieces of so many bytes when objects are confirmed; 0 for not at all.
+        self.read_back_bytes = 0
         self._lock = threading.RLock()
         self._ids = itertools.count(1)
 
@@ -198,7 +200,7 @@ class MemoryStore:
         for upload_id in [u for u, there in self.open.items() if there.key == key]:
             self._call("abort", key, lambda u=upload_id: self._abort(u))  # type: ignore[misc]
 
-    def confirm(self, obj: StoreObject, stored: StoredObject) -> Confirmation:
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
         """As `ObjectStore.confirm`."""
 
         def do() -> str:
@@ -211,6 +213,10 @@ class MemoryStore:
             return kept.checksum
 
         checksum = str(self._call("confirm", obj.key, do))
+        left = obj.digests.size_bytes if self.read_back_bytes else 0
+        while left > 0:
+            pace(min(self.read_back_bytes, left))
+            left -= self.read_back_bytes
         return Confirmation(stored, ProofKind.STORE_CHECKSUM, checksum)
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,44 @@ def test_a_file_system_in_memory_is_called_that(desk, acquirer, monkeypatch):
     monkeypatch.setattr(residency, "on_memory_file_system", lambda _: True)
 
     assert acquirer.read_back(copy) == "memory"
+
+
+def refuse_direct_transfers(monkeypatch):
+    """As file systems do that take the flag and refuse the first transfer."""
+    real = os.readv
+
+    def readv(fd, views):
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no direct transfers here")
+        return real(fd, views)
+
+    monkeypatch.setattr(os, "readv", readv)
+
+
+def test_direct_reading_refused_late_is_not_claimed(desk, acquirer, monkeypatch):
+    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
+    copy = acquired(desk, acquirer)
+    refuse_direct_transfers(monkeypatch)
+
+    assert acquirer.read_back(copy) == "cache_dropped"
+
+
+def test_direct_reading_refused_late_is_no_proof_while_the_file_stays_cached(
+    desk, acquirer, monkeypatch
+):
+    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
+    copy = acquired(desk, acquirer)
+    refuse_direct_transfers(monkeypatch)
+    monkeypatch.setattr(residency, "cached", lambda _fd, _size: True)
+
+    with pytest.raises(ReadBackUnprovenError):
+        acquirer.read_back(copy)
+
+
+def test_a_fifo_in_a_copys_place_holds_up_nobody(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="regular"):
+        MediumFile(str(tmp_path / "fifo"))
 
 
 def test_residency_tells_warm_from_cold(tmp_path, monkeypatch):

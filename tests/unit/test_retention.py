@@ -24,7 +24,7 @@ from bodycam_ingest.retention import Retention
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.witness import Witnesses
-from tests.servers.dockbench import MOMENT, Bench, Settings, random_bytes
+from tests.servers.dockbench import MOMENT, Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore, _Kept
 
 HOUR_MS = 3_600_000
@@ -50,7 +50,7 @@ class Dock:
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
             policy=self.policy,
-            settings=Settings(),
+            lines={},
             now_ms=self.clock,
         )
         self.retention = Retention(

@@ -6,10 +6,12 @@ import datetime as dt
 import shutil
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest.config.models import UploadWindow
+from bodycam_ingest.backoff import Line
+from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.db import findings, items, outbox, uploads
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
@@ -27,8 +29,11 @@ from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadSt
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.uploadqueue import SMALL_BYTES, Claim, UploadQueue
-from tests.servers.dockbench import Bench, Settings, random_bytes
+from tests.servers.dockbench import Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BODY = random_bytes(5000)
 HOUR_MS = 3_600_000
@@ -49,7 +54,8 @@ class Dock:
         self.bench = bench
         self.clock = Clock()
         self.stores = {name: MemoryStore(name) for name in names}
-        self.settings = Settings()
+        self.lines: dict[str, Line] = {}
+        self.moving: Callable[[], None] = lambda: None
         self.start()
 
     def start(self) -> None:
@@ -59,7 +65,8 @@ class Dock:
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
             policy=RetryPolicy(1.0, 300.0),
-            settings=self.settings,
+            lines=self.lines,
+            moving=self.moving,
             now_ms=self.clock,
         )
 
@@ -607,7 +614,7 @@ def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
     local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
     minute = local.hour * 60 + local.minute
     window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
-    dock.uploader.apply(Settings(windows=(window,)))
+    dock.uploader.apply({"main": Line(windows=(window,))})
     assert dock.uploader.run_due("main") == pytest.approx(3600)
     assert dock.stores["main"].calls == []
     dock.clock.ms += HOUR_MS
@@ -655,7 +662,7 @@ def test_workers_never_send_one_item_twice_at_once(dock) -> None:
 
 def test_stopping_breaks_off_without_a_trace(dock) -> None:
     item_id = add(dock)
-    dock.uploader.apply(Settings(bandwidth_limit_bytes_per_s=1))
+    dock.uploader.apply({"main": Line(1)})
     thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
     thread.start()
     while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
@@ -672,7 +679,8 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
 def test_a_long_upload_is_seen_to_move(dock) -> None:
     add(dock)
     moved = []
-    dock.uploader._moving = lambda: moved.append(1)
+    dock.moving = lambda: moved.append(1)
+    dock.start()
     dock.drain("main")
     assert len(moved) >= 5, "at least once for each part"
 
@@ -680,7 +688,7 @@ def test_a_long_upload_is_seen_to_move(dock) -> None:
 def test_the_limit_holds_for_all_uploads_together(bench) -> None:
     dock = Dock(bench, "a", "b")
     add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
-    dock.uploader.apply(Settings(bandwidth_limit_bytes_per_s=100_000))
+    dock.uploader.apply({"a": Line(100_000), "b": Line(100_000)})
     begun_s = time.monotonic()
     threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
     for thread in threads:

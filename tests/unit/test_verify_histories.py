@@ -33,7 +33,7 @@ from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.verification import Scope, Verification
 from bodycam_ingest.witness import Witnesses
-from tests.servers.dockbench import DOCKING_ID, ORIGIN, Bench, Settings, digests_of, random_bytes
+from tests.servers.dockbench import DOCKING_ID, ORIGIN, Bench, digests_of, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class House:
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
             policy=policy,
-            settings=Settings(),
+            lines={},
             now_ms=now_ms,
         )
         self.retention = Retention(
