@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bodycam_ingest.db.installation import DATABASE, initialise
+from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.db.migrate import migrate
 from bodycam_ingest.db.versions import program_version
 from tests.dock import Dock
@@ -87,3 +88,34 @@ def test_migrated_it_holds_and_goes_on(name, tmp_path):
         dock.wait_for(lambda: {item["state"] for item in dock.items()} == {"purged", "released"})
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
     assert len(dock.stored()) == len(states)
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_the_database_that_was_kept_is_no_way_to_a_second_history(name, tmp_path):
+    """Put back after the daemon ran on the new one, it is refused, migrated or not."""
+    root = unpacked(name, tmp_path)
+    dock = Dock(root)
+    dock.ok("migrate", "--check")
+    dock.ok("migrate")
+    (kept,) = dock.state_dir.glob(f"{DATABASE}.schema-*")
+    with dock.running():
+        pass
+    head = (dock.state_dir / STATE_FILE).read_bytes()
+    for path in dock.state_dir.glob(f"{DATABASE}*"):
+        if path != kept:
+            path.rename(tmp_path / path.name)
+    kept.rename(dock.state_dir / DATABASE)
+    assert dock.run("run").returncode == 13
+    dock.ok("migrate")
+    refused = dock.run("run")
+    assert refused.returncode == 15
+    assert dock.run("verify").returncode == 1
+    # Nothing was signed anew, and the right database put back goes on.
+    assert (dock.state_dir / STATE_FILE).read_bytes() == head
+    for path in dock.state_dir.glob(f"{DATABASE}*"):
+        path.unlink()
+    (tmp_path / DATABASE).rename(dock.state_dir / DATABASE)
+    dock.log.unlink()
+    with dock.running():
+        pass
+    assert dock.json("verify")["result"] == "holds"
