@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 # A file that still moves after this is left for another pass.
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
+_WATCH_S: Final = 0.2
 _NOT_TAKEN: Final = frozenset(
     {ItemState.DISCOVERED, ItemState.ACQUIRED, ItemState.QUARANTINED, ItemState.VANISHED}
 )
@@ -65,7 +67,7 @@ class FixedSource:
         """Nothing runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RescueReport:
     """What one pass did.
 
@@ -73,6 +75,9 @@ class RescueReport:
         docking_id: its docking.
         camera: the name under which it was taken.
         states: items by state.
+        taken: items that were copied in this pass; what lay there already is not among them.
+        read_bytes: bytes that were read from the directory.
+        seconds: how long reading and verifying took.
         not_taken: items that could not be read and verified, with the fault they wait on.
         removed: the directory went away before the end.
     """
@@ -80,6 +85,9 @@ class RescueReport:
     docking_id: str
     camera: str
     states: dict[str, int] = field(default_factory=dict)
+    taken: list[dict[str, Any]] = field(default_factory=list)
+    read_bytes: int = 0
+    seconds: float = 0.0
     not_taken: list[dict[str, Any]] = field(default_factory=list)
     removed: bool = False
 
@@ -113,7 +121,7 @@ def look_at(path: Path, serial: str) -> MountedVolume:
 
 
 def rescue(
-    plant: Plant, mounted: MountedVolume, *, upload: bool, progress: Callable[[int], None]
+    plant: Plant, mounted: MountedVolume, *, upload: bool, progress: Callable[[int, int], None]
 ) -> RescueReport:
     """Take one directory in.
 
@@ -121,7 +129,7 @@ def rescue(
         plant: the dock's parts; no daemon runs.
         mounted: the directory.
         upload: also send what is due, once; the rest is the daemon's.
-        progress: told of bytes read since the last call.
+        progress: told of bytes read since the last call, and of how many there are.
 
     Raises:
         IngestError: only those whose disposition is HALT; a file's own fault is in the report.
@@ -131,13 +139,18 @@ def rescue(
     docking = plant.reception.open_docking(
         mounted, serial, source=FixedSource(mounted), reason="rescue pass"
     )
+    begun_s = time.monotonic()
     with _verifying(plant) as wait_verified:
-        there = _read_all(plant, docking, progress)
+        with _watched(docking, progress):
+            there = _read_all(plant, docking)
         wait_verified()
+    seconds = time.monotonic() - begun_s
     docking.finish("finished" if there else "removed")
     if upload:
         _upload_due(plant)
-    return _report(plant, docking.docking_id, serial, removed=not there)
+    report = _report(plant, docking.docking_id, serial, removed=not there)
+    report.read_bytes, report.seconds = docking.progress.bytes_done, round(seconds, 1)
+    return report
 
 
 @contextlib.contextmanager
@@ -160,13 +173,36 @@ def _verifying(plant: Plant) -> Iterator[Callable[[], None]]:
         raise halted[0]
 
 
-def _read_all(plant: Plant, docking: Docking, progress: Callable[[int], None]) -> bool:
+@contextlib.contextmanager
+def _watched(docking: Docking, progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell how far reading is while one look at the directory reads for an hour."""
+    over = threading.Event()
+
+    def watch() -> None:
+        shown = 0
+        while True:
+            last = over.wait(_WATCH_S)
+            done = docking.progress.bytes_done
+            progress(done - shown, docking.progress.bytes_total)
+            shown = done
+            if last:
+                return
+
+    watcher = threading.Thread(target=watch, name="rescue-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _read_all(plant: Plant, docking: Docking) -> bool:
     shown = 0
     moved_s = time.monotonic()
     while docking.look_once():
         done = docking.progress.bytes_done
         if done != shown:
-            progress(done - shown)
             shown, moved_s = done, time.monotonic()
         if not docking.untried():
             return True
@@ -194,6 +230,16 @@ def _report(plant: Plant, docking_id: str, serial: str, *, removed: bool) -> Res
         named = [row["item_id"] for row in dockings.inventory_items(conn, docking_id)]
         for row in items.by_ids(conn, named):
             report.states[row.state.value] = report.states.get(row.state.value, 0) + 1
+            if row.docking_id == docking_id and row.state not in _NOT_TAKEN:
+                report.taken.append(
+                    {
+                        "item_id": row.item_id,
+                        "path": row.path,
+                        "size_bytes": row.size_bytes,
+                        "sha256": row.sha256.hex() if row.sha256 else None,
+                        "state": row.state.value,
+                    }
+                )
             if row.state in _NOT_TAKEN:
                 report.not_taken.append(
                     {

@@ -10,7 +10,7 @@ import click
 from bodycam_ingest.cli import checkup, dockcheck, fips
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.outcome import Check, Outcome
-from bodycam_ingest.cli.output import emit_json, say, sentence, table
+from bodycam_ingest.cli.output import activity, emit_json, say, sentence, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.errors import ConfigError
 
@@ -27,7 +27,11 @@ def command(context: Context, *, as_json: bool) -> int:
     Run it as the daemon's user. It writes one block into staging and takes it away again, and
     asks each store what it verifies; it changes nothing else. Exit code 1 when a check fails.
     """
-    checks = list(_checks(context))
+    checks = []
+    with activity("Looking") as looked_at:
+        for check in _checks(context):
+            looked_at(check.name)
+            checks.append(check)
     failed = [check for check in checks if check.outcome is Outcome.FAIL]
     if as_json:
         emit_json({"fit": not failed, "checks": [asdict(check) for check in checks]})

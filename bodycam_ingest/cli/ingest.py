@@ -10,8 +10,11 @@ import click
 
 from bodycam_ingest import control
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.output import emit_json, line, progress
+from bodycam_ingest.cli.output import emit_json, line, progress, sentence, table
+from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.cli.words import count, size, span
 from bodycam_ingest.errors import AlreadyRunningError, IngestError
+from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
     from bodycam_ingest.rescue import RescueReport
@@ -63,9 +66,38 @@ def _halt(error: IngestError) -> NoReturn:
 
 def _print(report: RescueReport) -> None:
     line(f"docking {report.docking_id} of camera {report.camera}")
+    if report.taken:
+        table(
+            [
+                Column("ITEM"),
+                Column("PATH", cut=2, tail=True),
+                Column(">SIZE"),
+                Column("SHA-256", cut=1, may_go=True),
+                Column("STATE"),
+            ],
+            [
+                (
+                    i["item_id"],
+                    i["path"],
+                    size(i["size_bytes"]),
+                    (i["sha256"] or "")[:16],
+                    i["state"],
+                )
+                for i in report.taken
+            ],
+        )
+    known = sum(report.states.values()) - len(report.taken) - len(report.not_taken)
+    rate = size(round(report.read_bytes / report.seconds)) if report.seconds else size(0)
+    sentence(
+        f"{count(len(report.taken), 'recording')} taken, {count(known, 'recording')} known before; "
+        f"{size(report.read_bytes)} read and verified in {span(report.seconds)} ({rate}/s)"
+    )
     for state, number in sorted(report.states.items()):
-        line(f"items {state}: {number}")
+        line(f"items {state}: {number:,}")
     for item in report.not_taken:
-        line(f"NOT TAKEN {item['item_id']} {item['state']} {item['last_error']}")
+        what = printable_path(item["path"])
+        sentence(
+            f"{item['item_id']} {what}: {item['state']} {item['last_error']}", state="NOT TAKEN"
+        )
     if report.removed:
         line("The directory went away before the end.")

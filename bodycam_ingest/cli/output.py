@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -131,8 +131,34 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> Non
         click.echo(each)
 
 
+class Advance(Protocol):
+    """How long work tells that it gets on."""
+
+    def __call__(self, done_bytes: int, total_bytes: int | None = None, /) -> None:
+        """So many bytes were done since the last call, of so many in all."""
+
+
 @contextlib.contextmanager
-def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+def activity(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being looked at, while nobody knows how long it takes.
+
+    Args:
+        what: what is going on, a few words.
+
+    Yields:
+        A function that is called with the name of what was looked at last.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _name: None
+        return
+    from rich.markup import escape  # noqa: PLC0415 - rich only where something is drawn
+
+    with console(stderr=True).status(escape(escaped(what))) as shown:
+        yield lambda name: shown.update(escape(escaped(f"{what}: {name}")))
+
+
+@contextlib.contextmanager
+def progress(what: str, total_bytes: int | None) -> Iterator[Advance]:
     """Show a bar on stderr while long work runs; nothing where stderr is no terminal.
 
     Args:
@@ -140,10 +166,11 @@ def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Non
         total_bytes: how much there is; None where nobody knows.
 
     Yields:
-        A function that is called with the number of bytes done since the last call.
+        A function that is called with the number of bytes done since the last call, and with the
+        total once it is known.
     """
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield lambda _done, _total=None: None
         return
     from rich import progress as rich_progress  # noqa: PLC0415 - rich only where it is drawn
 
@@ -158,4 +185,4 @@ def progress(what: str, total_bytes: int | None) -> Iterator[Callable[[int], Non
     )
     with bar:
         task = bar.add_task(escaped(what), total=total_bytes)
-        yield lambda done: bar.advance(task, done)
+        yield lambda done, total=None: bar.update(task, advance=done, total=total)

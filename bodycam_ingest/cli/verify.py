@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdict
 from bodycam_ingest.errors import IngestError, UncheckedError
@@ -35,7 +38,7 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
     config = context.load()
     opened, closed = _open(config) if stores else (None, [])
     try:
-        with progress("Verifying", None) as done:
+        with progress("Verifying", _total_bytes(config, files=files, stores=stores)) as done:
             report = Verification(
                 Scope(
                     state_dir=config.dock.state_dir,
@@ -71,6 +74,23 @@ def _open(config: Config) -> tuple[dict[str, ObjectStore], list[str]]:
         except IngestError as error:
             closed.append(f"{store.name}: {error.message}. {error.hint}")
     return opened, closed
+
+
+def _total_bytes(config: Config, *, files: bool, stores: bool) -> int | None:
+    """How much there is to read, for the time that is left; None where nobody looks or knows."""
+    if not sys.stderr.isatty() or not (files or stores):
+        return None
+    from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
+
+    # A ledger that cannot be read, or holds odd values, is for the verification to judge.
+    with contextlib.suppress(IngestError, TypeError, ValueError, OverflowError):
+        engine = database(config)
+        try:
+            with engine.connect() as conn:
+                return listings.kept_bytes(conn, files=files, stores=stores)
+        finally:
+            engine.dispose()
+    return None
 
 
 def _print(report: Report) -> None:

@@ -142,6 +142,21 @@ def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
+def kept_bytes(conn: sa.Connection, *, files: bool, stores: bool) -> int:
+    """How many bytes lie in staging, and in stores as proven copies, as far as is asked for."""
+    total = 0
+    if files:
+        staged = sa.select(sa.func.sum(item.c.size_bytes)).where(item.c.staged_path != "")
+        total += int(conn.execute(staged).scalar() or 0)
+    if stores:
+        proven = sa.select(sa.func.sum(item.c.size_bytes)).select_from(
+            upload.join(item, upload.c.item_id == item.c.item_id)
+        )
+        proven = proven.where(upload.c.state == UploadState.CONFIRMED.value)
+        total += int(conn.execute(proven).scalar() or 0)
+    return total
+
+
 def _sent_to(store: str) -> sa.Select[tuple[str]]:
     return sa.select(upload.c.item_id).where(upload.c.store == store)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 
 import pytest
 
 from tests.dock import Dock, sha256
+from tests.terminal import on_a_terminal
 
 pytestmark = pytest.mark.system
 
@@ -21,6 +23,10 @@ def dock(tmp_path):
     return made
 
 
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\s+", " ", text)
+
+
 def test_a_rescued_directory_becomes_confirmed_evidence_and_a_second_pass_copies_nothing(
     dock, tmp_path
 ):
@@ -32,6 +38,11 @@ def test_a_rescued_directory_becomes_confirmed_evidence_and_a_second_pass_copies
     before = {p: p.stat().st_mtime_ns for p in rescue.rglob("*")}
     report = dock.json("ingest", str(rescue), "--camera", "X81 / 7")
     assert report["whole"]
+    assert {taken["path"]: taken["sha256"] for taken in report["taken"]} == {
+        name: sha256(data) for name, data in files.items()
+    }
+    assert report["read_bytes"] == sum(len(data) for data in files.values())
+    assert report["seconds"] > 0
     assert sum(report["states"].values()) == 4
     assert set(report["states"]) <= {"confirmed", "released"}
     assert sorted(dock.stored().values()) == sorted(map(sha256, files.values()))
@@ -39,6 +50,7 @@ def test_a_rescued_directory_becomes_confirmed_evidence_and_a_second_pass_copies
 
     again = dock.json("ingest", str(rescue), "--camera", "X81 / 7")
     assert again["whole"]
+    assert again["taken"] == []
     assert again["camera"] == report["camera"]
     assert len(dock.items()) == 4
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
@@ -50,6 +62,13 @@ def test_without_upload_the_items_wait_for_the_daemon(dock, tmp_path):
     (rescue / "A.MP4").write_bytes(b"clip")
     report = dock.json("ingest", str(rescue), "--camera", "CAM1", "--no-upload")
     assert report["states"] == {"verified": 1}
+    (rescue / "B.MP4").write_bytes(b"another clip")
+    code, text = on_a_terminal(
+        "ingest", str(rescue), "--camera", "CAM1", "--no-upload", env=dock.env
+    )
+    assert code == 0
+    assert "1 recording taken, 1 recording known before; 12 B read and verified in" in plain(text)
+    assert "Reading" in text
     assert not dock.stored()
     with dock.running():
         dock.wait_for(lambda: dock.items()[0]["state"] == "released")

@@ -185,3 +185,10 @@ def test_findings_of_a_camera_are_those_of_its_dockings_and_recordings_too(conn)
     assert found(docking="D0") == "1"
     assert found(store="nas") == "4"
     assert found(since=at(2)) == "24"
+
+
+def test_how_much_there_is_to_verify(conn):
+    assert listings.kept_bytes(conn, files=True, stores=False) == 0
+    assert listings.kept_bytes(conn, files=False, stores=True) == 0 + 2
+    conn.execute(schema.item.update().where(schema.item.c.item_id == "I2").values(staged_path="x"))
+    assert listings.kept_bytes(conn, files=True, stores=True) == 4 + 2
