@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest import control
+from bodycam_ingest import clock, control
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, sentence, table
@@ -111,6 +111,14 @@ def _print_bays(bays: Sequence[Mapping[str, Any]]) -> None:
             sentence(f"  {bay['camera']}: {reason}")
 
 
+def _next_try(store: Mapping[str, Any]) -> str:
+    paused_ms = store.get("paused_until_ms") or 0
+    at = store.get("next_try_at") or (clock.ms_text(paused_ms) if paused_ms else "")
+    # What is due already is tried at once; what was due yesterday is nobody's next try.
+    left_s = (clock.text_ms(at) - clock.now_ms()) / 1000 if at else 0
+    return f"in {span(left_s)}, at {local(at)} (`retry` tries now)" if left_s > 0 else ""
+
+
 def _print_store(name: str, uploads: Mapping[str, int], store: Mapping[str, Any]) -> None:
     told = ", ".join(f"{number:,} {state}" for state, number in uploads.items())
     sentence(f"store {name}: {told or 'nothing sent yet'}")
@@ -118,7 +126,7 @@ def _print_store(name: str, uploads: Mapping[str, int], store: Mapping[str, Any]
         since = local(store["failing_since"])
         sentence(f"  fails since {since}: {store['last_error']}: {store['last_message']}")
     for label, value in (
-        ("next try", local(store.get("next_try_at"))),
+        ("next try", _next_try(store)),
         ("waits for", store.get("reason")),
         ("window opens", local(store.get("window_opens_at"))),
     ):
