@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
 from bodycam_ingest.db import backlog, dockings, queries, stops
-from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.news import News
 from bodycam_ingest.release import decide
 from bodycam_ingest.releaser import Live, docking_facts

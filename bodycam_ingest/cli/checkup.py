@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import platform
@@ -20,13 +21,11 @@ from bodycam_ingest.cli.outcome import Check, Outcome, judge, ok
 from bodycam_ingest.cli.words import size
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
 from bodycam_ingest.devices import mountinfo
-from bodycam_ingest.errors import IngestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bodycam_ingest.config import Config
-    from bodycam_ingest.evidence import StoreProbe
 
 _PYTHON_MIN: Final = (3, 11)
 # openat2(2), which keeps reads inside of a camera's volume.
@@ -38,6 +37,9 @@ _BLOCK_BYTES: Final = 4096
 _STATE_MODE: Final = 0o700
 # File systems that forget, or that cannot be trusted with fsync.
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs", "overlay"})
+_UNTOLD: Final = "unknown"
+# These say something of the disk, not of O_DIRECT.
+_DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 def machine() -> Iterator[Check]:
@@ -110,16 +112,26 @@ def directories(config: Config) -> Iterator[Check]:
     yield from _state(config.dock.state_dir)
     yield from _staging(config)
     for root in config.cameras.mount_roots:
+        fault = _unlistable(root)
         yield judge(
             "cameras.mount_roots",
-            str(root),
-            good=root.is_dir() and os.access(root, os.R_OK | os.X_OK),
+            f"{root}: {fault}" if fault else str(root),
+            good=not fault,
             bad=Outcome.FAIL,
             todo="Make it, readable for the daemon's user, or take it out of cameras.mount_roots.",
         )
     for store in config.stores:
         if isinstance(store, S3StoreConfig) and isinstance(store.credentials, FileCredentials):
             yield _private(f"stores.{store.name}.credentials", store.credentials.path)
+
+
+def _unlistable(path: Path) -> str:
+    """Why a directory cannot be listed, empty when it can."""
+    if not path.exists():
+        return "no such directory"
+    if not path.is_dir():
+        return "no directory"
+    return "" if os.access(path, os.R_OK | os.X_OK) else "not readable for this user"
 
 
 def _private(name: str, path: Path) -> Check:
@@ -163,11 +175,13 @@ def _state(path: Path) -> Iterator[Check]:
     yield judge(
         f"{name}.file_system",
         kind,
-        good=kind not in _VOLATILE,
+        good=kind not in _VOLATILE | {_UNTOLD},
         bad=Outcome.WARN,
-        todo="Move it to a disk: the ledger must survive a power cut.",
+        todo="Find out what it lies on: the ledger must survive a power cut."
+        if kind == _UNTOLD
+        else "Move it to a disk: the ledger must survive a power cut.",
     )
-    yield _space(f"{name}.free", path, _STATE_FREE_BYTES_MIN, Outcome.WARN)
+    yield space(f"{name}.free", path, _STATE_FREE_BYTES_MIN, Outcome.WARN)
 
 
 def _staging(config: Config) -> Iterator[Check]:
@@ -211,7 +225,7 @@ def _staging(config: Config) -> Iterator[Check]:
         bad=Outcome.WARN,
         todo="Give staging a file system of its own: a full staging then stops nothing else.",
     )
-    yield _space(f"{name}.free", path, config.staging.min_free_bytes, Outcome.FAIL)
+    yield space(f"{name}.free", path, config.staging.min_free_bytes, Outcome.FAIL)
 
 
 def _same_device(one: Path, other: Path) -> bool:
@@ -233,15 +247,18 @@ def _writes_direct(probe: Path) -> bool:
     try:
         with mmap.mmap(-1, _BLOCK_BYTES) as block:
             return os.write(fd, block) == _BLOCK_BYTES
-    except OSError:
+    except OSError as error:
+        if error.errno in _DISK_FAULTS:
+            raise
         return False
     finally:
         os.close(fd)
 
 
-def _space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
-    space = os.statvfs(path)
-    free_bytes = space.f_bavail * space.f_frsize
+def space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
+    """Whether a directory's file system has more than some bytes free."""
+    found = os.statvfs(path)
+    free_bytes = found.f_bavail * found.f_frsize
     return judge(
         name,
         f"{size(free_bytes)} free",
@@ -254,61 +271,8 @@ def _space(name: str, path: Path, wanted_bytes: int, bad: Outcome) -> Check:
 def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """The kind of file system that holds a path, as the kernel names it; `unknown` if untold."""
     device = path.stat().st_dev
-    kind = "unknown"
+    kind = _UNTOLD
     for mount in mountinfo.parse(mounts.read_bytes()):
         if mount.device == device:
             kind = mount.fs_type
     return kind
-
-
-def ledger(config: Config) -> Check:
-    """Whether the ledger is there, of a schema that this version knows, and readable."""
-    from bodycam_ingest.db.installation import open_for_reading  # noqa: PLC0415 - sqlalchemy
-    from bodycam_ingest.db.ledger import read_head  # noqa: PLC0415 - the same
-
-    name = "ledger"
-    try:
-        engine = open_for_reading(config.dock.state_dir)
-        try:
-            head = read_head(engine)
-        finally:
-            engine.dispose()
-    except IngestError as error:
-        return Check(name, Outcome.FAIL, error.message, error.hint)
-    return ok(name, f"{config.origin}, {head.size} entries")
-
-
-def stores(config: Config) -> Iterator[Check]:
-    """Whether each store answers, and what it really verifies."""
-    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
-
-    for wanted in config.stores:
-        name = f"stores.{wanted.name}"
-        try:
-            with contextlib.closing(open_store(wanted)) as store:
-                found = store.probe()
-        except IngestError as error:
-            bad = Outcome.FAIL if wanted.required else Outcome.WARN
-            yield Check(name, bad, error.message, error.hint)
-            continue
-        yield judge(
-            name,
-            _promises(found),
-            good=found.verifies_checksum or found.verifies_payload or found.reads_back,
-            bad=Outcome.FAIL,
-            todo="This store can prove nothing about what it holds; use another.",
-        )
-
-
-def _promises(found: StoreProbe) -> str:
-    kept = [
-        words
-        for holds, words in (
-            (found.verifies_checksum, "refuses wrong checksums"),
-            (found.verifies_payload, "refuses wrong payloads"),
-            (found.returns_checksum, "tells the digest it holds"),
-            (found.reads_back, "is confirmed by reading back"),
-        )
-        if holds
-    ]
-    return ", ".join(kept) or "verifies nothing"

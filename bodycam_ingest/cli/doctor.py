@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bodycam_ingest.cli import checkup, dockcheck, fips
+from bodycam_ingest.cli import checkup, dockcheck, fips, fitness
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.outcome import Check, Outcome
 from bodycam_ingest.cli.output import activity, emit_json, say, sentence, table
@@ -66,6 +66,6 @@ def _checks(context: Context) -> Iterator[Check]:
         return
     yield Check("config", Outcome.OK, str(config.path))
     yield from checkup.directories(config)
-    yield checkup.ledger(config)
+    yield fitness.ledger(config)
     yield from dockcheck.checks(config.cameras)
-    yield from checkup.stores(config)
+    yield from fitness.stores(config)

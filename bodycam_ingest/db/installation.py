@@ -22,14 +22,21 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.db.engine import for_writing, open_database
-from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
+from bodycam_ingest.db.ledger import (
+    STATE_FILE,
+    ZERO,
+    LedgerWriter,
+    Txn,
+)
 from bodycam_ingest.db.ledgertree import LOG_ID
 from bodycam_ingest.db.reading import open_to_read
 from bodycam_ingest.db.schema import ledger_head, ledger_log
+from bodycam_ingest.db.standing import read_state_file, standing
 from bodycam_ingest.db.versions import check_version, create_schema
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,
+    DatabaseDamagedError,
     KeyUnreadableError,
     NotInitialisedError,
     StateDirectoryError,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from bodycam_ingest.custody.note import Signer
+    from bodycam_ingest.db.standing import LedgerHead
 
 DATABASE: Final = "bodycam.db"
 LOCK: Final = "lock"
@@ -201,16 +209,19 @@ def open_ledger(state_dir: Path, origin: str) -> tuple[sa.Engine, LedgerWriter]:
         signer = load_log_key(state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
         engine = open_database(state_dir / DATABASE)
         undo.callback(engine.dispose)
-        _check_log(engine, signer)
+        with engine.connect() as conn:
+            _check_log(conn, signer)
         ledger = LedgerWriter(engine, signer, state_dir / STATE_FILE, fd)
         undo.pop_all()
     return engine, ledger
 
 
-def _check_log(engine: sa.Engine, signer: Signer) -> None:
-    with engine.connect() as conn:
-        check_version(conn)
-        row = conn.execute(ledger_log.select()).one()
+def _check_log(conn: sa.Connection, signer: Signer) -> None:
+    check_version(conn)
+    rows = conn.execute(ledger_log.select()).all()
+    if len(rows) != 1:
+        raise DatabaseDamagedError(f"the database holds {len(rows)} logs, not one")
+    row = rows[0]
     if row.origin != signer.name:
         raise StateDirectoryError(
             f"the ledger is {row.origin}, the configuration says {signer.name}",
@@ -218,6 +229,31 @@ def _check_log(engine: sa.Engine, signer: Signer) -> None:
         )
     if row.vkey != signer.verifier().vkey():
         raise KeyUnreadableError("the key is not the one that this ledger was begun with")
+
+
+def examine(state_dir: Path, origin: str) -> LedgerHead:
+    """Ask everything that `open_ledger` asks, without becoming the one that writes.
+
+    Works beside a running daemon; changes nothing.
+
+    Returns:
+        Where the ledger stands.
+
+    Raises:
+        HaltError: what `open_ledger` would refuse it for.
+    """
+    check_directory(state_dir)
+    signer = load_log_key(state_dir / KEYS_DIRECTORY / LOG_KEY, origin)
+    # Before the database: it lags behind while a daemon writes, and never runs ahead.
+    note = read_state_file(state_dir / STATE_FILE)
+    engine = open_for_reading(state_dir)
+    try:
+        with engine.connect() as conn:
+            _check_log(conn, signer)
+            head, _known = standing(conn, signer.verifier(), note)
+    finally:
+        engine.dispose()
+    return head
 
 
 def open_for_reading(state_dir: Path) -> sa.Engine:

@@ -13,8 +13,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.checkpoint import Checkpoint
@@ -28,15 +26,12 @@ from bodycam_ingest.custody.entry import (
     storable,
 )
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
-from bodycam_ingest.custody.note import NoteError, Signer
 from bodycam_ingest.custody.sealing import SALT_BYTES, commitment
 from bodycam_ingest.db.engine import for_writing
 from bodycam_ingest.db.ledgertree import (
     LOG_ID,
     NODE_LEVELS,
     last_of_subjects,
-    leaves,
-    peaks_at,
     subtree,
 )
 from bodycam_ingest.db.schema import (
@@ -46,50 +41,19 @@ from bodycam_ingest.db.schema import (
     ledger_node,
     ledger_private,
 )
-from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError, StateDirectoryError
+from bodycam_ingest.db.standing import LedgerHead, read_head_row, read_state_file, standing
+from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import sqlalchemy as sa
+
+    from bodycam_ingest.custody.note import Signer
+
 ZERO: Final = bytes(HASH_BYTES)
 STATE_FILE: Final = "checkpoint"
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerHead:
-    """The ledger as last committed.
-
-    Args:
-        size: entries.
-        root: Merkle root over them.
-        checkpoint: the signed checkpoint.
-    """
-
-    size: int
-    root: bytes
-    checkpoint: str
-
-
-def _read_head(conn: sa.Connection) -> tuple[Peaks, bytes, str]:
-    row = conn.execute(sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)).one_or_none()
-    if row is None:
-        raise LedgerForkError("the database's head is missing")
-    try:
-        return Peaks.decode(row.size, row.peaks), row.last, row.checkpoint
-    except ValueError as error:
-        raise LedgerForkError(f"the database's head: {error}") from error
-
-
-def read_head(engine: sa.Engine) -> LedgerHead:
-    """The head as committed, for readers.
-
-    Raises:
-        LedgerForkError: there is none, or it does not hold together.
-    """
-    with engine.connect() as conn:
-        peaks, _, checkpoint = _read_head(conn)
-    return LedgerHead(peaks.size, peaks.root(), checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,48 +220,11 @@ class LedgerWriter:
         self._poisoned: str = ""
         self._in_transaction = False
         self.commits = 0
+        note = read_state_file(state_file)
         with engine.connect() as conn:
-            self.head = self._checked_head(conn)
-            self._compare_with_state_file(conn)
-
-    def _checked_head(self, conn: sa.Connection) -> LedgerHead:
-        """The head, if this log's key signed it and the tables end where it says."""
-        peaks, last, text = _read_head(conn)
-        head = LedgerHead(peaks.size, peaks.root(), text)
-        try:
-            signed = checkpoints.verified(head.checkpoint, self._signer.verifier(), self.origin)
-        except NoteError as error:
-            raise LedgerForkError(f"the database's checkpoint: {error}") from error
-        if (signed.size, signed.root) != (head.size, head.root):
-            raise LedgerForkError("the database's head is not what its checkpoint says")
-        end = conn.execute(
-            sa.select(sa.func.max(ledger_entry.c.seq)).where(ledger_entry.c.log_id == LOG_ID)
-        ).scalar()
-        ending = leaves(conn, head.size - 1, head.size)
-        # The next signature must not make good what nobody signed.
-        if end != head.size - 1 or list(ending) != [last]:
-            raise LedgerForkError(f"the database's entries do not end at {head.size}, as signed")
-        return head
-
-    def _compare_with_state_file(self, conn: sa.Connection) -> None:
-        try:
-            text = self._state_file.read_text(encoding="utf-8")
-            known = checkpoints.verified(text, self._signer.verifier(), self.origin)
-        except FileNotFoundError:
-            raise LedgerForkError(f"{self._state_file} is missing") from None
-        except (NoteError, UnicodeDecodeError) as error:
-            raise LedgerForkError(f"{self._state_file}: {error}") from error
-        except OSError as error:
-            raise StateDirectoryError(f"{self._state_file}: {error}") from error
-        if known.size > self.head.size:
-            raise LedgerForkError(
-                f"the database has {self.head.size} entries, {known.size} were signed"
-            )
-        before = peaks_at(conn, known.size)
-        if before is None or before.root() != known.root:
-            raise LedgerForkError(f"the database does not extend what was signed at {known.size}")
+            self.head, known_size = standing(conn, signer.verifier(), note)
         # Cut off between the commit and the state file: the commit counts.
-        if known.size < self.head.size:
+        if known_size < self.head.size:
             self._remember(self.head)
 
     def _remember(self, head: LedgerHead) -> None:
@@ -345,7 +272,7 @@ class LedgerWriter:
             self._commit(begun, written)
 
     def _begin(self, conn: sa.Connection) -> Txn:
-        peaks, last, text = _read_head(conn)
+        peaks, last, text = read_head_row(conn)
         if LedgerHead(peaks.size, peaks.root(), text) != self.head:
             raise LedgerForkError("something else has written to this ledger")
         return Txn(conn, self.origin, peaks, last)

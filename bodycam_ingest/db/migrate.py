@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest import audience, durable
 from bodycam_ingest.db.engine import fault_of, for_writing, open_database
 from bodycam_ingest.db.installation import DATABASE, check_directory, take_lock
-from bodycam_ingest.db.ledger import read_head
+from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.db.versions import database_version, is_known, program_version, upgrade
 from bodycam_ingest.errors import (
     LedgerForkError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from bodycam_ingest.db.ledger import LedgerHead
+    from bodycam_ingest.db.standing import LedgerHead
 
 _COPY: Final = f"{DATABASE}.migrating"
 _FOLD_TIMEOUT_S: Final = 5.0

@@ -22,9 +22,9 @@ from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
 from bodycam_ingest.custody.note import Verifier
 from bodycam_ingest.custody.sealing import commitment
 from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
-from bodycam_ingest.db.ledger import read_head
 from bodycam_ingest.db.ledgertree import peaks_at
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
+from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.errors import (
     LedgerEntryError,
     LedgerForkError,

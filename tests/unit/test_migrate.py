@@ -17,8 +17,8 @@ import pytest
 from bodycam_ingest import durable
 from bodycam_ingest.db import migrations, versions
 from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
-from bodycam_ingest.db.ledger import read_head
 from bodycam_ingest.db.migrate import migrate
+from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.errors import (
     AlreadyRunningError,
     LedgerUnwritableError,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
+import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from bodycam_ingest import clock
-from bodycam_ingest.cli import checkup
+from bodycam_ingest import clock, control
+from bodycam_ingest.cli import checkup, fitness
 from bodycam_ingest.cli.outcome import Outcome
 from bodycam_ingest.config import load
-from bodycam_ingest.db.installation import initialise
+from bodycam_ingest.db.installation import initialise, open_ledger
+from bodycam_ingest.errors import IngestError
 from bodycam_ingest.evidence import StoreProbe
 from bodycam_ingest.stores.directory import DirectoryStore
 from bodycam_ingest.stores.registry import prepare_store
 
+ORIGIN = "police.example.org/custody/dock-7"
 CONFIG = """
 [dock]
 id = "dock-7"
@@ -158,8 +163,8 @@ def dock(tmp_path):
 
 
 def test_ledger_and_store_of_a_fresh_dock_are_told_of(dock):
-    assert checkup.ledger(dock).found == "police.example.org/custody/dock-7, 1 entries"
-    (store,) = checkup.stores(dock)
+    assert fitness.ledger(dock).found == "police.example.org/custody/dock-7, 1 entries"
+    (store,) = [c for c in fitness.stores(dock) if c.name == "stores.archive"]
     assert (store.outcome, store.found) == (Outcome.OK, "is confirmed by reading back")
 
 
@@ -173,7 +178,7 @@ def test_a_ledger_that_the_daemon_would_refuse_fails_here_too(dock, harm):
     else:
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute("UPDATE alembic_version SET version_num = '9999'")
-    check = checkup.ledger(dock)
+    check = fitness.ledger(dock)
     assert check.outcome is Outcome.FAIL
     assert check.todo
 
@@ -183,7 +188,7 @@ def test_a_store_that_does_not_answer_is_told_without_ending_the_rest(dock, requ
     (dock.dock.state_dir.parent / "archive").rename(dock.dock.state_dir.parent / "elsewhere")
     store = dock.stores[0].model_copy(update={"required": required})
     config = dock.model_copy(update={"stores": (store,)})
-    (check,) = checkup.stores(config)
+    (check,) = [c for c in fitness.stores(config) if c.name == "stores.archive"]
     assert check.outcome is outcome
     assert check.todo
 
@@ -193,5 +198,147 @@ def test_a_store_that_proves_nothing_is_no_store(dock, monkeypatch):
         verifies_checksum=False, verifies_payload=False, returns_checksum=True, reads_back=False
     )
     monkeypatch.setattr(DirectoryStore, "probe", lambda _self: nothing)
-    (check,) = checkup.stores(dock)
+    (check,) = [c for c in fitness.stores(dock) if c.name == "stores.archive"]
     assert check.outcome is Outcome.FAIL
+
+
+# -- what the daemon would refuse ----------------------------------------------------------------
+
+
+def _older_database(state):
+    path = state / "bodycam.db"
+    old = path.read_bytes()
+    engine, ledger = open_ledger(state, ORIGIN)
+    with ledger.transaction() as txn:
+        txn.append("daemon.started", "daemon", {})
+    ledger.close()
+    engine.dispose()
+    path.write_bytes(old)
+    for side in ("-wal", "-shm"):
+        path.with_name(path.name + side).unlink(missing_ok=True)
+
+
+def _sql(statement):
+    def harm(state):
+        raw = sqlite3.connect(state / "bodycam.db", isolation_level=None)
+        raw.execute(statement)
+        raw.close()
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda state: shutil.rmtree(state / "keys"),
+        lambda state: (state / "keys/log.key").chmod(0o644),
+        lambda state: (state / "keys/log.key").write_bytes(b"x"),
+        lambda state: (state / "checkpoint").unlink(),
+        lambda state: (state / "checkpoint").write_bytes(b"\xff"),
+        lambda state: (state / "lock").unlink(),
+        lambda state: state.chmod(0o755),
+        _older_database,
+        _sql("DELETE FROM ledger_log"),
+        _sql("UPDATE ledger_head SET size = 'many'"),
+        _sql("DELETE FROM alembic_version"),
+        _sql("UPDATE alembic_version SET version_num = '0000'"),
+        _sql("DROP TABLE ledger_head"),
+    ],
+)
+def test_what_the_daemon_refuses_is_never_called_fit(dock, harm):
+    state = dock.dock.state_dir
+    harm(state)
+    with pytest.raises(IngestError) as refused:
+        open_ledger(state, dock.origin)
+    check = fitness.ledger(dock)
+    assert (check.outcome, check.found) == (Outcome.FAIL, refused.value.message)
+    assert check.todo == refused.value.hint
+
+
+def test_a_ledger_is_examined_beside_the_daemon(dock):
+    engine, ledger = open_ledger(dock.dock.state_dir, dock.origin)
+    with ledger.transaction() as txn:
+        txn.append("daemon.started", "daemon", {})
+    assert fitness.ledger(dock).found.endswith("2 entries")
+    ledger.close()
+    engine.dispose()
+
+
+def test_another_disk_in_an_archives_place_fails(dock):
+    _sql(
+        "INSERT INTO store_state (store, identity, paused_until_ms, attempts, last_error, "
+        "last_message, failing_since, probe, probed_at) "
+        "VALUES ('archive', 'directory:OTHER', 0, 0, '', '', '', '', '')"
+    )(dock.dock.state_dir)
+    check = {c.name: c for c in fitness.stores(dock)}["stores.archive"]
+    assert check.outcome is Outcome.FAIL
+    assert "directory:OTHER at first contact" in check.found
+
+
+def test_an_archives_room_is_told(dock):
+    assert "free" in {c.name: c for c in fitness.stores(dock)}["stores.archive.free"].found
+
+
+@pytest.mark.parametrize(
+    ("properties", "path", "writable"),
+    [
+        ({"ProtectSystem": "strict"}, "/srv/evidence", False),
+        ({"ProtectSystem": "strict", "ReadWritePaths": "/a /srv"}, "/srv/evidence", True),
+        ({"ProtectSystem": "strict", "ReadWritePaths": "-/srv/evidence"}, "/srv/evidence", True),
+        ({"ProtectSystem": "strict", "StateDirectory": "b b/s"}, "/var/lib/b/archive", True),
+        ({"ProtectSystem": "strict", "StateDirectory": "b"}, "/var/lib/bc", False),
+        ({"ProtectSystem": "full"}, "/srv/evidence", True),
+        ({"ProtectSystem": "full"}, "/usr/evidence", False),
+        ({"ProtectSystem": "no"}, "/srv/evidence", True),
+        ({}, "/srv/evidence", True),
+    ],
+)
+def test_the_sandbox_of_the_service_is_looked_at(properties, path, writable):
+    assert fitness.writable_in(properties, Path(path)) is writable
+
+
+def test_an_archive_that_the_service_may_not_write_fails(dock, monkeypatch):
+    monkeypatch.setattr(fitness, "_sandbox", lambda: {"ProtectSystem": "strict"})
+    check = {c.name: c for c in fitness.stores(dock)}["stores.archive.sandbox"]
+    assert check.outcome is Outcome.FAIL
+    assert f"ReadWritePaths={dock.stores[0].path}" in check.todo
+
+
+def test_keys_that_only_the_service_has_are_no_fault(machine, monkeypatch):
+    path = machine / "config.toml"
+    text = path.read_text(encoding="utf-8").replace(
+        '{ source = "file", path = "keys.ini" }', '{ source = "environment" }'
+    )
+    path.write_text(text, encoding="utf-8")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    config = load(path)
+    (check,) = fitness.stores(config)
+    assert (check.outcome, "only the service has them" in check.found) == (Outcome.WARN, True)
+    told = {"store": "cloud", "identity": "s3:x", "last_error": None}
+    monkeypatch.setattr(control, "ask", lambda *_: {"stores": [told]})
+    (check,) = fitness.stores(config)
+    assert (check.outcome, check.found) == (Outcome.OK, "the running daemon reaches it")
+    told.update(last_error="store_credentials", last_message="no such key")
+    (check,) = fitness.stores(config)
+    assert (check.outcome, "no such key" in check.found) == (Outcome.FAIL, True)
+
+
+def test_a_mount_root_that_is_missing_is_called_missing(machine):
+    (machine / "cameras").rmdir()
+    assert found(machine)["cameras.mount_roots"].found.endswith("no such directory")
+
+
+def test_a_file_system_that_nobody_names_is_not_called_good(machine, monkeypatch):
+    monkeypatch.setattr(checkup, "file_system", lambda _path: "unknown")
+    assert found(machine)["dock.state_dir.file_system"].outcome is Outcome.WARN
+
+
+def test_a_full_staging_disk_is_not_told_as_one_without_o_direct(machine, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    checks = found(machine)
+    assert "No space" in checks["staging.dir"].found
+    assert "staging.dir.direct" not in checks
