@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.custody.fold import ItemFold
 from bodycam_ingest.custody.note import NoteError, Verifier
+from bodycam_ingest.custody.storefold import StoreFold, lacking
 from bodycam_ingest.custody.verify import Expected, Finding, LogChecker
 from bodycam_ingest.db import audit, soundness
 from bodycam_ingest.db.installation import DATABASE, open_for_reading
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.acquire import Acquirer
     from bodycam_ingest.custody.checkpoint import Checkpoint
+    from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.upload import ObjectStore
 
@@ -99,6 +101,7 @@ class Scope:
         staging_dir: where they lie.
         stores: stores by name; None leaves objects out.
         progress: told of bytes read.
+        required: names of the stores that are required now.
         stage: told of each part that is begun, in a few words.
         silence_max_s: how long a store may be silent, s.
     """
@@ -109,6 +112,7 @@ class Scope:
     staging_dir: Path
     stores: Mapping[str, ObjectStore] | None
     progress: Callable[[int], None]
+    required: frozenset[str] = frozenset()
     stage: Callable[[str], None] = _no_stage
     silence_max_s: float = SILENCE_MAX_S
 
@@ -119,6 +123,7 @@ class Verification:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._fold = ItemFold()
+        self._store_fold = StoreFold()
         self.report = Report()
 
     def run(self) -> Report:
@@ -186,6 +191,13 @@ class Verification:
         if scope.stores is None:
             return
         scope.stage("stored objects")
+        # Nobody asks a store any more that a person gave up, unless it is back.
+        stores.retired = frozenset(self._store_fold.retired - scope.stores.keys())
+        self.report.unreachable += [
+            f"{store} is required now, and {count} recordings that count as confirmed were never "
+            "confirmed by it: they were taken before it was required"
+            for store, count in lacking(self._fold.histories, scope.required).items()
+        ]
         with self._part("stored objects"):
             uploads = audit.confirmed_uploads(conn)
             for upload in uploads:
@@ -243,7 +255,7 @@ class Verification:
     ) -> None:
         verifier = self._verifier(conn)
         expected = Expected(nodes=audit.nodes(conn), sealed=audit.sealed(conn))
-        checker = LogChecker(self._scope.origin, expected, self._fold.take)
+        checker = LogChecker(self._scope.origin, expected, self._take)
         head = audit.head(conn)
         kept = list(audit.checkpoints(conn))
         expected.kept = {size for size, _note in kept}
@@ -268,6 +280,10 @@ class Verification:
             self.report.checked["entries"] = checker.peaks.size
             self.report.checked["checkpoints"] = len(notes)
             self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
+
+    def _take(self, seq: int, entry: Entry) -> None:
+        self._fold.take(seq, entry)
+        self._store_fold.take(entry)
 
     def _expect(
         self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier

@@ -47,6 +47,7 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
                     staging_dir=config.staging.dir,
                     stores=opened,
                     progress=done,
+                    required=frozenset(s.name for s in config.stores if s.required),
                 )
             ).run()
     except IngestError as error:

@@ -43,7 +43,7 @@ class Dock:
         self.staging = root / "staging"
         self.store = DirectoryStore("main", root / "store")
 
-    def verify(self, *, files=False, stores=False, silence_max_s=60.0):
+    def verify(self, *, files=False, stores=False, silence_max_s=60.0, required=()):
         """One run; `stores` may also be another store in place of its own, or several."""
         before = content(self.root)
         asked = {"main": self.store} if stores is True else stores or None
@@ -58,6 +58,7 @@ class Dock:
                 stores=asked,
                 progress=lambda _bytes: None,
                 silence_max_s=silence_max_s,
+                required=frozenset(required),
             )
         ).run()
         assert content(self.root) == before, "verify changed something"

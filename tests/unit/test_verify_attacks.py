@@ -19,7 +19,7 @@ from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.installation import initialise
-from bodycam_ingest.stores.directory import DirectoryStore
+from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.servers.dockbench import digests_of
 from tests.servers.goldendock import (
     BODIES,
@@ -925,6 +925,28 @@ def test_an_answer_that_cannot_be_used_is_that_objects_alone(dock, error):
     report = dock.verify(stores=store)
     assert (report.result(), report.findings) == ("unchecked", [])
     assert report.checked["objects"] == 1
+
+
+def test_a_store_that_was_retired_is_asked_by_nobody(dock):
+    elsewhere = {"other": DirectoryStore("other", dock.root / "store")}
+    report = dock.verify(stores=elsewhere)
+    assert "main is not in the configuration" in report.unreachable
+    append(dock, ("store.retired", "store:main", {"store": "main", "reason": "sold"}))
+    report = dock.verify(stores=elsewhere)
+    assert (report.result(), report.checked["objects"]) == ("holds", 0)
+    append(dock, ("store.added", "store:main", {"store": "main", "required": True}))
+    assert dock.verify(stores=elsewhere).result() == "unchecked"
+
+
+def test_a_store_that_is_required_since_is_not_claimed_to_have_what_was_before(dock):
+    (dock.root / "cloud").mkdir()
+    prepare(dock.root / "cloud")
+    both = {"main": dock.store, "cloud": DirectoryStore("cloud", dock.root / "cloud")}
+    assert dock.verify(stores=both, required=["main"]).result() == "holds"
+    report = dock.verify(stores=both, required=["main", "cloud"])
+    assert (report.result(), report.findings) == ("unchecked", [])
+    (told_of,) = report.unreachable
+    assert told_of.startswith("cloud is required now, and 2 recordings")
 
 
 def test_one_store_that_is_away_and_the_other_is_checked(dock):
