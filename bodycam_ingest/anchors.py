@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest import clock, objectkeys
+from bodycam_ingest.backoff import has_lasted
 from bodycam_ingest.db import agenda, outbox
 
 if TYPE_CHECKING:
@@ -39,18 +40,16 @@ class AnchorFacts:
     Args:
         size: entries in the ledger.
         queued_size: entries under the newest checkpoint queued or stored, 0 when none.
-        queued_ms: when that was queued, ms since 1970, 0 when none.
+        age_ms: how long ago that was queued, ms.
         waiting_seq: highest entry that a release or purge waits on, None when none waits.
         under_way: uploads to required stores that are not confirmed yet.
-        now_ms: the time.
     """
 
     size: int
     queued_size: int
-    queued_ms: int
+    age_ms: int
     waiting_seq: int | None
     under_way: int
-    now_ms: int
 
 
 def due(facts: AnchorFacts, *, interval_ms: int) -> bool:
@@ -58,10 +57,9 @@ def due(facts: AnchorFacts, *, interval_ms: int) -> bool:
     if facts.size <= facts.queued_size:
         # One object a size: with nothing recorded there is nothing new to store.
         return False
-    age_ms = facts.now_ms - facts.queued_ms
     if facts.waiting_seq is not None and facts.waiting_seq >= facts.queued_size:
-        return age_ms >= (_BURST_GAP_MS if facts.under_way else _RELEASE_GAP_MS)
-    return age_ms >= interval_ms
+        return facts.age_ms >= (_BURST_GAP_MS if facts.under_way else _RELEASE_GAP_MS)
+    return facts.age_ms >= interval_ms
 
 
 class AnchorKeeper:
@@ -89,6 +87,9 @@ class AnchorKeeper:
         self._stores = stores
         self._interval_ms = round(interval_s * 1000)
         self._heartbeat_ms = round(heartbeat_s * 1000)
+        # The newest checkpoint and when it was queued, by the clock since boot.
+        self._queued_size = -1
+        self._queued_boot_ms = 0
 
     def tick(self) -> bool:
         """Queue a checkpoint if one is due; returns whether it did."""
@@ -98,18 +99,33 @@ class AnchorKeeper:
         facts = AnchorFacts(
             size=head.size,
             queued_size=state.queued_size,
-            queued_ms=clock.text_ms(state.queued_at) if state.queued_at else 0,
+            age_ms=self._age_ms(state),
             waiting_seq=state.waiting_seq,
             under_way=state.under_way,
-            now_ms=clock.now_ms(),
         )
         if due(facts, interval_ms=self._interval_ms):
             self._queue(head.size, head.checkpoint)
             return True
         return self._heartbeat(facts)
 
+    def _age_ms(self, state: agenda.AnchorState) -> int:
+        """How long ago the newest checkpoint was queued, by a clock that nobody sets.
+
+        What an earlier process queued bears a time of day alone. Where that lies in the future the
+        clock was set back since: nobody knows the age, and the next checkpoint is due.
+        """
+        boot_ms = clock.boot_ms()
+        if state.queued_size != self._queued_size:
+            written_ms = clock.text_ms(state.queued_at) if state.queued_at else 0
+            age_ms = clock.now_ms() - written_ms
+            longest_ms = max(self._interval_ms, self._heartbeat_ms)
+            lasted = has_lasted(written_ms, clock.now_ms(), longest_ms / 1000)
+            self._queued_size = state.queued_size
+            self._queued_boot_ms = boot_ms - (longest_ms if lasted else max(0, age_ms))
+        return boot_ms - self._queued_boot_ms
+
     def _heartbeat(self, facts: AnchorFacts) -> bool:
-        if facts.queued_size == 0 or facts.now_ms - facts.queued_ms < self._heartbeat_ms:
+        if facts.queued_size == 0 or facts.age_ms < self._heartbeat_ms:
             return False
         # A heartbeat is an entry: silence then shows as a missing size, not as a missing object.
         with self._ledger.transaction() as txn:
@@ -130,4 +146,5 @@ class AnchorKeeper:
                 checkpoint.encode(),
                 ledger_size=size,
             )
+        self._queued_size, self._queued_boot_ms = size, clock.boot_ms()
         log.info("ledger.anchor_queued", size=size)

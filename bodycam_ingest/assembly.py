@@ -107,7 +107,7 @@ class Plant:
         )
         self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
         self._build_bays(config, halt)
-        self._clock = ClockWatch(self.ledger)
+        self._clock = ClockWatch(self.engine, self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
         self._purge_news = self._news()
         self._next_left_over_s = 0.0

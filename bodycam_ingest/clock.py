@@ -40,11 +40,21 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def now() -> dt.datetime:
+    """The time of day, UTC."""
+    return dt.datetime.fromtimestamp(time.time_ns() / 1_000_000_000, tz=dt.UTC)
+
+
+def boot_ms() -> int:
+    """Time since boot, ms: for intervals within one boot; counts through suspend, never steps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 def read() -> Reading:
     """Read the clocks now."""
     return Reading(
-        wall=dt.datetime.now(tz=dt.UTC),
-        boottime_ms=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
+        wall=now(),
+        boottime_ms=boot_ms(),
         boot_id=boot_id(),
     )
 
@@ -68,7 +78,7 @@ def parse_rfc3339(text: str) -> dt.datetime:
 
 def now_text() -> str:
     """The time of day as the ledger and the tables write it."""
-    return rfc3339(dt.datetime.now(tz=dt.UTC))
+    return rfc3339(now())
 
 
 def now_ms() -> int:

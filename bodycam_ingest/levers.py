@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest import clock
+from bodycam_ingest import clock, clockwatch
 from bodycam_ingest.control import (
     AssignRequest,
     CloseFindingRequest,
+    ConfirmClockRequest,
     QuarantineRequest,
     ReinstateRequest,
     RequeueRequest,
@@ -82,19 +83,22 @@ class Levers:
         actor = Actor(kind="user", id=user)
         match request:
             case RetryRequest():
-                return self._retry(request.item, request.store, actor)
+                done = self._retry(request.item, request.store, actor)
             case QuarantineRequest():
-                return self._quarantine(request.item, request.reason, actor)
+                done = self._quarantine(request.item, request.reason, actor)
             case RequeueRequest():
-                return self._requeue(request.item, request.reason, actor)
+                done = self._requeue(request.item, request.reason, actor)
             case ReinstateRequest():
-                return self._reinstate(request.item, actor, progress)
+                done = self._reinstate(request.item, actor, progress)
             case AssignRequest():
-                return self._assign(request.camera, request.officer, actor)
+                done = self._assign(request.camera, request.officer, actor)
             case CloseFindingRequest():
-                return self._close(request.finding, request.reason, actor)
+                done = self._close(request.finding, request.reason, actor)
+            case ConfirmClockRequest():
+                done = self._confirm_clock(request.reason, actor)
             case other:
                 raise UsageError(f"{type(other).__name__} is no lever")
+        return done
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
         if store is not None and store not in self._stores:
@@ -204,6 +208,11 @@ class Levers:
                 sealed={"officer": officer},
             )
         return {"camera": serial, "officer": officer}
+
+    def _confirm_clock(self, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            before = clockwatch.confirm(txn, reason=reason, actor=actor)
+        return {"time": clock.now_text(), "vouched_before": before.vouched, "doubt": before.doubt}
 
     def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:

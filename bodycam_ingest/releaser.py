@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import agenda, dockings, items, outbox, queries
+from bodycam_ingest.db import agenda, dockings, docktime, items, outbox, queries
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.news import News
 from bodycam_ingest.release import Decision, DockingFacts, ItemStanding, decide
@@ -117,9 +117,9 @@ class Releaser:
             if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
                 return 0
             rows = _confirmed(txn.conn, docking_id)
-            now = clock.now_text()
+            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
             for row in rows:
-                _record(txn, row, docking_id, now)
+                _record(txn, row, docking_id, now, dock_ms)
             if dockings.docking_row(txn.conn, docking_id).released_at is None:
                 dockings.update_docking(txn.conn, docking_id, released_at=now)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
@@ -131,9 +131,9 @@ class Releaser:
                 return 0
         with self._ledger.transaction() as txn:
             rows = self._free(txn.conn, docking_id, live)
-            now = clock.now_text()
+            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
             for row in rows:
-                _record(txn, row, docking_id, now)
+                _record(txn, row, docking_id, now, dock_ms)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
@@ -160,11 +160,12 @@ def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
     return items.by_ids(conn, ids)
 
 
-def _record(txn: Txn, row: ItemRow, docking_id: str, now: str) -> None:
+def _record(txn: Txn, row: ItemRow, docking_id: str, now: str, dock_ms: int) -> None:
     items.record(
         txn,
         row,
         ItemEvent.RELEASED,
         {"docking_id": docking_id, "policy": POLICY_KEEP},
         released_at=now,
+        released_dock_ms=dock_ms,
     )

@@ -5,18 +5,21 @@ under an anchored checkpoint, then every required store proves once more that it
 the file is unlinked and the outcome recorded (`item.purged`). A crash between leaves an intent that
 a later step resolves. One copy a step: what is bad waits alone, and a store that is away costs one
 question a pause.
+
+A copy's age is counted in the dock's own time, and nothing goes by its age while nobody vouches for
+the clock (`clockwatch`).
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import findings, items, outbox, purges
+from bodycam_ingest.clockwatch import DOUBT_CODE, SUBJECT, raise_doubt
+from bodycam_ingest.db import docktime, findings, items, outbox, purges
 from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
 from bodycam_ingest.lifecycle import ItemEvent
 from bodycam_ingest.stagingwatch import STAGING_SUBJECT
@@ -24,7 +27,7 @@ from bodycam_ingest.stagingwatch import STAGING_SUBJECT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from bodycam_ingest.acquire import Acquirer
     from bodycam_ingest.db.items import ItemRow
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HELD: Final = "purge_held"
+_DAY_MS: Final = 24 * 3_600_000
 # Announced together, in one transaction.
 _PAGE_ITEMS: Final = 100
 # So often a copy that is held is looked at with short waits (some two hours), then with long ones.
@@ -50,7 +54,7 @@ class Retention:
         ledger: the only way to write.
         acquirer: owns staging.
         witnesses: the stores; each required one proves again what it holds before a copy goes.
-        keep_days: days that a released copy stays in staging.
+        keep_days: days that a released copy stays in staging; with 0 the clock decides nothing.
         delay_s: seconds until the next try, by delay class and failed tries in a row.
         now_ms: the time, ms since 1970.
     """
@@ -101,6 +105,8 @@ class Retention:
         paused_s = self._witnesses.paused_s(required)
         if paused_s > 0:
             return paused_s
+        if self.keep_days and self._clock_in_doubt(required):
+            return None
         with self._engine.connect() as conn:
             anchored = outbox.anchored_size(conn, required)
             row = purges.next_due(conn, required, anchored_size=anchored, now_ms=self._now_ms())
@@ -109,14 +115,35 @@ class Retention:
         return 0.0 if self._announce(required) else None
 
     def _announce(self, required: Sequence[str]) -> bool:
-        before = clock.rfc3339(dt.datetime.now(tz=dt.UTC) - dt.timedelta(days=self.keep_days))
         with self._engine.connect() as conn:
-            due = purges.candidates(conn, required, released_before=before, limit=_PAGE_ITEMS)
+            due = self._of_age(conn, required, _PAGE_ITEMS)
         if not due:
             return False
         with self._ledger.transaction() as txn:
             for row in due:
                 purges.announce(txn, row)
+        return True
+
+    def _of_age(self, conn: Connection, required: Sequence[str], limit: int) -> list[ItemRow]:
+        by_ms = None
+        if self.keep_days:
+            by_ms = docktime.now_ms(conn) - round(self.keep_days * _DAY_MS)
+        return purges.candidates(conn, required, released_by_ms=by_ms, limit=limit)
+
+    def _clock_in_doubt(self, required: Sequence[str]) -> bool:
+        """Whether nobody vouches for the clock; told as soon as that holds up a copy."""
+        with self._engine.connect() as conn:
+            if docktime.word(conn).vouched:
+                return False
+            known = (DOUBT_CODE, SUBJECT) in findings.open_pairs(conn, [DOUBT_CODE])
+            holds_up = not known and (
+                bool(self._of_age(conn, required, 1)) or purges.any_announced(conn)
+            )
+        if holds_up:
+            with self._ledger.transaction() as txn:
+                word = docktime.word(txn.conn)
+                if not word.vouched:
+                    raise_doubt(txn, word)
         return True
 
     def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:

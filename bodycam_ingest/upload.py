@@ -301,8 +301,7 @@ class Uploader:
         """At first use and daily: is it the store that it was, and what does it verify?"""
         line = self._lines[store_name]
         with line.introducing:
-            now_ms = self._now_ms()
-            if line.probed_ms is not None and 0 <= now_ms - line.probed_ms < _PROBE_EVERY_MS:
+            if line.probed_ms is not None and clock.boot_ms() - line.probed_ms < _PROBE_EVERY_MS:
                 return
             store = line.store
             identity = store.identity()
@@ -316,8 +315,8 @@ class Uploader:
             with self._ledger.transaction() as txn:
                 if not storehealth.health(txn.conn, store.name).identity:
                     storehealth.pin(txn, store.name, identity)
-                storehealth.probed(txn, store.name, clock.ms_text(now_ms), probe)
-            line.probed_ms = now_ms
+                storehealth.probed(txn, store.name, clock.ms_text(self._now_ms()), probe)
+            line.probed_ms = clock.boot_ms()
             log.info(
                 "store.probed",
                 store=store.name,

@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "retry": "Make items due now.",
     "quarantine": "Set an item apart, with a reason.",
     "findings": "List open findings, or close one with a reason.",
+    "clock": "Show who vouches for the dock's clock, or confirm it.",
     "migrate": "Bring the database to this version's schema, on a copy.",
     "doctor": "Check whether this machine is fit to run the daemon.",
     "check-config": "Check the configuration and report every fault.",

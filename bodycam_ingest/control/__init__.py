@@ -12,6 +12,7 @@ from bodycam_ingest.control.place import SOCKET_NAME, user_name
 from bodycam_ingest.control.requests import (
     AssignRequest,
     CloseFindingRequest,
+    ConfirmClockRequest,
     QuarantineRequest,
     ReinstateRequest,
     Request,
@@ -26,6 +27,7 @@ __all__ = [
     "SOCKET_NAME",
     "AssignRequest",
     "CloseFindingRequest",
+    "ConfirmClockRequest",
     "ControlServer",
     "Lane",
     "QuarantineRequest",

@@ -114,6 +114,13 @@ class CloseFindingRequest(Request):
     reason: Words
 
 
+class ConfirmClockRequest(Request):
+    """Vouch for the dock's clock as it stands now."""
+
+    command: Literal["confirm-clock"] = "confirm-clock"
+    reason: Words
+
+
 _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
     Annotated[
         StatusRequest
@@ -122,7 +129,8 @@ _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
         | RequeueRequest
         | ReinstateRequest
         | AssignRequest
-        | CloseFindingRequest,
+        | CloseFindingRequest
+        | ConfirmClockRequest,
         Field(discriminator="command"),
     ]
 )

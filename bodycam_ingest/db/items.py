@@ -47,6 +47,7 @@ class ItemRow:
         staged_path: relative to staging.dir; empty while there is no copy.
         confirmed_seq: ledger entry of the last required confirmation.
         released_at: RFC 3339, None before.
+        released_dock_ms: the dock's own time then, ms (`db.docktime`); None before.
         purging_seq: ledger entry of the intent to purge the staged copy, None before.
         quarantine_reason: why it is set apart, empty when not.
         attempts: failed readings in a row.
@@ -71,6 +72,7 @@ class ItemRow:
     staged_path: str = ""
     confirmed_seq: int | None = None
     released_at: str | None = None
+    released_dock_ms: int | None = None
     purging_seq: int | None = None
     quarantine_reason: str = ""
     attempts: int = 0

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 def candidates(
-    conn: sa.Connection, required: Sequence[str], *, released_before: str, limit: int
+    conn: sa.Connection, required: Sequence[str], *, released_by_ms: int | None, limit: int
 ) -> list[ItemRow]:
     """Released items whose copy may be announced for purging, oldest first.
 
     Args:
         conn: an open connection.
         required: names of the stores that are required now.
-        released_before: RFC 3339.
+        released_by_ms: released not later than that, by the dock's own time; None: whenever.
         limit: at most so many.
     """
+    query = _held_by_all(required).where(item.c.purging_seq.is_(None))
+    if released_by_ms is not None:
+        query = query.where(item.c.released_dock_ms <= released_by_ms)
     found = conn.execute(
-        _held_by_all(required)
-        .where(item.c.purging_seq.is_(None), item.c.released_at <= released_before)
-        .order_by(item.c.item_id)
-        .limit(limit)
+        query.order_by(item.c.released_dock_ms, item.c.item_id).limit(limit)
     ).scalars()
     return items.by_ids(conn, list(found))
 
@@ -83,6 +83,14 @@ def make_due(txn: Txn) -> None:
         .where(_is_released(), item.c.purging_seq.is_not(None), item.c.due_ms != 0)
         .values(due_ms=0)
     )
+
+
+def any_announced(conn: sa.Connection) -> bool:
+    """Whether the purge of any copy was announced and not done."""
+    found = conn.execute(
+        sa.select(item.c.item_id).where(_is_released(), item.c.purging_seq.is_not(None)).limit(1)
+    ).scalar()
+    return found is not None
 
 
 def any_waits(conn: sa.Connection) -> bool:

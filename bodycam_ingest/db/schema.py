@@ -157,6 +157,8 @@ item: Final = Table(
     Column("staged_path", String(255), nullable=False, default=""),
     Column("confirmed_seq", BigInteger),
     Column("released_at", String(24)),
+    # By the dock's own time (ms), which no step of the clock moves; retention counts from it.
+    Column("released_dock_ms", BigInteger),
     # Ledger entry of the intent to purge the staged copy; it must be anchored before the act.
     Column("purging_seq", BigInteger),
     Column("quarantine_reason", Text, nullable=False, default=""),
@@ -167,6 +169,12 @@ item: Final = Table(
     Index("ix_item_sha256", "sha256"),
     Index("ix_item_confirmed_seq", "confirmed_seq", sqlite_where=text("state = 'confirmed'")),
     Index("ix_item_purging_seq", "purging_seq", sqlite_where=text("state = 'released'")),
+    Index(
+        "ix_item_released",
+        "released_dock_ms",
+        "item_id",
+        sqlite_where=text("state = 'released' AND purging_seq IS NULL"),
+    ),
     Index(
         "ix_item_purge_due",
         "due_ms",

@@ -7,22 +7,20 @@ import pytest
 from bodycam_ingest.anchors import AnchorFacts, due
 
 INTERVAL_MS = 900_000
-QUIET = AnchorFacts(
-    size=10, queued_size=8, queued_ms=0, waiting_seq=None, under_way=0, now_ms=2_000
-)
+QUIET = AnchorFacts(size=10, queued_size=8, age_ms=2_000, waiting_seq=None, under_way=0)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({}, False),
-        ({"now_ms": INTERVAL_MS}, True),
-        ({"size": 8, "now_ms": 10 * INTERVAL_MS}, False),
+        ({"age_ms": INTERVAL_MS}, True),
+        ({"size": 8, "age_ms": 10 * INTERVAL_MS}, False),
         # A release waits: at once when the burst is over, once a minute while it lasts.
         ({"waiting_seq": 9}, True),
-        ({"waiting_seq": 9, "now_ms": 500}, False),
+        ({"waiting_seq": 9, "age_ms": 500}, False),
         ({"waiting_seq": 9, "under_way": 3}, False),
-        ({"waiting_seq": 9, "under_way": 3, "now_ms": 60_000}, True),
+        ({"waiting_seq": 9, "under_way": 3, "age_ms": 60_000}, True),
         # What waits lies under a checkpoint that is on its way already.
         ({"waiting_seq": 7}, False),
     ],

@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, outbox, purges, queries
+from bodycam_ingest.db import agenda, dockings, docktime, outbox, purges, queries
 from bodycam_ingest.db.installation import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
     "anchor_state": agenda.anchor_state,
     "dockings_to_release": agenda.dockings_to_release,
-    "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_before="9", limit=9),
+    "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_by_ms=9, limit=9),
+    "purge_candidates_at_once": lambda conn: purges.candidates(
+        conn, ["a"], released_by_ms=None, limit=9
+    ),
+    "undated_releases": docktime.any_undated,
+    "announced": purges.any_announced,
     "next_purge": lambda conn: purges.next_due(conn, ["a"], anchored_size=9, now_ms=9),
     "purges_that_wait": purges.any_waits,
     "anchored_size": lambda conn: outbox.anchored_size(conn, ["archive"]),
@@ -25,6 +30,7 @@ WAITING = (
     "ix_docking_open",
     "ix_item_confirmed_seq",
     "ix_item_purge_due",
+    "ix_item_released",
     "ix_item_purging_seq",
     "ix_outbox_anchored",
     "ix_upload_unsettled",

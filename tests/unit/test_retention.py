@@ -8,10 +8,13 @@ import shutil
 import pytest
 import structlog
 
+from bodycam_ingest import clock
 from bodycam_ingest.acquire import Acquirer
 from bodycam_ingest.anchors import AnchorKeeper
+from bodycam_ingest.clockwatch import ClockWatch
 from bodycam_ingest.control.requests import RetryRequest
-from bodycam_ingest.db import items
+from bodycam_ingest.db import docktime, items
+from bodycam_ingest.db.schema import item
 from bodycam_ingest.errors import (
     StagingReadOnlyError,
     StoreError,
@@ -101,9 +104,9 @@ class Dock:
 
     def anchor(self) -> None:
         stores = [(name, True) for name in self.stores]
-        AnchorKeeper(
-            self.bench.engine, self.bench.ledger, stores, interval_s=0, heartbeat_s=1
-        ).tick()
+        engine, ledger = self.bench.engine, self.bench.ledger
+        keeper = AnchorKeeper(engine, ledger, stores, interval_s=0, heartbeat_s=1)
+        keeper._queue(ledger.head.size, ledger.head.checkpoint)
         self.send()
 
     def purge(self, limit: int = 1000) -> None:
@@ -113,7 +116,7 @@ class Dock:
                 return
         raise AssertionError("there is no end")
 
-    def pass_time(self, hours: float, every_s: float = 60) -> None:
+    def pass_time(self, hours: float, every_s: float = 600) -> None:
         """Let time go by, with everything tried when it is due."""
         until = self.now_ms + round(hours * HOUR_MS)
         while self.now_ms < until:
@@ -249,15 +252,15 @@ def test_what_is_bad_waits_alone_and_ever_longer(make) -> None:
 
 def test_a_dead_store_costs_one_question_a_pause_and_no_recordings_alarm(make) -> None:
     dock = make("a", "b")
-    ids = dock.announced(150)
+    ids = dock.announced(60)
     dock.stores["a"].faults += [
         Fault(call, times=-1, error=lambda: StoreUnreachableError("no route"))
         for call in ("identity", "probe", "confirm", "look")
     ]
     asked, commits = dock.asked(), dock.bench.ledger.commits
     with structlog.testing.capture_logs() as lines:
-        dock.pass_time(0.25, every_s=5)
-    assert dock.states(ids) == ["released"] * 150
+        dock.pass_time(0.25, every_s=10)
+    assert dock.states(ids) == ["released"] * 60
     assert dock.bench.open_alarms() == []
     assert len(lines) <= 40, lines
     assert dock.asked() - asked <= 40
@@ -267,7 +270,7 @@ def test_a_dead_store_costs_one_question_a_pause_and_no_recordings_alarm(make) -
     assert dock.bench.open_alarms() == [("store_unreachable", "store:a")]
     dock.stores["a"].faults.clear()
     dock.pass_time(0.2)
-    assert dock.states(ids) == ["purged"] * 150
+    assert dock.states(ids) == ["purged"] * 60
     assert dock.bench.open_alarms() == []
     assert dock.bench.store_row("a").last_error == ""
 
@@ -301,18 +304,18 @@ def test_another_store_in_the_old_ones_place_is_the_stores_fault_and_no_recordin
 @pytest.mark.parametrize("error", [StoreError, StoreUnreachableError])
 def test_one_object_that_cannot_be_asked_for_holds_up_no_other(make, error) -> None:
     dock = make("a")
-    ids = dock.announced(20)
+    ids = dock.announced(5)
     key = dock.key(ids[0])
     dock.stores["a"].faults.append(
         Fault("confirm", times=-1, error=lambda: error("this one alone"), matches=key.__eq__)
     )
     dock.pass_time(1)
-    assert dock.states(ids) == ["released"] + ["purged"] * 19
+    assert dock.states(ids) == ["released"] + ["purged"] * 4
     dock.pass_time(5)
     assert [code for code, _ in dock.bench.open_alarms()] == ["purge_held"]
     dock.stores["a"].faults.clear()
     dock.pass_time(7)
-    assert dock.states(ids) == ["purged"] * 20
+    assert dock.states(ids) == ["purged"] * 5
     assert dock.bench.open_alarms() == []
 
 
@@ -349,7 +352,7 @@ def test_without_any_required_store_nothing_goes(make) -> None:
 
 def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypatch) -> None:
     dock = make("a")
-    ids = dock.announced(30)
+    ids = dock.announced(8)
 
     def refuse(_path: str) -> bool:
         raise StagingReadOnlyError("read-only file system")
@@ -361,7 +364,7 @@ def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypat
         assert dock.bench.open_alarms() == [("purge_held", "dock:staging")]
     assert len(lines) <= 4, lines
     dock.pass_time(7)
-    assert dock.states(ids) == ["purged"] * 30
+    assert dock.states(ids) == ["purged"] * 8
     assert dock.bench.open_alarms() == []
 
 
@@ -381,6 +384,93 @@ def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
         dock.levers.pull(request, "admin")
     dock.purge()
     assert dock.states([item_id]) == ["purged"]
+
+
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture
+def hands(monkeypatch):
+    """The dock's own time and who vouches for the clock, as a test says."""
+    told = {"dock_ms": 0, "vouched": docktime.NTP}
+    monkeypatch.setattr(docktime, "now_ms", lambda _conn: told["dock_ms"])
+    monkeypatch.setattr(docktime, "word", lambda _conn: docktime.Word(vouched=str(told["vouched"])))
+    return told
+
+
+def test_a_copy_goes_by_the_docks_own_time_and_by_no_time_of_day(make, hands) -> None:
+    dock = make("a")
+    dock.retention.keep_days = 30
+    # Released in March 2026 by the time of day, which is long ago.
+    ids = dock.released(2)
+    with dock.bench.ledger.transaction() as txn:
+        for number, item_id in enumerate(ids):
+            released_dock_ms = number * DAY_MS
+            txn.conn.execute(
+                item.update()
+                .where(item.c.item_id == item_id)
+                .values(released_dock_ms=released_dock_ms)
+            )
+    hands["dock_ms"] = 30 * DAY_MS - 1
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids) == ["released"] * 2
+    hands["dock_ms"] = 30 * DAY_MS
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids) == ["purged", "released"]
+
+
+def test_while_nobody_vouches_for_the_clock_nothing_is_announced_or_goes(make, hands) -> None:
+    dock = make("a")
+    ids = dock.announced(2)
+    later = dock.released(1)
+    with dock.bench.ledger.transaction() as txn:
+        txn.conn.execute(item.update().values(released_dock_ms=0))
+    dock.retention.keep_days = 1
+    hands["dock_ms"], hands["vouched"] = 2 * DAY_MS, ""
+    asked, commits = dock.asked(), dock.bench.ledger.commits
+    for _ in range(10):
+        assert dock.retention.step(dock.required) is None
+    assert dock.states(ids + later) == ["released"] * 3
+    assert dock.bench.item(later[0]).purging_seq is None
+    assert dock.asked() == asked
+    # Told once, and as no alarm: no camera waits for it.
+    assert dock.bench.ledger.commits == commits + 1
+    assert dock.bench.entries("finding.raised")[-1]["code"] == "clock_in_doubt"
+    assert dock.bench.open_alarms() == []
+    hands["vouched"] = docktime.PERSON
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids + later) == ["purged"] * 3
+
+
+def test_without_days_to_keep_the_clock_decides_nothing(make, hands) -> None:
+    dock = make("a")
+    hands["vouched"] = ""
+    ids = dock.announced(2)
+    dock.purge()
+    assert dock.states(ids) == ["purged"] * 2
+
+
+def test_releases_of_an_older_version_get_their_age_from_a_clock_that_is_vouched_for(
+    make, monkeypatch
+) -> None:
+    dock = make("a")
+    (item_id,) = dock.released(1)
+    synchronised = [False]
+    monkeypatch.setattr(clock, "synchronised", lambda: synchronised[0])
+    watching = ClockWatch(dock.bench.engine, dock.bench.ledger)
+    assert dock.bench.item(item_id).released_dock_ms is None
+    synchronised[0] = True
+    watching.tick()
+    dated = dock.bench.item(item_id).released_dock_ms
+    age_ms = clock.now_ms() - clock.text_ms(MOMENT)
+    assert dated is not None
+    assert abs(-dated - age_ms) < 10 * 60_000
 
 
 def test_a_purge_that_was_cut_off_after_the_file_was_deleted_is_recorded(make) -> None:

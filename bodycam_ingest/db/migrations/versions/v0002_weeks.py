@@ -21,6 +21,9 @@ _STATEMENTS = (
     "CREATE INDEX ix_inventory_item_id ON inventory (item_id)",
     "CREATE INDEX ix_item_confirmed_seq ON item (confirmed_seq) WHERE state = 'confirmed'",
     "CREATE INDEX ix_item_purging_seq ON item (purging_seq) WHERE state = 'released'",
+    "ALTER TABLE item ADD COLUMN released_dock_ms BIGINT",
+    """CREATE INDEX ix_item_released ON item (released_dock_ms, item_id)
+    WHERE state = 'released' AND purging_seq IS NULL""",
     """CREATE INDEX ix_item_purge_due ON item (due_ms, item_id)
     WHERE state = 'released' AND purging_seq IS NOT NULL""",
     "CREATE INDEX ix_outbox_ledger_size ON outbox (kind, ledger_size)",

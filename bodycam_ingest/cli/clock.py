@@ -1,0 +1,66 @@
+"""`clock`: who vouches for the dock's clock, and vouching for it."""
+
+from __future__ import annotations
+
+import click
+
+from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line
+from bodycam_ingest.control import ConfirmClockRequest
+
+
+@click.group("clock", invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> int:
+    """Show who vouches for the dock's clock; `confirm` does so.
+
+    While nobody does, no copy in staging is purged by its age.
+    """
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from bodycam_ingest import clock  # noqa: PLC0415 - `--help` needs none of it
+    from bodycam_ingest.db import docktime  # noqa: PLC0415 - sqlalchemy
+
+    context: Context = ctx.obj
+    engine = database(context.load())
+    try:
+        with engine.connect() as conn:
+            word = docktime.word(conn)
+    finally:
+        engine.dispose()
+    found = {
+        "time": clock.now_text(),
+        "ntp_synchronised": clock.synchronised(),
+        "vouched": word.vouched or None,
+        "doubt": word.doubt or None,
+        "since": word.since or None,
+    }
+    if as_json:
+        emit_json(found)
+        return 0
+    line(f"the dock's clock says {found['time']}")
+    if word.vouched:
+        line("NTP keeps it" if word.vouched == docktime.NTP else "a person confirmed it")
+    else:
+        line(f"nobody vouches for it ({word.doubt or docktime.UNSYNCHRONISED}): no copy is purged")
+        line("set it right, then: bodycam-ingest clock confirm --reason TEXT")
+    return 0
+
+
+@command.command("confirm")
+@click.option("--reason", required=True, help="How you know; it stands in the ledger.")
+@json_option
+@pass_context
+def confirm(context: Context, *, reason: str, as_json: bool) -> int:
+    """Say that the dock's clock is right as it stands now; recorded with who said so.
+
+    It holds until the clock is set forward, or found to have run ahead while the dock was off.
+    """
+    done = pull(context, ConfirmClockRequest.of(reason=reason))
+    if as_json:
+        emit_json(done)
+    else:
+        line(f"{done['time']} is confirmed as the time")
+    return 0
