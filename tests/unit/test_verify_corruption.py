@@ -49,7 +49,7 @@ def loosen(dock):
     """Take NOT NULL off every column, by the text of the schema."""
     raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
     raw.execute("PRAGMA writable_schema = ON")
-    raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '')")
+    raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'")
     raw.close()
 
 
