@@ -114,10 +114,10 @@ class AttendedStore:
         self._moving()
         return probe
 
-    def identity(self) -> str:
+    def identity(self, *, first: bool = True) -> str:
         """As `ObjectStore.identity`."""
         self._pace(0)
-        identity = self._store.identity()
+        identity = self._store.identity(first=first)
         self._moving()
         return identity
 

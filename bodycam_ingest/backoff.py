@@ -61,6 +61,7 @@ TABLE: Final[Mapping[DelayClass, Delays]] = {
     DelayClass.THROTTLED: Delays(30.0, 15 * _MINUTE_S, floor_s=15.0),
     DelayClass.CLOCK: Delays(2 * _MINUTE_S, 5 * _MINUTE_S, floor_s=_MINUTE_S),
     DelayClass.CREDENTIALS: Delays(2 * _MINUTE_S, 30 * _MINUTE_S, floor_s=_MINUTE_S),
+    DelayClass.MENDABLE: Delays(_MINUTE_S, 30 * _MINUTE_S, floor_s=_MINUTE_S / 2),
     DelayClass.SLOW: Delays(30 * _MINUTE_S, LONGEST_S, floor_s=15 * _MINUTE_S),
 }
 

@@ -15,8 +15,9 @@ from bodycam_ingest import __version__, clock, control, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
 from bodycam_ingest.control import Lane, Request, StatusRequest
-from bodycam_ingest.db import facts, stops
+from bodycam_ingest.db import facts, stops, storehealth
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
+from bodycam_ingest.storerecord import STORE_WIDE_CODES
 from bodycam_ingest.supervision import Supervisor
 from bodycam_ingest.workers import moving
 
@@ -112,6 +113,8 @@ class Daemon:
         with plant.ledger.transaction() as txn:
             before = facts.get(txn.conn, _CONFIG_FACT)
             stops.note_start(txn.conn)
+            # A start is what a person does who mended something: nothing waits out an old pause.
+            storehealth.lift_pauses(txn, list(plant.stores), STORE_WIDE_CODES)
             txn.append(
                 "daemon.started",
                 "daemon",
@@ -244,6 +247,7 @@ class Daemon:
                 required=plant.required,
                 live=plant.keeper.live(),
                 progress=plant.keeper.progress(),
+                lines=plant.uploader.lines.all(),
             )
 
         def moved(count_bytes: int) -> None:

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 PART_SIZE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
 
 
+_MIB: Final = 1024 * 1024
+# S3 takes no more parts of one object.
+PARTS_MAX: Final = 10_000
+
+
+def part_size_for(size_bytes: int, least_bytes: int) -> int:
+    """The size of an item's upload parts: whole MiB where `least_bytes` would make too many.
+
+    Args:
+        size_bytes: the item's length.
+        least_bytes: the size as configured.
+    """
+    wanted = -(-size_bytes // PARTS_MAX)
+    return max(least_bytes, -(-wanted // _MIB) * _MIB)
+
+
 class EntryKind(enum.StrEnum):
     """What a directory entry on a camera is; only files are ever opened."""
 

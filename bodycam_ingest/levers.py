@@ -19,7 +19,7 @@ from bodycam_ingest.control import (
     RetryRequest,
 )
 from bodycam_ingest.custody.entry import Actor
-from bodycam_ingest.db import dockings, findings, items, purges, uploads
+from bodycam_ingest.db import dockings, findings, items, purges, storehealth, uploads
 from bodycam_ingest.errors import (
     IllegalTransitionError,
     ItemMovedError,
@@ -112,6 +112,7 @@ class Levers:
                 waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
                 items.make_due(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
+            failing = storehealth.failing(txn.conn)
             due = uploads.retry_now(txn, item_id, store)
             subject = f"item:{item_id}" if item_id else "daemon"
             txn.append(
@@ -120,7 +121,8 @@ class Levers:
                 {"store": store or "", "uploads": due, "by_request": True},
                 actor=actor,
             )
-        return {"uploads_due": due}
+        tried = [name for name in failing if store in {None, name} and name in self._stores]
+        return {"uploads_due": due, "stores": tried}
 
     def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:

@@ -59,6 +59,10 @@ class Lines:
         for store, throttle in self._own.items():
             throttle.set_rate(self.of(store).bandwidth_limit_bytes_per_s)
 
+    def all(self) -> Mapping[str, Line]:
+        """What every named store may use."""
+        return self._lines
+
     def of(self, store: str) -> Line:
         """What a store may use."""
         return self._lines.get(store, _UNLIMITED)

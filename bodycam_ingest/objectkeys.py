@@ -24,6 +24,7 @@ _TAIL_CHARS: Final = 24
 _SOURCE_PATH_MAX: Final = 512
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 _SIZE_DIGITS: Final = 20
+_CHECKPOINT_NAME: Final = re.compile(r"([0-9]{20})(?:-[0-9A-HJKMNP-TV-Z]{26})?")
 
 
 def safe_segment(text: str) -> str:
@@ -92,6 +93,23 @@ def checkpoint_key(origin: str, size: int) -> str:
     """
     name = "/".join(safe_segment(part) for part in origin.split("/"))
     return f"{LEDGER_PREFIX}/{name}/checkpoint/{size:0{_SIZE_DIGITS}d}"
+
+
+def moved_checkpoint_key(key: str, mark: str) -> str:
+    """Where a checkpoint goes whose own key is taken: no one can guess it before.
+
+    Args:
+        key: a checkpoint's key, moved before or not.
+        mark: a ULID.
+    """
+    name, _, size = key.rpartition("/")
+    return f"{name}/{size[:_SIZE_DIGITS]}-{mark}"
+
+
+def checkpoint_size(name: str) -> int | None:
+    """The ledger's size that the last part of a checkpoint's key names, None where it is none."""
+    found = _CHECKPOINT_NAME.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def source_path_metadata(path: bytes) -> Mapping[str, str]:

@@ -16,7 +16,13 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     StagingError,
 )
-from bodycam_ingest.evidence import Acquired, FileStamp, Wanted, printable_path
+from bodycam_ingest.evidence import (
+    Acquired,
+    FileStamp,
+    Wanted,
+    part_size_for,
+    printable_path,
+)
 from bodycam_ingest.pipeline import batches, postpone, record_acquired
 
 if TYPE_CHECKING:
@@ -116,7 +122,7 @@ class Reader:
             docking_id=row.docking_id,
             path=row.path,
             stamp=stamp,
-            part_size_bytes=self._shop.part_size_bytes,
+            part_size_bytes=part_size_for(stamp.size_bytes, self._shop.part_size_bytes),
         )
 
     def _acquire_one(self, root_fd: int, wanted: Wanted) -> Acquired | IngestError:

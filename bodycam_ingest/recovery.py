@@ -12,7 +12,7 @@ import structlog
 from bodycam_ingest import clock
 from bodycam_ingest.db import dockings, findings, items
 from bodycam_ingest.errors import LocalCopyDamagedError, StagingMissingError
-from bodycam_ingest.evidence import Acquired
+from bodycam_ingest.evidence import Acquired, part_size_for
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.pipeline import record_acquired
 from bodycam_ingest.undocking import end_docking
@@ -68,7 +68,9 @@ def _settle(
         # Nobody's: kept where it is, told to a person; `verify --files` names it as well.
         _stray(dock, copy)
         return
-    digests = acquirer.rehash(copy.staged_path, row.path, part_size_bytes)
+    digests = acquirer.rehash(
+        copy.staged_path, row.path, part_size_for(row.size_bytes, part_size_bytes)
+    )
     if digests.sha256 != copy.sha256:
         kept = acquirer.move_to_quarantine(copy.staged_path)
         log.error("item.recovered_copy_bad", item_id=row.item_id, quarantined=kept)

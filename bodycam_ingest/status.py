@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest import clock
+from bodycam_ingest.backoff import Line, closed_for_s, wait_s
 from bodycam_ingest.db import backlog, dockings, queries, stops
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.news import News
@@ -14,6 +16,7 @@ from bodycam_ingest.releaser import Live, docking_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import sqlalchemy as sa
     from sqlalchemy import Engine
 
 
@@ -27,6 +30,7 @@ def dock_status(
     required: Sequence[str],
     live: Mapping[str, Live] | None,
     progress: Mapping[str, Mapping[str, Any]] | None = None,
+    lines: Mapping[str, Line] | None = None,
 ) -> dict[str, Any]:
     """One snapshot of the dock.
 
@@ -36,6 +40,7 @@ def dock_status(
         required: names of the required stores.
         live: what each running docking knows; None when no daemon runs.
         progress: `percent`, `mb_per_s`, `time_left_s` of running dockings, by docking.
+        lines: what each configured store may use of its line, by name.
 
     Returns:
         The value that `status --json` prints.
@@ -78,11 +83,34 @@ def dock_status(
             "bays": bays,
             "cameras": queries.list_cameras(conn),
             "queue": queries.queue_counts(conn),
-            "stores": queries.store_rows(conn),
+            "stores": _stores(conn, lines or {}, clock.now_ms()),
             "alarms": queries.open_findings(conn, severity="alarm"),
             "behind": backlog.behind(conn),
             "unanchored_since": backlog.unanchored_since(conn, required),
         }
+
+
+def _stores(conn: sa.Connection, lines: Mapping[str, Line], now_ms: int) -> list[dict[str, Any]]:
+    """What is known of each store, when it is asked next and why not now."""
+    local = dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
+    found = []
+    for row in queries.store_rows(conn):
+        line = lines.get(row["store"], Line())
+        closed_s = closed_for_s(line.windows, local)
+        pause_s = wait_s(row["paused_until_ms"], now_ms) if row["last_error"] else 0.0
+        wait = max(pause_s, closed_s)
+        found.append(
+            {
+                **row,
+                "next_try_at": clock.ms_text(now_ms + round(wait * 1000)) if wait else None,
+                "reason": row["last_message"] or None,
+                "window_opens_at": (
+                    clock.ms_text(now_ms + round(closed_s * 1000)) if closed_s else None
+                ),
+                "limit_bytes_per_s": line.bandwidth_limit_bytes_per_s or None,
+            }
+        )
+    return found
 
 
 class Standing:

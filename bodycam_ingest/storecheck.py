@@ -192,11 +192,12 @@ class StoreCheck:
             self._unproven(store.name, key, error)
             return None
         number = key.removeprefix(prefix)
-        is_size = number.isascii() and number.isdigit() and len(number) <= _SIZE_DIGITS
+        # Also where it was moved to, because its own key was taken.
+        size = objectkeys.checkpoint_size(number)
         return SignedNote(
             f"anchor {key} in {store.name}",
             raw.decode("utf-8", "replace") if len(raw) <= _ANCHOR_BYTES_MAX else "",
-            int(number) if is_size else -1,
+            -1 if size is None else size,
             anchor=True,
         )
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
+from ulid import ULID
 
-from bodycam_ingest import clock
+from bodycam_ingest import clock, objectkeys
 from bodycam_ingest.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
-from bodycam_ingest.db import findings, outbox, storehealth
+from bodycam_ingest.db import agenda, findings, outbox, storehealth
 from bodycam_ingest.errors import (
     DelayClass,
     Disposition,
     StoreClockSkewError,
+    StoreConflictError,
     StoreCredentialsError,
     StoreError,
     StoreFullError,
@@ -46,6 +48,9 @@ _STORE_WIDE: Final = (
     StoreMisconfiguredError,
     StoreFullError,
 )
+
+STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
+"""Codes of faults that are a store's, whatever met them."""
 
 
 class DelayPolicy(Protocol):
@@ -122,6 +127,8 @@ class StoreRecord:
         self._ledger = ledger
         self.policy = policy
         self._now_ms = now_ms
+        # The last fault of unknown kind by store, and the work that met it.
+        self._failed_last: dict[str, tuple[str, str]] = {}
 
     def _now(self) -> str:
         return clock.ms_text(self._now_ms())
@@ -140,6 +147,9 @@ class StoreRecord:
         error = failure.error
         if error.disposition is Disposition.HALT:
             raise error
+        if row.kind == agenda.CHECKPOINT_KIND and isinstance(error, StoreConflictError):
+            self._move_anchor(row, error)
+            return
         refused = error.disposition is Disposition.QUARANTINE
         attempts = row.attempts + 1
         stores_fault = failure.is_stores(row.last_error)
@@ -180,7 +190,59 @@ class StoreRecord:
             refused=refused,
         )
 
+    def _move_anchor(self, row: OutboxRow, error: StoreConflictError) -> None:
+        """Have a checkpoint whose key is taken put under another one, which no one can guess.
+
+        Whoever may put objects could else hold up release for ever by occupying the keys to come.
+        """
+        attempts = row.attempts + 1
+        # The first time at once; against whoever occupies each key as it comes, ever later.
+        delay_s = self.policy.delay_s(DelayClass.MENDABLE, attempts) if row.attempts else 0.0
+        key = objectkeys.moved_checkpoint_key(row.key, str(ULID()))
+        with self._ledger.transaction() as txn:
+            outbox.update(
+                txn.conn,
+                row,
+                key=key,
+                state=UploadState.WAITING.value,
+                attempts=attempts,
+                due_ms=self._now_ms() + round(delay_s * 1000),
+                last_error=error.code,
+                last_message=error.message,
+            )
+            data = {"store": row.store, "key": row.key, "reason": error.code, "instead": key}
+            txn.append("upload.refused", store_subject(row.store), data)
+            findings.raise_finding(
+                txn,
+                self._now(),
+                code=error.code,
+                severity="alarm",
+                subject=f"anchors:{row.store}",
+                detail=f"{error.message}; this checkpoint goes to {key}",
+            )
+        log.warning("ledger.anchor_moved", store=row.store, key=row.key, instead=key)
+
     # -- stores --
+
+    def is_common(self, store: str, work: str, failure: Failure, last_error: str) -> bool:
+        """Whether a fault of unknown kind is the store's: two works in a row met it first now.
+
+        Args:
+            store: the store.
+            work: what was being done, such as an item's id.
+            failure: what happened.
+            last_error: what the same work met last; a fault that it knows is its own.
+        """
+        error = failure.error
+        if type(error) is not StoreError or last_error == error.code:
+            return False
+        before = self._failed_last.get(store)
+        self._failed_last[store] = (error.code, work)
+        return before is not None and before[0] == error.code and before[1] != work
+
+    def worked(self, store: str) -> None:
+        """Something got across to a store."""
+        self._failed_last.pop(store, None)
 
     def store_failed(self, failure: Failure) -> int:
         """Leave a store alone for a while.
@@ -194,7 +256,10 @@ class StoreRecord:
         error, before = failure.error, failure.health
         attempts = 1 if failure.progressed else before.attempts + 1
         retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
-        delay_s = self.policy.delay_s(error.delay_class, attempts, retry_after_s)
+        # What a person mends is tried again within minutes of it.
+        slow = error.delay_class is DelayClass.SLOW
+        delay_class = DelayClass.MENDABLE if slow else error.delay_class
+        delay_s = self.policy.delay_s(delay_class, attempts, retry_after_s)
         until_ms = self._now_ms() + round(delay_s * 1000)
         now = self._now()
         with self._ledger.transaction() as txn:
@@ -219,7 +284,9 @@ class StoreRecord:
                     subject=store_subject(before.store),
                     detail=error.message,
                 )
-        log.warning(
+        # One line when trouble begins or changes, not one a try.
+        tell = log.debug if error.code == before.last_error else log.warning
+        tell(
             "store.paused",
             store=before.store,
             error=error.code,
@@ -232,6 +299,7 @@ class StoreRecord:
 
     def store_works(self, before: StoreHealth) -> None:
         """All is well with a store that had failed: its alarms are closed."""
+        self.worked(before.store)
         if not before.last_error:
             return
         with self._ledger.transaction() as txn:

@@ -53,6 +53,8 @@ log = structlog.get_logger(__name__)
 _PROBE_EVERY_MS: Final = 24 * 3600 * 1000
 # Proofs of small items are recorded together, but not later than that.
 _TELL_EVERY_S: Final = 2.0
+# A wait longer than that is no other worker's trial of the same store.
+_IDLE_TRIAL_S: Final = 1.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
 
 
@@ -101,8 +103,8 @@ class ObjectStore(Protocol):
         """Find out what the store really verifies; leaves nothing behind."""
         ...
 
-    def identity(self) -> str:
-        """Who the store is; pinned at first contact."""
+    def identity(self, *, first: bool = True) -> str:
+        """Who the store is; pinned at first contact, after which nothing is written to find out."""
         ...
 
     def close(self) -> None:
@@ -219,12 +221,28 @@ class Uploader:
             return pause_s
         claim = self._queue.claim(store_name, failing=bool(health.last_error))
         if not isinstance(claim, Claim):
+            if health.last_error and (claim is None or claim > _IDLE_TRIAL_S):
+                self._ask_again(line, health)
             return claim
         try:
             self._work(line, health, claim)
         finally:
             self._queue.release(store_name, claim)
         return 0.0
+
+    def _ask_again(self, line: _Line, health: StoreHealth) -> None:
+        """Nothing waits for a store that failed: what it shows shall not stay as it was then."""
+        line.probed_ms = None
+        try:
+            self.introduce(line.store.name, health)
+        except AbandonedError:
+            return
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            self.store_record.store_failed(Failure(error, health))
+            return
+        self.store_record.store_works(health)
 
     def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
         try:
@@ -301,16 +319,21 @@ class Uploader:
         """At first use and daily: is it the store that it was, and what does it verify?"""
         line = self._lines[store_name]
         with line.introducing:
-            if line.probed_ms is not None and clock.boot_ms() - line.probed_ms < _PROBE_EVERY_MS:
+            asked_ms = line.probed_ms
+            probed = asked_ms is not None and clock.boot_ms() - asked_ms < _PROBE_EVERY_MS
+            # Of a store that fails its name is asked before work is begun that it would break off.
+            if probed and not health.last_error:
                 return
             store = line.store
-            identity = store.identity()
+            identity = store.identity(first=not health.identity)
             if health.identity and identity != health.identity:
                 raise StoreMisconfiguredError(
                     f"{store.name} is {identity}, it was {health.identity} at first contact",
                     hint="Another bucket or disk stands where this store was. Bring the old one "
                     "back, or give the new one a name of its own.",
                 )
+            if probed:
+                return
             probe = store.probe()
             with self._ledger.transaction() as txn:
                 if not storehealth.health(txn.conn, store.name).identity:

@@ -16,7 +16,7 @@ from bodycam_ingest.backoff import INTEGRITY_TRIES
 from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
-from bodycam_ingest.storerecord import is_alarming
+from bodycam_ingest.storerecord import is_alarming, store_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,6 +115,8 @@ class UploadRecord:
     def confirmed(self, proven: Sequence[Proven]) -> None:
         """Record the proofs of a store's copies, and that it has those of which that is new."""
         done = []
+        for one in proven:
+            self._stores.worked(one.row.store)
         with self._ledger.transaction() as txn:
             for one in proven:
                 if one.row.state is not UploadState.STORED and not self._stored(
@@ -191,6 +193,10 @@ class UploadRecord:
             txn.append(ItemEvent.CONFIRMED.value, f"item:{row.item_id}", data)
         if row.last_error:
             findings.close_about(txn, text, subject=_upload_subject(row))
+            if not uploads.any_waits_on(txn.conn, row.store, row.last_error):
+                findings.close_finding(
+                    txn, text, code=row.last_error, subject=store_subject(row.store)
+                )
         return True
 
     def _left_behind(self, txn: Txn, now: UploadRow) -> None:
@@ -220,7 +226,9 @@ class UploadRecord:
             self._set_apart(row, error)
             return False
         until_ms = None
-        if failure.is_stores(row.last_error):
+        if failure.is_stores(row.last_error) or self._stores.is_common(
+            row.store, row.item_id, failure, row.last_error
+        ):
             until_ms = self._stores.store_failed(failure)
         self._postpone(row, failure, until_ms)
         return until_ms is not None
@@ -299,18 +307,10 @@ class UploadRecord:
                 last_message=error.message,
             )
             if until_ms is None and (suspect or is_alarming(error, since, self._now_ms())):
-                item = items.get(txn.conn, row.item_id)
-                findings.raise_finding(
-                    txn,
-                    text,
-                    code=error.code,
-                    severity="alarm",
-                    subject=_upload_subject(row),
-                    detail=error.message,
-                    docking_id=item.docking_id,
-                    item_id=row.item_id,
-                )
-        log.warning(
+                self._alarm(txn, row, error, text)
+        # One line when an upload's own trouble begins; of a store's trouble the store's line tells.
+        own = until_ms is None and row.last_error != error.code
+        (log.warning if own else log.debug)(
             "upload.postponed",
             item_id=row.item_id,
             store=row.store,
@@ -318,4 +318,19 @@ class UploadRecord:
             message=error.message,
             attempts=attempts,
             wait_s=round((due_ms - self._now_ms()) / 1000, 1),
+        )
+
+    def _alarm(self, txn: Txn, row: UploadRow, error: IngestError, now: str) -> None:
+        """One finding a cause: what many recordings can meet at a store is told once a store."""
+        many = isinstance(error, StoreError) and not isinstance(error, StoreIntegrityError)
+        item = items.get(txn.conn, row.item_id)
+        findings.raise_finding(
+            txn,
+            now,
+            code=error.code,
+            severity="alarm",
+            subject=store_subject(row.store) if many else _upload_subject(row),
+            detail=error.message,
+            docking_id=None if many else item.docking_id,
+            item_id=None if many else row.item_id,
         )

@@ -31,5 +31,7 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
         emit_json(done)
     else:
         due = done["uploads_due"]
+        for name in done["stores"]:
+            line(f"store {name} is tried now")
         line(f"{count(due, 'upload is', 'uploads are')} due now")
     return 0

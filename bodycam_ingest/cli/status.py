@@ -32,6 +32,7 @@ def read_status(context: Context) -> dict[str, Any]:
             dock_id=config.dock.id,
             required=[store.name for store in config.stores if store.required],
             live=None,
+            lines=config.lines(),
         )
     finally:
         engine.dispose()

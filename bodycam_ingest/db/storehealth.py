@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.schema import store_state
+from bodycam_ingest.db.schema import outbox, store_state, upload
 from bodycam_ingest.evidence import StoreProbe
+from bodycam_ingest.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -132,8 +133,27 @@ def progressed(txn: Txn, store: str, now: str) -> None:
     )
 
 
-def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
-    """Have stores asked again at once."""
+def lift_pauses(txn: Txn, stores: Collection[str], codes: Collection[str]) -> None:
+    """Have stores asked again at once, with what waited because of them.
+
+    Args:
+        txn: the open transaction.
+        stores: their names.
+        codes: faults that are a store's.
+    """
     txn.conn.execute(
         store_state.update().where(store_state.c.store.in_(stores)).values(paused_until_ms=0)
     )
+    for table in (upload, outbox):
+        txn.conn.execute(
+            table.update()
+            .where(table.c.store.in_(stores), table.c.last_error.in_(codes))
+            .where(table.c.state == UploadState.WAITING.value)
+            .values(due_ms=0)
+        )
+
+
+def failing(conn: sa.Connection) -> list[str]:
+    """Names of stores whose last answer was a fault."""
+    query = sa.select(store_state.c.store).where(store_state.c.last_error != "")
+    return list(conn.execute(query.order_by(store_state.c.store)).scalars())

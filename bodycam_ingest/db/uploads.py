@@ -274,6 +274,14 @@ def outstanding(
     ]
 
 
+def any_waits_on(conn: sa.Connection, store: str, code: str) -> bool:
+    """Whether an upload to a store waits that met this fault last."""
+    query = sa.select(upload.c.item_id).where(
+        upload.c.store == store, upload.c.state.in_(_OPEN), upload.c.last_error == code
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def keys_of(conn: sa.Connection, item_ids: Sequence[str]) -> dict[str, str]:
     """Each item's key, the same in all stores; items that were never queued are left out."""
     found: dict[str, str] = {}

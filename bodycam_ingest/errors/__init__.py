@@ -64,6 +64,7 @@ from bodycam_ingest.errors.store import (
     StoreMismatchError,
     StoreObstructedError,
     StoreThrottledError,
+    StoreTooLargeError,
     StoreUnreachableError,
 )
 
@@ -115,6 +116,7 @@ __all__ = [
     "StoreMismatchError",
     "StoreObstructedError",
     "StoreThrottledError",
+    "StoreTooLargeError",
     "StoreUnreachableError",
     "TooManyOpenFilesError",
     "UncheckedError",

@@ -21,6 +21,7 @@ class DelayClass(enum.Enum):
     THROTTLED = "throttled"
     CLOCK = "clock"
     CREDENTIALS = "credentials"
+    MENDABLE = "mendable"
     SLOW = "slow"
 
 

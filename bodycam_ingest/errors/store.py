@@ -60,6 +60,7 @@ class StoreMisconfiguredError(StoreError):
     """No bucket, access denied, redirect, KMS, certificate: an admin must act."""
 
     code = "store_misconfigured"
+    delay_class = DelayClass.MENDABLE
     exit_code = 65
     default_hint = "Compare the store's configuration with the bucket and its policy."
 
@@ -86,6 +87,7 @@ class StoreObstructedError(StoreConflictError):
     """Something that is no directory lies where a directory of the store belongs."""
 
     code = "store_obstructed"
+    delay_class = DelayClass.MENDABLE
     disposition = Disposition.RETRY
     exit_code = 70
     default_hint = "Find out who put it there and take it away; uploads go on by themselves."
@@ -100,9 +102,19 @@ class StoreMismatchError(StoreError):
     default_hint = "Do not delete anything. The store holds other bytes than were sent."
 
 
+class StoreTooLargeError(StoreError):
+    """An object is larger, or in more parts, than the store takes."""
+
+    code = "store_too_large"
+    disposition = Disposition.QUARANTINE
+    exit_code = 71
+    default_hint = "Take this recording to another kind of store; its staged copy stays."
+
+
 class StoreFullError(StoreError):
     """The store has no room (ENOSPC, EDQUOT, 507)."""
 
     code = "store_full"
+    delay_class = DelayClass.MENDABLE
     exit_code = 69
     default_hint = "Make room in the store; uploads go on by themselves."

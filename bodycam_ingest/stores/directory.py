@@ -249,12 +249,16 @@ class DirectoryStore:
             verifies_checksum=False, verifies_payload=False, returns_checksum=False, reads_back=True
         )
 
-    def identity(self) -> str:
+    def identity(self, *, first: bool = True) -> str:
         """Who this store is, whatever it is mounted on.
+
+        Args:
+            first: no matter here: `init` makes the marker.
 
         Raises:
             StoreUnreachableError: the store is not there.
         """
+        del first
         with self._root() as root, files.faults(f"{self.name}: reading the marker", self._path):
             return f"directory:{_mark_of(root)}"
 

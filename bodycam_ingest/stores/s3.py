@@ -32,7 +32,8 @@ from bodycam_ingest.evidence import (
 from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 from bodycam_ingest.stores.s3_client import Answer, Reply, S3Client
 from bodycam_ingest.stores.s3_errors import FAILURES, failure
-from bodycam_ingest.stores.s3_multipart import MultipartUpload, b64, check_local, composite
+from bodycam_ingest.stores.s3_limits import check_size
+from bodycam_ingest.stores.s3_multipart import MultipartUpload, b64, check_local, checksums
 from bodycam_ingest.stores.s3_probe import probe
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class S3Store:
             StoreError: as its subclass says; to be sent again.
         """
         check(obj)
+        check_size(obj)
         params = self._create_params(obj)
         if len(obj.digests.part_sha256s) > 1:
             upload = MultipartUpload(
@@ -211,9 +213,9 @@ class S3Store:
         if self._probe is None:
             self._probe = probe(self._client, self._prefix)
         told = found.checksum_sha256
-        if told and told not in _checksums(obj):
+        if told and told not in checksums(obj):
             raise StoreMismatchError(
-                f"{self.name} tells checksum {told} of {obj.key}, {_checksums(obj)[0]} was sent"
+                f"{self.name} tells checksum {told} of {obj.key}, {checksums(obj)[0]} was sent"
             )
         if told and not self._probe.reads_back:
             single = len(obj.digests.part_sha256s) == 1
@@ -263,7 +265,7 @@ class S3Store:
         if found is None:
             return None
         must_be_ours(obj, found)
-        if found.checksum_sha256 and found.checksum_sha256 not in _checksums(obj):
+        if found.checksum_sha256 and found.checksum_sha256 not in checksums(obj):
             raise StoreConflictError(
                 f"{obj.key} is taken by other bytes: checksum {found.checksum_sha256}"
             )
@@ -333,19 +335,29 @@ class S3Store:
         self._probe = probe(self._client, self._prefix)
         return self._probe
 
-    def identity(self) -> str:
+    def identity(self, *, first: bool = True) -> str:
         """Who this store is: a mark in the bucket, made at first contact with it.
 
         Host names and buckets can come to mean another place; the mark cannot.
 
+        Args:
+            first: this is the first contact; else nothing is written.
+
         Raises:
+            StoreMisconfiguredError: there is no mark, and this is not the first contact.
             StoreError: as its subclass says.
         """
         key = self._prefix + MARKER
         for _ in range(2):
             try:
                 answer = self._client.call("get_object", expect=("404", "NoSuchKey"), Key=key)
-            except Answer:
+            except Answer as missing:
+                if not first:
+                    raise StoreMisconfiguredError(
+                        f"{self._client.describe()} has no {key}",
+                        hint="Another bucket or prefix than at first contact: bring the old one "
+                        "back, or give the new one a name of its own.",
+                    ) from missing
                 self._mark(key)
                 continue
             try:
@@ -384,12 +396,3 @@ def _found(key: str, head: dict[str, Any]) -> FoundObject:
         etag=head.get("ETag", ""),
         checksum_sha256=head.get("ChecksumSHA256", ""),
     )
-
-
-def _checksums(obj: StoreObject) -> tuple[str, ...]:
-    """What a store may tell of the object: its SHA-256, or the composite of its parts."""
-    told = composite(obj.digests)
-    if len(obj.digests.part_sha256s) == 1:
-        return (b64(obj.digests.sha256), told)
-    # Some leave the number of parts away.
-    return (told, told.partition("-")[0])

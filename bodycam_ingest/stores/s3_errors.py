@@ -23,6 +23,7 @@ from bodycam_ingest.errors import (
     StoreIntegrityError,
     StoreMisconfiguredError,
     StoreThrottledError,
+    StoreTooLargeError,
     StoreUnreachableError,
 )
 
@@ -98,6 +99,7 @@ _CODES_OF: Final[Mapping[type[StoreError], tuple[str, ...]]] = {
         "InvalidPart",
         "InvalidPartOrder",
     ),
+    StoreTooLargeError: ("EntityTooLarge",),
     StoreFullError: (
         "QuotaExceeded",
         "InsufficientStorage",

@@ -56,6 +56,15 @@ def composite(digests: Digests) -> str:
     return f"{b64(digests.composite_sha256())}-{len(digests.part_sha256s)}"
 
 
+def checksums(obj: StoreObject) -> tuple[str, ...]:
+    """What a store may tell of the object: its SHA-256, or the composite of its parts."""
+    told = composite(obj.digests)
+    if len(obj.digests.part_sha256s) == 1:
+        return (b64(obj.digests.sha256), told)
+    # Some leave the number of parts away.
+    return (told, told.partition("-")[0])
+
+
 def check_local(source: ByteSource, offset: int, data: bytes, expected: bytes, key: str) -> None:
     """After a store refused a digest: find out whether it is the local copy that is wrong.
 

@@ -257,7 +257,7 @@ class MemoryStore:
             reads_back=False,
         )
 
-    def identity(self) -> str:
+    def identity(self, *, first: bool = True) -> str:
         """As `ObjectStore.identity`."""
         self._call("identity", "", lambda: None)
         return self.identity_now
