@@ -47,7 +47,7 @@ def _print(found: list[dict[str, Any]]) -> None:
             Column("ITEMS", cut=4),
             Column("OFFICER", cut=3),
             Column("PROFILE", cut=2, may_go=True),
-            Column("FIRST DOCKED", cut=1, may_go=True),
+            Column("FIRST DOCKED", cut=1, whole=True),
         ],
         [
             (

@@ -60,8 +60,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
             Column("STATE"),
             Column(">NEW"),
             Column(">SIZE"),
-            Column("ENDED", cut=2, may_go=True),
-            Column("DOCKING", cut=1, may_go=True),
+            Column("ENDED", cut=2, whole=True),
+            Column("DOCKING", cut=1, whole=True),
         ],
         [
             (

@@ -92,6 +92,8 @@ def _print_stop(stopped: Mapping[str, Any]) -> None:
         sentence(f"  {stopped['message']}")
     elif stopped["stopped_at"]:
         sentence(f"  stopped {local(stopped['stopped_at'])}, as it was asked to")
+    elif not stopped["started_at"]:
+        sentence("  it has not run yet")
     else:
         at = local(stopped["last_entry_at"])
         sentence(f"  ended without a word: killed, or power went; last entry {at}")

@@ -6,6 +6,7 @@ too wide is shown as records, one value a line. A pipe has no width: it gets who
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _GAP: Final = "  "
 _CUT_MIN: Final = 8
+# A time for people has blanks in it and is one word all the same.
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d", re.ASCII)
+# No text that is shown has this letter: it does not print, so it was escaped.
+_TIED: Final = "\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,14 @@ class Column:
         cut: 0 for what is never cut (ids, times, figures, states). Else its place in the order in
             which columns are cut, the least useful first.
         may_go: it may be left out as a whole; `items ITEM` and a pipe still have it.
+        whole: it is shown whole or not at all, as a part of a time or an id helps nobody.
         tail: its end tells more than its beginning, as in a path.
     """
 
     heading: str
     cut: int = 0
     may_go: bool = False
+    whole: bool = False
     tail: bool = False
 
     def name(self) -> str:
@@ -85,6 +92,9 @@ def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> bool:
         excess = _total(widths) - width
         if excess <= 0:
             return True
+        if columns[at].whole:
+            widths[at] = 0
+            continue
         least = max(_CUT_MIN, cells(columns[at].name()))
         if widths[at] - excess >= least:
             widths[at] -= excess
@@ -161,11 +171,12 @@ def paragraph(text: str, width: int | None, *, first: str = "", other: str = "  
     """
     if width is None:
         return [(first + text).rstrip()]
-    return textwrap.wrap(
-        text,
+    folded = textwrap.wrap(
+        _TIME.sub(lambda found: found[0].replace(" ", _TIED), text),
         width,
         initial_indent=first,
         subsequent_indent=other,
         break_long_words=False,
         break_on_hyphens=False,
-    ) or [first.rstrip()]
+    )
+    return [line.replace(_TIED, " ") for line in folded] or [first.rstrip()]

@@ -38,16 +38,18 @@ def last(conn: sa.Connection) -> dict[str, Any]:
     """How the daemon that ran last ended.
 
     Returns:
-        `stopped_at` (None: nobody could write it down, as when power goes), `error`, `message` and
-        `hint` (None where it was asked to stop), and `last_entry_at`, its last sign of life.
+        `started_at` (None: it has never run), `stopped_at` (None: nobody could write it down, as
+        when power goes), `error`, `message` and `hint` (None where it was asked to stop), and
+        `last_entry_at`, its last sign of life.
     """
     _, last_at = _newest(conn, "")
-    started, _ = _newest(conn, "daemon.started")
+    started, started_at = _newest(conn, "daemon.started")
     stopped, stopped_at = _newest(conn, "daemon.stopped")
     asked_at = stopped_at if stopped > started else None
     kept = facts.get(conn, _FACT)
     halt = json.loads(kept) if kept else {"at": asked_at, "error": None, "message": None}
     return {
+        "started_at": started_at,
         "stopped_at": halt["at"],
         "error": halt["error"],
         "message": halt["message"],

@@ -32,7 +32,8 @@ def told(dock):
 
 def test_a_daemon_that_never_ran_and_one_that_was_asked_to_stop(dock):
     stopped, text = told(dock)
-    assert (stopped["stopped_at"], stopped["error"]) == (None, None)
+    assert (stopped["started_at"], stopped["stopped_at"], stopped["error"]) == (None, None, None)
+    assert "it has not run yet" in text
     assert "store nas: nothing sent yet" in text
     with dock.running():
         status = dock.run("status")
@@ -51,6 +52,7 @@ def test_a_killed_daemon_shows_no_camera_as_being_read(dock):
     dock.wait_state("CAM1", "confirmed")
     dock.stop(kill=True)
     stopped, text = told(dock)
+    assert stopped["started_at"]
     assert stopped["stopped_at"] is None
     assert stopped["last_entry_at"]
     assert "ended without a word" in text

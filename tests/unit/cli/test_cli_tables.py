@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import click
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,22 @@ def test_a_word_is_never_broken():
     assert f"item:{ID}" in lines[0]
     assert "    " + "p" * 200 in lines
     assert all(len(line) <= 60 for line in lines[:-1])
+
+
+@pytest.mark.parametrize("width", range(30, 90))
+def test_a_time_is_one_word(width):
+    at = "2026-11-24 20:12:04 +01:00"
+    lines = paragraph(f"it ended without a word; last entry {at} in the ledger", width)
+    assert sum(at in line for line in lines) == 1
+    assert all(len(line) <= width for line in lines)
+
+
+def test_a_time_in_a_table_is_whole_or_not_there():
+    columns = [Column("CAMERA"), Column("BAY"), Column("ENDED", cut=1, whole=True)]
+    row = ["X60A1001", "usb:1-2", "2026-11-24 20:12:04 +01:00"]
+    for width in range(17, 60):
+        _, line = plain(render(columns, [row], width))
+        assert line == "  ".join(row if width >= 45 else row[:2])
 
 
 def test_figures_stand_to_the_right():
