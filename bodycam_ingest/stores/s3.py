@@ -210,14 +210,13 @@ class S3Store:
             raise StoreMismatchError(f"{self.name} does not hold {obj.key} as it was stored")
         self._check_settings(obj.key, head)
         stored = StoredObject(obj.key, stored.version_id or found.version_id, found.etag)
-        if self._probe is None:
-            self._probe = probe(self._client, self._prefix)
+        proven = self._probe or self.probe()
         told = found.checksum_sha256
         if told and told not in checksums(obj):
             raise StoreMismatchError(
                 f"{self.name} tells checksum {told} of {obj.key}, {checksums(obj)[0]} was sent"
             )
-        if told and not self._probe.reads_back:
+        if told and not proven.reads_back:
             single = len(obj.digests.part_sha256s) == 1
             proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
             return Confirmation(stored, proof, told)
@@ -332,7 +331,8 @@ class S3Store:
         Raises:
             StoreError: as its subclass says.
         """
-        self._probe = probe(self._client, self._prefix)
+        params = self._settings.params(dt.datetime.now(tz=dt.UTC))
+        self._probe = probe(self._client, self._prefix, params)
         return self._probe
 
     def identity(self, *, first: bool = True) -> str:

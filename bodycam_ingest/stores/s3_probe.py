@@ -48,12 +48,13 @@ class _Asker(S3Client):
         return False
 
 
-def probe(client: S3Client, prefix: str) -> StoreProbe:
+def probe(client: S3Client, prefix: str, params: Mapping[str, Any]) -> StoreProbe:
     """Ask a store what it verifies.
 
     Args:
         client: makes the requests.
         prefix: the store's prefix, empty or ending in a slash.
+        params: what objects are created with: encryption, class, lock.
 
     Returns:
         What it does.
@@ -65,13 +66,30 @@ def probe(client: S3Client, prefix: str) -> StoreProbe:
     # One key a machine: what a probe that was cut off left is found again by the next.
     key = f"{prefix}.probe/{safe_segment(socket.gethostname())}"
     abort_uploads(client, key)
-    upload_id = client.call("create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256")[
-        "UploadId"
-    ]
+    upload_id = _begin(client, key, params)
     try:
         return _ask(client, {"Key": key, "UploadId": upload_id, "PartNumber": 1})
     finally:
         abort_uploads(client, key)
+
+
+def _begin(client: S3Client, key: str, params: Mapping[str, Any]) -> str:
+    try:
+        begun = client.call(
+            "create_multipart_upload",
+            expect=("InvalidRequest", "InvalidArgument"),
+            Key=key,
+            ChecksumAlgorithm="SHA256",
+            **params,
+        )
+    except Answer as answer:
+        asked = ", ".join(sorted(params)) or "nothing"
+        raise StoreMisconfiguredError(
+            f"{client.describe()} takes no object with {asked}: {answer}",
+            hint="Switch Object Lock on for the bucket or set object_lock_days = 0; compare sse, "
+            "kms_key_id and storage_class with what the store has.",
+        ) from answer
+    return str(begun["UploadId"])
 
 
 def _ask(client: S3Client, part: Mapping[str, Any]) -> StoreProbe:

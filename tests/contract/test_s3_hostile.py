@@ -20,7 +20,7 @@ from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
 from bodycam_ingest.stores.s3_client import Endpoint, Keys, S3Client
 from bodycam_ingest.stores.s3_errors import refusal, retry_after_s, skew
 from tests.servers.faultproxy import Fault
-from tests.servers.seaweedfs import write_certificate
+from tests.servers.seaweedfs import LOCKED_BUCKET, write_certificate
 from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes
 
 NOW = dt.datetime(2026, 3, 14, tzinfo=dt.UTC)
@@ -312,3 +312,11 @@ def test_a_store_that_delivers_nothing_is_given_up(open_s3, proxy, monkeypatch):
     with pytest.raises(StoreUnreachableError):
         store.send(object_of(data), Bytes(data), Journal())
     assert time.monotonic() - begun_s < 60
+
+
+def test_a_lock_that_the_bucket_does_not_have_is_found_by_the_probe(open_s3):
+    with pytest.raises(StoreMisconfiguredError, match="ObjectLockMode"):
+        open_s3(ObjectSettings(object_lock_days=1)).probe()
+    locked = open_s3(ObjectSettings(object_lock_days=1), bucket=LOCKED_BUCKET)
+    assert locked.probe()
+    assert list(locked.keys("")) == []
