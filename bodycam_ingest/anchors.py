@@ -42,7 +42,7 @@ class AnchorFacts:
         queued_size: entries under the newest checkpoint queued or stored, 0 when none.
         age_ms: how long ago that was queued, ms.
         waiting_seq: highest entry that a release or purge waits on, None when none waits.
-        under_way: uploads to required stores that are not confirmed yet.
+        under_way: required stores to which something can be sent now.
     """
 
     size: int
@@ -85,6 +85,7 @@ class AnchorKeeper:
         self._engine = engine
         self._ledger = ledger
         self._stores = stores
+        self._required = [name for name, required in stores if required]
         self._interval_ms = round(interval_s * 1000)
         self._heartbeat_ms = round(heartbeat_s * 1000)
         # The newest checkpoint and when it was queued, by the clock since boot.
@@ -95,7 +96,7 @@ class AnchorKeeper:
         """Queue a checkpoint if one is due; returns whether it did."""
         head = self._ledger.head
         with self._engine.connect() as conn:
-            state = agenda.anchor_state(conn)
+            state = agenda.anchor_state(conn, self._required, clock.now_ms())
         facts = AnchorFacts(
             size=head.size,
             queued_size=state.queued_size,

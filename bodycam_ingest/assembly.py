@@ -13,8 +13,10 @@ from bodycam_ingest.acquire import Acquirer
 from bodycam_ingest.bays import BayKeeper
 from bodycam_ingest.clockwatch import ClockWatch
 from bodycam_ingest.db.installation import open_ledger
+from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.devices.source import open_source
 from bodycam_ingest.docking import Pace, Rules
+from bodycam_ingest.errors import IngestError
 from bodycam_ingest.levers import Levers
 from bodycam_ingest.news import News
 from bodycam_ingest.pipeline import Target, Workshop
@@ -23,6 +25,7 @@ from bodycam_ingest.recovery import recover
 from bodycam_ingest.releaser import Releaser
 from bodycam_ingest.retention import Retention
 from bodycam_ingest.stagingwatch import StagingWatch
+from bodycam_ingest.storekeeper import StoreKeeper
 from bodycam_ingest.stores.registry import open_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.undocking import Dock
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.config import Cameras, Config
     from bodycam_ingest.docking import DeviceSource
-    from bodycam_ingest.errors import DelayClass, IngestError
+    from bodycam_ingest.errors import DelayClass
     from bodycam_ingest.upload import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -106,6 +109,9 @@ class Plant:
             delay_s=self._delay_s,
         )
         self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
+        self.storekeeper = StoreKeeper(
+            self._shop, [Wanted(store.name, store.type, store.required) for store in config.stores]
+        )
         self._build_bays(config, halt)
         self._clock = ClockWatch(self.engine, self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
@@ -143,10 +149,23 @@ class Plant:
     # -- what the daemon's workers call --
 
     def recover(self) -> None:
-        """Settle what the last process left; before any worker runs."""
+        """Note the stores, settle what the last process left; before any worker runs."""
+        self.storekeeper.note()
         recover(self._dock, self.acquirer, part_size_bytes=self._shop.part_size_bytes)
         self.verifier.put_left_over()
         self.retention.begin()
+
+    def admit_stores(self) -> None:
+        """Refuse a store that this dock knows under another name; before anything is written.
+
+        Raises:
+            ConfigError: as it says.
+        """
+        self.storekeeper.meet(self.stores)
+
+    def stores_step(self) -> float:
+        """One page of what a change of the set of stores brings with it."""
+        return self.storekeeper.step()
 
     def verify_step(self) -> float:
         """One batch of read-backs."""
@@ -246,4 +265,10 @@ def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
     Raises:
         IngestError: ledger or stores cannot be opened; nothing was begun.
     """
-    return Plant(config, halt)
+    plant = Plant(config, halt)
+    try:
+        plant.admit_stores()
+    except IngestError:
+        plant.close()
+        raise
+    return plant

@@ -151,6 +151,7 @@ class Daemon:
         add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
         add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
+        add("stores", plant.stores_step, _LONG_SILENCE_MAX_S)
         for store in config.stores:
             for number in range(config.workers(store)):
                 add(
@@ -256,6 +257,7 @@ class Daemon:
 
         logger.info("control.request", command=request.command, user=user)
         done = plant.levers.pull(request, user, moved)
+        plant.storekeeper.look_again()
         if self._supervisor is not None:
             self._supervisor.retry()
         plant.keeper.wake()

@@ -11,24 +11,34 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest import clock, clockwatch
 from bodycam_ingest.control import (
     AssignRequest,
+    BackfillRequest,
     CloseFindingRequest,
     ConfirmClockRequest,
     QuarantineRequest,
     ReinstateRequest,
     RequeueRequest,
+    RetireStoreRequest,
     RetryRequest,
 )
 from bodycam_ingest.custody.entry import Actor
-from bodycam_ingest.db import dockings, findings, items, purges, storehealth, uploads
+from bodycam_ingest.db import (
+    dockings,
+    findings,
+    items,
+    purges,
+    resending,
+    storehealth,
+    uploads,
+)
 from bodycam_ingest.errors import (
     IllegalTransitionError,
     ItemMovedError,
     LocalCopyDamagedError,
     StagingMissingError,
-    UnknownSubjectError,
     UsageError,
 )
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
+from bodycam_ingest.storelevers import StoreLevers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire import Acquirer
     from bodycam_ingest.control import Request
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
 
 
 def _ignore(_count_bytes: int) -> None:
@@ -62,6 +72,7 @@ class Levers:
         self._ledger = ledger
         self._acquirer = acquirer
         self._stores = frozenset(stores)
+        self._store_levers = StoreLevers(ledger, stores)
 
     def pull(
         self, request: Request, user: str, progress: Callable[[int], None] = _ignore
@@ -90,39 +101,65 @@ class Levers:
                 done = self._requeue(request.item, request.reason, actor)
             case ReinstateRequest():
                 done = self._reinstate(request.item, actor, progress)
+            case other:
+                done = self._pull_other(other, actor)
+        return done
+
+    def _pull_other(self, request: Request, actor: Actor) -> dict[str, Any]:
+        """What is about no item."""
+        match request:
             case AssignRequest():
                 done = self._assign(request.camera, request.officer, actor)
             case CloseFindingRequest():
                 done = self._close(request.finding, request.reason, actor)
             case ConfirmClockRequest():
                 done = self._confirm_clock(request.reason, actor)
+            case RetireStoreRequest():
+                done = self._store_levers.retire(request.store, request.reason, actor)
+            case BackfillRequest():
+                done = self._store_levers.backfill(request.store, actor)
             case other:
                 raise UsageError(f"{type(other).__name__} is no lever")
         return done
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
-        if store is not None and store not in self._stores:
-            known = ", ".join(sorted(self._stores))
-            raise UnknownSubjectError(f"no store {store!r}", hint=f"The stores are: {known}.")
+        stores = self._store_levers.named(store)
         with self._ledger.transaction() as txn:
+            failing = storehealth.failing(txn.conn)
             if item_id is not None:
-                row = items.get(txn.conn, item_id)
-                items.make_due(txn, [row.item_id])
+                done, queued = self._retry_item(txn, items.get(txn.conn, item_id), stores, actor)
             else:
                 waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
                 items.make_due(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
-            failing = storehealth.failing(txn.conn)
-            due = uploads.retry_now(txn, item_id, store)
-            subject = f"item:{item_id}" if item_id else "daemon"
+                done, queued = resending.retry_all(txn, stores), 0
             txn.append(
                 "upload.retried",
-                subject,
-                {"store": store or "", "uploads": due, "by_request": True},
+                f"item:{item_id}" if item_id else "daemon",
+                {"store": store or "", "uploads": done.due + queued, "by_request": True},
                 actor=actor,
             )
-        tried = [name for name in failing if store in {None, name} and name in self._stores]
-        return {"uploads_due": due, "stores": tried}
+        tried = [name for name in failing if name in stores]
+        return {
+            "uploads_due": done.due + queued,
+            "asked_again": list(done.again),
+            "stores": tried,
+        }
+
+    def _retry_item(
+        self, txn: Txn, row: ItemRow, stores: frozenset[str], actor: Actor
+    ) -> tuple[resending.Retried, int]:
+        items.make_due(txn, [row.item_id])
+        done = resending.retry_item(txn, row, stores, actor)
+        queued = resending.queue_item(txn, row, stores)
+        unread = row.state in {ItemState.DISCOVERED, ItemState.ACQUIRED}
+        if not (done.due or done.again or queued or unread):
+            raise UsageError(
+                f"item {row.item_id} is {row.state.value}: nothing of it can be tried now",
+                hint="A purged item has no copy here; a quarantined one goes on with `quarantine "
+                "reinstate` or `quarantine requeue`.",
+            )
+        return done, queued
 
     def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:
@@ -196,7 +233,7 @@ class Levers:
                 actor=actor,
                 quarantine_reason="",
             )
-            uploads.retry_now(txn, item_id, None)
+            resending.retry_item(txn, items.get(txn.conn, item_id), self._stores, actor)
         return {"item_id": item_id, "state": ItemState.VERIFIED.value}
 
     def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:

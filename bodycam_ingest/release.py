@@ -30,12 +30,14 @@ class ItemStanding:
         state: its state.
         confirmed_seq: ledger entry in which the last required store confirmed it, None before.
         last_error: code of the fault it waits on, empty when none.
+        lacking: stores required now that do not hold it: they came later, or are asked again.
     """
 
     item_id: str
     state: ItemState
     confirmed_seq: int | None
     last_error: str = ""
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,19 @@ def _still_reading(facts: DockingFacts) -> list[str]:
     return reasons
 
 
+def _not_in_every_store(facts: DockingFacts) -> list[str]:
+    """Stores that came later, or are asked again: what was confirmed once is not so for them."""
+    lacking = [item for item in facts.items if item.state in _PROVEN and item.lacking]
+    purged = [item for item in lacking if item.state is ItemState.PURGED]
+    on_their_way = [item for item in lacking if item.state is not ItemState.PURGED]
+    reasons = []
+    for items, words in ((on_their_way, "not yet in"), (purged, "purged here and never in")):
+        if items:
+            stores = ", ".join(sorted({store for item in items for store in item.lacking}))
+            reasons.append(_count(len(items), "item is", "items are") + f" {words} {stores}")
+    return reasons
+
+
 def _not_yet_proven(facts: DockingFacts) -> list[str]:
     reasons = []
     unproven = sum(item.state in _COPIED - _PROVEN for item in facts.items)
@@ -116,6 +131,7 @@ def _not_yet_proven(facts: DockingFacts) -> list[str]:
         reasons.append(
             _count(unproven, "item is", "items are") + " not yet confirmed by every required store"
         )
+    reasons += _not_in_every_store(facts)
     unanchored = sum(
         item.state in _PROVEN
         and (item.confirmed_seq is None or item.confirmed_seq >= facts.anchored_size)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bodycam_ingest import clock
-from bodycam_ingest.db import agenda, dockings, docktime, items, outbox, queries
+from bodycam_ingest.db import agenda, dockings, docktime, items, knownstores, outbox, queries
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.news import News
 from bodycam_ingest.release import Decision, DockingFacts, ItemStanding, decide
@@ -47,6 +47,7 @@ def docking_facts(
     conn: Connection, docking_id: str, live: Live, required: Sequence[str]
 ) -> DockingFacts:
     """One snapshot of a docking for `release.decide`."""
+    lacking = knownstores.lacking_in_docking(conn, docking_id, required)
     return DockingFacts(
         inventoried=dockings.docking_row(conn, docking_id).inventoried,
         unsettled=live.unsettled,
@@ -57,6 +58,7 @@ def docking_facts(
                 state=ItemState(row["state"]),
                 confirmed_seq=row["confirmed_seq"],
                 last_error=row["last_error"],
+                lacking=lacking.get(row["item_id"], ()),
             )
             for row in dockings.inventory_items(conn, docking_id)
         ],
@@ -140,11 +142,13 @@ class Releaser:
     def _free(self, conn: Connection, docking_id: str, live: Mapping[str, Live]) -> list[ItemRow]:
         """Confirmed, anchored items of a docking that ended, on no camera that is docked now."""
         anchored = outbox.anchored_size(conn, self._required)
+        lacking = knownstores.lacking_in_docking(conn, docking_id, self._required)
         held = {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
         return [
             row
             for row in _confirmed(conn, docking_id)
             if row.item_id not in held
+            and row.item_id not in lacking
             and row.confirmed_seq is not None
             and row.confirmed_seq < anchored
             and not queries.item_alarms(conn, row.item_id)

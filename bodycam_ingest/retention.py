@@ -19,9 +19,9 @@ import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.clockwatch import DOUBT_CODE, SUBJECT, raise_doubt
-from bodycam_ingest.db import docktime, findings, items, outbox, purges
+from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
 from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
-from bodycam_ingest.lifecycle import ItemEvent
+from bodycam_ingest.lifecycle import ItemEvent, UploadState
 from bodycam_ingest.stagingwatch import STAGING_SUBJECT
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ class Retention:
     def _doubted(self, row: ItemRow, doubt: Doubt, took_s: float) -> None:
         if doubt.until_ms is None:
             self._hold(row, doubt.error, took_s, subject=f"item:{row.item_id}")
+            if doubt.lost_by:
+                self._send_again(row, doubt.lost_by)
             return
         # The store was left alone and a line says so. The same fault again, from a store that was
         # well in between, will count as this recording's own: `Failure.is_stores`.
@@ -197,6 +199,14 @@ class Retention:
                 due_ms=doubt.until_ms,
                 error=doubt.error.code,
             )
+
+    def _send_again(self, row: ItemRow, store: str) -> None:
+        """The dock still has what a store lost; its purge waits until the store has it again."""
+        with self._ledger.transaction() as txn:
+            upload = uploads.get(txn.conn, row.item_id, store)
+            if upload.state is UploadState.CONFIRMED:
+                resending.send_again(txn, upload, resending.STORE_LOST)
+        log.warning("upload.repeated", item_id=row.item_id, store=store)
 
     def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, subject: str) -> None:
         """Keep a copy for now; told when it begins, not at each try."""

@@ -17,14 +17,9 @@ import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.backoff import wait_s
-from bodycam_ingest.db import storehealth, uploads
+from bodycam_ingest.db import knownstores, storehealth, uploads
 from bodycam_ingest.db.journal import DatabaseJournal, PassingJournal
-from bodycam_ingest.errors import (
-    AbandonedError,
-    Disposition,
-    IngestError,
-    StoreMisconfiguredError,
-)
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Digests, StoredObject, StoreObject
 from bodycam_ingest.lifecycle import UploadState
 from bodycam_ingest.lines import Lines
@@ -326,18 +321,13 @@ class Uploader:
                 return
             store = line.store
             identity = store.identity(first=not health.identity)
-            if health.identity and identity != health.identity:
-                raise StoreMisconfiguredError(
-                    f"{store.name} is {identity}, it was {health.identity} at first contact",
-                    hint="Another bucket or disk stands where this store was. Bring the old one "
-                    "back, or give the new one a name of its own.",
-                )
+            with self._engine.connect() as conn:
+                knownstores.check_identity(conn, store.name, identity)
             if probed:
                 return
             probe = store.probe()
             with self._ledger.transaction() as txn:
-                if not storehealth.health(txn.conn, store.name).identity:
-                    storehealth.pin(txn, store.name, identity)
+                knownstores.pin(txn, store.name, identity)
                 storehealth.probed(txn, store.name, clock.ms_text(self._now_ms()), probe)
             line.probed_ms = clock.boot_ms()
             log.info(

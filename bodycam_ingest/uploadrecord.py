@@ -13,7 +13,7 @@ import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.backoff import INTEGRITY_TRIES
-from bodycam_ingest.db import findings, items, uploads
+from bodycam_ingest.db import findings, items, knownstores, settling, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.storerecord import is_alarming, store_subject
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.evidence import Confirmation, Digests, StoredObject
     from bodycam_ingest.storerecord import Failure, StoreRecord
+    from bodycam_ingest.storeset import StoreSet
 
 log = structlog.get_logger(__name__)
 
 _THERE: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
 _ENDED: Final = frozenset({UploadState.CONFIRMED, UploadState.REFUSED})
-_PROVEN: Final = frozenset({UploadState.CONFIRMED})
 _QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
 
 
@@ -39,10 +39,12 @@ def _upload_subject(row: UploadRow) -> str:
     return f"upload:{row.item_id}:{row.store}"
 
 
-def _named(row: UploadRow, digests: Digests, stored: StoredObject) -> dict[str, Any]:
+def _named(
+    row: UploadRow, stores: StoreSet, digests: Digests, stored: StoredObject
+) -> dict[str, Any]:
     return {
         "store": row.store,
-        "required": row.required,
+        "required": stores.is_required(row.store, row_required=row.required),
         "key": stored.key,
         "version_id": stored.version_id,
         "etag": stored.etag,
@@ -152,9 +154,10 @@ class UploadRecord:
         )
         if now.upload_id:
             uploads.forget_parts(txn.conn, row.item_id, row.store)
-        missing = uploads.outstanding(txn.conn, row.item_id, _THERE, but=row.store)
-        data = {**_named(row, digests, stored), "outstanding": missing}
-        if row.required and not missing and item.state is ItemState.VERIFIED:
+        stores = knownstores.set_now(txn.conn)
+        missing = uploads.outstanding(txn.conn, stores, row.item_id, _THERE, but=row.store)
+        data = {**_named(row, stores, digests, stored), "outstanding": missing}
+        if data["required"] and not missing and item.state is ItemState.VERIFIED:
             items.record(txn, item, ItemEvent.STORED, data)
         else:
             txn.append(ItemEvent.STORED.value, f"item:{row.item_id}", data)
@@ -179,18 +182,15 @@ class UploadRecord:
             last_error="",
             last_message="",
         )
-        missing = uploads.outstanding(txn.conn, row.item_id, _PROVEN, but=row.store)
+        stores = knownstores.set_now(txn.conn)
+        missing = uploads.outstanding(txn.conn, stores, row.item_id, settling.PROVEN, but=row.store)
         data = {
-            **_named(row, digests, proof.stored),
+            **_named(row, stores, digests, proof.stored),
             "proof": proof.proof.value,
             "checksum": proof.checksum,
             "outstanding": missing,
         }
-        if row.required and not missing and item.state is ItemState.STORED:
-            seq = items.record(txn, item, ItemEvent.CONFIRMED, data)
-            items.set_confirmed_seq(txn, row.item_id, seq)
-        else:
-            txn.append(ItemEvent.CONFIRMED.value, f"item:{row.item_id}", data)
+        settling.confirmed(txn, item, data)
         if row.last_error:
             findings.close_about(txn, text, subject=_upload_subject(row))
             if not uploads.any_waits_on(txn.conn, row.store, row.last_error):

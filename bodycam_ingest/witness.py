@@ -37,10 +37,12 @@ class Doubt:
         error: what a store answered, or why it could not be asked.
         until_ms: the store itself is at fault and left alone until then, ms since 1970; None where
             it is this recording's own fault.
+        lost_by: the store that confirmed it once and holds nothing in its place now, empty else.
     """
 
     error: IngestError
     until_ms: int | None = None
+    lost_by: str = ""
 
 
 class Witnesses:
@@ -119,7 +121,7 @@ class Witnesses:
             if failure.is_stores(row.last_error):
                 return self._stores_fault(error, health)
             _pass_on(error)
-            return Doubt(error)
+            return self._lost(upload) or Doubt(error)
         self._moving()
         self._uploader.store_record.store_works(health)
         return None
@@ -128,6 +130,21 @@ class Witnesses:
         obj = StoreObject(key=upload.key, digests=row.digests(), metadata=upload.metadata)
         stored = StoredObject(upload.key, upload.version_id, upload.etag)
         self._stores[upload.store].confirm(obj, stored)
+
+    def _lost(self, upload: UploadRow) -> Doubt | None:
+        """Where a store holds nothing at all in a recording's place, not another object."""
+        try:
+            found = self._stores[upload.store].look(upload.key, upload.version_id)
+        except IngestError:
+            # It answered a moment ago; what it holds stays open until it is asked again.
+            return None
+        if found is not None:
+            return None
+        error = StoreMismatchError(
+            f"{upload.store} holds nothing at {upload.key} any more",
+            hint="It is sent again from the dock's own copy. Find out who deleted it.",
+        )
+        return Doubt(error, lost_by=upload.store)
 
     def _stores_fault(self, error: IngestError, health: StoreHealth) -> Doubt:
         _pass_on(error)

@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "cameras": "List known cameras and their last docking.",
     "verify": "Check ledger, staged files and stored objects; changes nothing.",
     "retry": "Make items due now.",
+    "stores": "List stores, retire one, or queue what one never got.",
     "quarantine": "Set an item apart, with a reason.",
     "findings": "List open findings, or close one with a reason.",
     "clock": "Show who vouches for the dock's clock, or confirm it.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from bodycam_ingest.cli.admin import pull
@@ -10,6 +12,9 @@ from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.cli.words import count
 from bodycam_ingest.control import RetryRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.command("retry")
@@ -20,7 +25,8 @@ from bodycam_ingest.control import RetryRequest
 def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> int:
     """Make one item, or everything that waits, due now; recorded in the ledger.
 
-    ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
+    ITEM is an id, or the SHA-256 of a recording, or the beginning of either. Each store that had
+    confirmed it is asked again, and sent it again where it lost it.
     """
     if item_id is not None:
         from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
@@ -30,8 +36,15 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
     if as_json:
         emit_json(done)
     else:
-        due = done["uploads_due"]
-        for name in done["stores"]:
-            line(f"store {name} is tried now")
-        line(f"{count(due, 'upload is', 'uploads are')} due now")
+        _print(done)
     return 0
+
+
+def _print(done: Mapping[str, Any]) -> None:
+    due, again = done["uploads_due"], done["asked_again"]
+    for name in done["stores"]:
+        line(f"store {name} is tried now")
+    if due or not again:
+        line(f"{count(due, 'upload is', 'uploads are')} due now")
+    if again:
+        line(f"asked again, and sent again where it is lost: {', '.join(again)}")

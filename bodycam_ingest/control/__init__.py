@@ -11,12 +11,14 @@ from bodycam_ingest.control.desk import Lane
 from bodycam_ingest.control.place import SOCKET_NAME, user_name
 from bodycam_ingest.control.requests import (
     AssignRequest,
+    BackfillRequest,
     CloseFindingRequest,
     ConfirmClockRequest,
     QuarantineRequest,
     ReinstateRequest,
     Request,
     RequeueRequest,
+    RetireStoreRequest,
     RetryRequest,
     StatusRequest,
     parse,
@@ -26,6 +28,7 @@ from bodycam_ingest.control.server import ControlServer
 __all__ = [
     "SOCKET_NAME",
     "AssignRequest",
+    "BackfillRequest",
     "CloseFindingRequest",
     "ConfirmClockRequest",
     "ControlServer",
@@ -34,6 +37,7 @@ __all__ = [
     "ReinstateRequest",
     "Request",
     "RequeueRequest",
+    "RetireStoreRequest",
     "RetryRequest",
     "StatusRequest",
     "ask",

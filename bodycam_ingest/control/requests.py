@@ -121,6 +121,21 @@ class ConfirmClockRequest(Request):
     reason: Words
 
 
+class RetireStoreRequest(Request):
+    """Give up a store that was taken out of the configuration and will not come back."""
+
+    command: Literal["retire-store"] = "retire-store"
+    store: Name
+    reason: Words
+
+
+class BackfillRequest(Request):
+    """Queue what staging still has for one store, or for all, that never got it."""
+
+    command: Literal["backfill"] = "backfill"
+    store: Name | None = None
+
+
 _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
     Annotated[
         StatusRequest
@@ -130,7 +145,9 @@ _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
         | ReinstateRequest
         | AssignRequest
         | CloseFindingRequest
-        | ConfirmClockRequest,
+        | ConfirmClockRequest
+        | RetireStoreRequest
+        | BackfillRequest,
         Field(discriminator="command"),
     ]
 )

@@ -33,6 +33,8 @@ _COPY_GONE: Final = frozenset({ItemEvent.COPY_REJECTED, ItemEvent.PURGED, ItemEv
 _SENT_AGAIN: Final = frozenset({ItemEvent.COPY_REJECTED, ItemEvent.REQUEUED, ItemEvent.REINSTATED})
 # An intent, not a step: its outcome is `item.purged`.
 _PURGING: Final = "item.purging"
+# A store is asked again for one item: what it confirmed counts no longer, until it confirms anew.
+_REPEATED: Final = "upload.repeated"
 
 
 @dataclass(slots=True)
@@ -74,6 +76,10 @@ class KeptItem:
     purging_seq: int | None
 
 
+def _completes(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("required")) and not data.get("outstanding")
+
+
 class ItemFold:
     """Takes entries in order and folds them into item histories."""
 
@@ -88,6 +94,9 @@ class ItemFold:
             return
         if entry.type == _PURGING:
             self._fold_purging(seq, subject)
+        if entry.type == _REPEATED:
+            history = self.histories.setdefault(subject.removeprefix(_ITEM), ItemHistory())
+            history.asked_again.add(str(entry.data.get("store")))
         if entry.type not in _EVENTS:
             return
         event = ItemEvent(entry.type)
@@ -123,9 +132,8 @@ class ItemFold:
         if history.state not in _SENT_IN:
             self._find("history_illegal", seq, subject, f"{event.value} in state {history.state}")
             return False
-        last_one = bool(data.get("required")) and not data.get("outstanding")
         # A store that is asked again after the item went on moves nothing.
-        return last_one and history.state is _PER_STORE[event]
+        return _completes(data) and history.state is _PER_STORE[event]
 
     def _find(self, code: str, seq: int, subject: str, message: str) -> None:
         self.findings.append(Finding(code, f"entry {seq}: {message}", seq, subject))
@@ -151,6 +159,9 @@ class ItemFold:
         if event in _SENT_AGAIN:
             history.asked_again |= history.confirmed.keys()
         if event is ItemEvent.CONFIRMED:
+            if history.state is ItemState.CONFIRMED and _completes(data):
+                # The set of stores changed, or one was asked again: this one is the last now.
+                history.confirmed_seq = seq
             store = str(data.get("store"))
             history.confirmed[store] = (str(data.get("key")), str(data.get("version_id", "")))
             history.asked_again.discard(store)

@@ -262,6 +262,11 @@ store_state: Final = Table(
     Column("failing_since", String(24), nullable=False, default=""),
     Column("probe", Text, nullable=False, default=""),
     Column("probed_at", String(24), nullable=False, default=""),
+    # "required" or "optional", as the configuration has it or had it last; empty: never noted.
+    Column("role", String(16), nullable=False, default="", server_default=""),
+    # When it was taken out of the configuration, empty while it is there.
+    Column("left_at", String(24), nullable=False, default="", server_default=""),
+    Column("retired_at", String(24), nullable=False, default="", server_default=""),
 )
 finding: Final = Table(
     "finding",

@@ -60,7 +60,8 @@ def health(conn: sa.Connection, store: str) -> StoreHealth:
     )
 
 
-def _put(txn: Txn, store: str, **values: Any) -> None:
+def put(txn: Txn, store: str, **values: Any) -> None:
+    """Set columns of a store's row, which is made where there is none."""
     changed = txn.conn.execute(
         store_state.update().where(store_state.c.store == store).values(**values)
     ).rowcount
@@ -70,13 +71,13 @@ def _put(txn: Txn, store: str, **values: Any) -> None:
 
 def pin(txn: Txn, store: str, identity: str) -> None:
     """Remember who a store is, with its `store.pinned` entry."""
-    _put(txn, store, identity=identity)
+    put(txn, store, identity=identity)
     txn.append("store.pinned", f"store:{store}", {"store": store, "identity": identity})
 
 
 def probed(txn: Txn, store: str, now: str, probe: StoreProbe) -> None:
     """Remember what a store verifies."""
-    _put(txn, store, probe=json.dumps(asdict(probe), sort_keys=True), probed_at=now)
+    put(txn, store, probe=json.dumps(asdict(probe), sort_keys=True), probed_at=now)
 
 
 def pause(
@@ -100,7 +101,7 @@ def pause(
         error: code of the fault.
         message: the fault, for people.
     """
-    _put(
+    put(
         txn,
         before.store,
         paused_until_ms=until_ms,
@@ -113,7 +114,7 @@ def pause(
 
 def recovered(txn: Txn, store: str) -> None:
     """All is well with a store."""
-    _put(
+    put(
         txn,
         store,
         paused_until_ms=0,

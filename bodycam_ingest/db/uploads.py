@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.backoff import is_due
-from bodycam_ingest.db.schema import item, outbox, store_state, upload, upload_part
+from bodycam_ingest.db.schema import item, upload, upload_part
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
+from bodycam_ingest.storeset import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.storeset import StoreSet
 
 _CHUNK: Final = 500
 # An item in any other state has no copy that may be sent.
@@ -35,7 +37,6 @@ _OPEN: Final = tuple(
         UploadState.STORED,
     )
 )
-_THERE: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def queue_items(txn: Txn, verified: Sequence[ToQueue], stores: Sequence[tuple[st
         verified: the items.
         stores: every store's name and whether it is required.
     """
-    known = _known_uploads(txn.conn, [one.item_id for one in verified])
+    known = of_items(txn.conn, [one.item_id for one in verified])
     fresh = [
         {
             "item_id": one.item_id,
@@ -160,9 +161,8 @@ def queue_items(txn: Txn, verified: Sequence[ToQueue], stores: Sequence[tuple[st
                 _queue_again(txn, row, one)
 
 
-def _known_uploads(
-    conn: sa.Connection, item_ids: Sequence[str]
-) -> dict[tuple[str, str], UploadRow]:
+def of_items(conn: sa.Connection, item_ids: Sequence[str]) -> dict[tuple[str, str], UploadRow]:
+    """Uploads of many items, by item and store."""
     found = {}
     for start in range(0, len(item_ids), 500):
         rows = conn.execute(
@@ -256,22 +256,40 @@ def _open_uploads(query: sa.Select[Any], store: str) -> sa.Select[Any]:
     )
 
 
+def any_due(conn: sa.Connection, store: str, now_ms: int) -> bool:
+    """Whether anything can be sent to a store now."""
+    found = conn.execute(
+        _open_uploads(sa.select(upload.c.item_id), store)
+        .where(is_due(upload.c.due_ms, now_ms))
+        .limit(1)
+    ).first()
+    return found is not None
+
+
 def outstanding(
-    conn: sa.Connection, item_id: str, reached: Collection[UploadState], *, but: str
+    conn: sa.Connection,
+    stores: StoreSet,
+    item_id: str,
+    reached: Collection[UploadState],
+    *,
+    but: str = "",
 ) -> list[str]:
-    """Required stores whose upload of an item has not got as far.
+    """Stores that an item waits for, because its upload there has not got as far.
 
     Args:
         conn: an open connection.
+        stores: the stores of now.
         item_id: the item.
         reached: states that count as having got there.
         but: a store left out, because it is getting there now.
     """
-    return [
-        row.store
-        for row in of_item(conn, item_id)
-        if row.required and row.store != but and row.state not in reached
-    ]
+    return stores.missing(
+        {
+            row.store: Reached(there=row.state in reached, required=row.required)
+            for row in of_item(conn, item_id)
+        },
+        but=but,
+    )
 
 
 def any_waits_on(conn: sa.Connection, store: str, code: str) -> bool:
@@ -307,52 +325,6 @@ def forbid_if_sent(conn: sa.Connection, item_id: str) -> None:
                 f"an upload of item {item_id} to {row.store} was begun",
                 hint="`quarantine reinstate ITEM` sends the copy that was read; it stays one item.",
             )
-
-
-def retry_now(txn: Txn, item_id: str | None, store: str | None) -> int:
-    """Make uploads due now, the refused ones too.
-
-    Args:
-        txn: the open transaction.
-        item_id: only this item's, all when None.
-        store: only to this store, all when None.
-
-    Returns:
-        How many uploads are due now that were not confirmed.
-    """
-    query = sa.select(upload).where(upload.c.state != UploadState.CONFIRMED.value)
-    if item_id is not None:
-        query = query.where(upload.c.item_id == item_id)
-    if store is not None:
-        query = query.where(upload.c.store == store)
-    rows = [_row(row) for row in txn.conn.execute(query)]
-    for row in rows:
-        if row.state is UploadState.SENDING:
-            continue
-        advance(txn.conn, row, UploadEvent.RETRY, due_ms=0)
-    if item_id is None:
-        _retry_objects(txn.conn, store)
-    else:
-        _repeat_if_stuck(txn.conn, item_id)
-    pause = store_state.update().values(paused_until_ms=0)
-    txn.conn.execute(pause if store is None else pause.where(store_state.c.store == store))
-    return len(rows)
-
-
-def _retry_objects(conn: sa.Connection, store: str | None) -> None:
-    change = outbox.update().where(outbox.c.state != UploadState.CONFIRMED.value)
-    if store is not None:
-        change = change.where(outbox.c.store == store)
-    conn.execute(change.values(state=UploadState.QUEUED.value, due_ms=0))
-
-
-def _repeat_if_stuck(conn: sa.Connection, item_id: str) -> None:
-    """An item reinstated after every store had it: the stores are asked again, one by one."""
-    state = conn.execute(sa.select(item.c.state).where(item.c.item_id == item_id)).scalar()
-    rows = [row for row in of_item(conn, item_id) if row.required]
-    if state == ItemState.VERIFIED.value and all(row.state in _THERE for row in rows):
-        for row in rows:
-            advance(conn, row, UploadEvent.REPEAT, due_ms=0)
 
 
 # -- parts ---------------------------------------------------------------------------------------

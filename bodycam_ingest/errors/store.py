@@ -99,7 +99,7 @@ class StoreMismatchError(StoreError):
     code = "store_mismatch"
     disposition = Disposition.QUARANTINE
     exit_code = 68
-    default_hint = "Do not delete anything. The store holds other bytes than were sent."
+    default_hint = "Do not delete anything. What lies in the store's place is not what was sent."
 
 
 class StoreTooLargeError(StoreError):

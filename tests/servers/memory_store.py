@@ -77,12 +77,12 @@ class MemoryStore:
 
     Args:
         name: its name.
-        identity: who it says it is.
+        identity: who it says it is; its name where empty.
     """
 
-    def __init__(self, name: str, identity: str = "memory:1") -> None:
+    def __init__(self, name: str, identity: str = "") -> None:
         self.name = name
-        self.identity_now = identity
+        self.identity_now = identity or f"memory:{name}"
         self.objects: dict[str, _Kept] = {}
         self.open: dict[str, _Open] = {}
         self.faults: list[Fault] = []

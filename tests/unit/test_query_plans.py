@@ -9,7 +9,7 @@ from bodycam_ingest.db import agenda, dockings, docktime, outbox, purges, querie
 from bodycam_ingest.db.installation import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
-    "anchor_state": agenda.anchor_state,
+    "anchor_state": lambda conn: agenda.anchor_state(conn, ["archive"], 9),
     "dockings_to_release": agenda.dockings_to_release,
     "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_by_ms=9, limit=9),
     "purge_candidates_at_once": lambda conn: purges.candidates(

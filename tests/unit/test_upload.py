@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bodycam_ingest import objectkeys
 from bodycam_ingest.backoff import Line
 from bodycam_ingest.config.kinds import UploadWindow
-from bodycam_ingest.db import findings, items, outbox, storehealth, uploads
+from bodycam_ingest.db import findings, items, outbox, resending, storehealth, uploads
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
     LocalCopyDamagedError,
@@ -364,7 +364,7 @@ def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
     assert dock.bench.item(good).state is ItemState.CONFIRMED
     del main.objects[key]
     with dock.bench.ledger.transaction() as txn:
-        assert uploads.retry_now(txn, bad, None) == 1
+        assert resending.retry_item(txn, items.get(txn.conn, bad), ["main"]).due == 1
     dock.drain("main")
     assert dock.bench.item(bad).state is ItemState.CONFIRMED
     assert dock.bench.open_alarms() == []
@@ -477,7 +477,7 @@ def test_progress_begins_the_waits_anew(dock) -> None:
 def test_another_store_under_the_same_name_is_refused(dock) -> None:
     first = add(dock)
     dock.drain("main")
-    assert [e["identity"] for e in dock.bench.entries("store.pinned")] == ["memory:1"]
+    assert [e["identity"] for e in dock.bench.entries("store.pinned")] == ["memory:main"]
     dock.stores["main"] = MemoryStore("main", identity="memory:2")
     dock.restart()
     second = add(dock, b"second")
@@ -712,7 +712,7 @@ def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     assert dock.drain("main") is None
     with dock.bench.ledger.transaction() as txn:
         items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
-        uploads.retry_now(txn, item_id, None)
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 
@@ -724,7 +724,7 @@ def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> 
         items.record(txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"})
     with dock.bench.ledger.transaction() as txn:
         items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
-        uploads.retry_now(txn, item_id, None)
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
     assert len(dock.stores["main"].objects) == 1
@@ -740,7 +740,7 @@ def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock, body
     with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
         uploads.forbid_if_sent(conn, item_id)
     with dock.bench.ledger.transaction() as txn:
-        uploads.retry_now(txn, item_id, None)
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
     with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
         uploads.forbid_if_sent(conn, item_id)
 
@@ -752,7 +752,7 @@ def test_retry_makes_everything_due_now(dock) -> None:
     assert wait_s is not None
     assert wait_s > 20
     with dock.bench.ledger.transaction() as txn:
-        assert uploads.retry_now(txn, None, "main") == 1
+        assert resending.retry_all(txn, ["main"]).due == 1
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 

@@ -32,6 +32,18 @@ _STATEMENTS = (
     WHERE state NOT IN ('confirmed', 'refused')""",
     # A confirmed object is known by its digest; its bytes stand in the store.
     "UPDATE outbox SET body = x'' WHERE state = 'confirmed'",
+    "ALTER TABLE store_state ADD COLUMN role VARCHAR(16) DEFAULT '' NOT NULL",
+    "ALTER TABLE store_state ADD COLUMN left_at VARCHAR(24) DEFAULT '' NOT NULL",
+    "ALTER TABLE store_state ADD COLUMN retired_at VARCHAR(24) DEFAULT '' NOT NULL",
+    # Every store that anything was ever queued for counts as configured until the next start.
+    """INSERT INTO store_state
+        (store, identity, paused_until_ms, attempts, last_error, last_message, failing_since,
+        probe, probed_at)
+    SELECT DISTINCT store, '', 0, 0, '', '', '', '', '' FROM upload
+    WHERE store NOT IN (SELECT store FROM store_state)""",
+    """UPDATE store_state SET role = CASE WHEN EXISTS
+        (SELECT 1 FROM upload WHERE upload.store = store_state.store AND upload.required)
+    THEN 'required' ELSE 'optional' END""",
 )
 
 

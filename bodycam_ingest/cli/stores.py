@@ -1,0 +1,110 @@
+"""`stores`: what lies where, what waits, and a person's part when the set of stores changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.words import count, size
+from bodycam_ingest.control import BackfillRequest, RetireStoreRequest
+
+
+@click.group("stores", invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> int:
+    """List stores: what each holds, what waits for it, what it can no longer get.
+
+    `retire` gives up a store that was taken out of the configuration; `backfill` queues for a
+    store what it never got, which the daemon also does by itself.
+    """
+    if ctx.invoked_subcommand is None:
+        return _list(ctx.obj, as_json=as_json)
+    return 0
+
+
+@command.command("list")
+@json_option
+@pass_context
+def list_stores(context: Context, *, as_json: bool) -> int:
+    """List stores: what each holds, what waits for it, what it can no longer get."""
+    return _list(context, as_json=as_json)
+
+
+def _list(context: Context, *, as_json: bool) -> int:
+    from bodycam_ingest.db import storecounts  # noqa: PLC0415 - sqlalchemy
+
+    config = context.load()
+    kinds = {store.name: (store.type, store.required) for store in config.stores}
+    engine = database(config)
+    try:
+        with engine.connect() as conn:
+            found = storecounts.of_stores(conn, kinds)
+    finally:
+        engine.dispose()
+    if as_json:
+        emit_json(found)
+        return 0
+    table(
+        ["STORE", "TYPE", "REQUIRED", "STATE", ">CONFIRMED", ">WAITING", ">NEVER SENT", ">LOST"],
+        [
+            (
+                store["name"],
+                store["type"] or "",
+                "yes" if store["required"] else "no",
+                store["state"],
+                f"{store['confirmed']:,}",
+                _waiting(store),
+                f"{store['never_sent']:,}",
+                f"{store['impossible']:,}",
+            )
+            for store in found
+        ],
+    )
+    return 0
+
+
+def _waiting(store: dict[str, Any]) -> str:
+    if not store["waiting"]:
+        return "0"
+    return f"{store['waiting']:,} ({size(store['waiting_bytes'])})"
+
+
+@command.command("retire")
+@click.argument("name", metavar="NAME")
+@click.option("--reason", required=True, help="Why; it stands in the ledger.")
+@json_option
+@pass_context
+def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
+    """Give up a store that will not come back; what waited for it alone goes on.
+
+    Take its [[stores]] table out of the configuration and restart the daemon first.
+    """
+    done = pull(context, RetireStoreRequest.of(store=name, reason=reason))
+    if as_json:
+        emit_json(done)
+        return 0
+    waited = f"{count(done['waited_items'], 'recording')} ({size(done['waited_bytes'])})"
+    line(f"store {name} is retired; {waited} waited for it")
+    if done["confirmed_items"]:
+        line(f"{count(done['confirmed_items'], 'recording')} now in every required store")
+    return 0
+
+
+@command.command("backfill")
+@click.argument("name", metavar="[NAME]", required=False)
+@json_option
+@pass_context
+def backfill(context: Context, *, name: str | None, as_json: bool) -> int:
+    """Queue what staging still has for a store that never got it; for all stores without NAME."""
+    done = pull(context, BackfillRequest.of(store=name))
+    if as_json:
+        emit_json(done)
+        return 0
+    for store, number in done["queued"].items():
+        line(f"store {store}: {count(number, 'recording')} queued")
+    return 0

@@ -1,0 +1,391 @@
+"""Every store that was ever in the configuration: is it still, is it required, was it retired?
+
+The daemon notes the configuration's stores at each start, with an entry for each change; who is
+required is asked here, never of an upload's own row. `bodycam_ingest.storeset` decides from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db import findings, storehealth
+from bodycam_ingest.db.schema import finding, inventory, item, store_state, upload
+from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
+from bodycam_ingest.lifecycle import ItemState, UploadState
+from bodycam_ingest.storeset import StoreSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bodycam_ingest.custody.entry import Actor
+    from bodycam_ingest.db.ledger import Txn
+
+REMOVED: str = "store_removed"
+INCOMPLETE: str = "store_incomplete"
+_REQUIRED = "required"
+_OPTIONAL = "optional"
+# An item in these states is held up by a store that has not confirmed it.
+_HELD_UP = (ItemState.VERIFIED.value, ItemState.STORED.value)
+
+_FINISHED = (ItemState.CONFIRMED.value, ItemState.RELEASED.value, ItemState.PURGED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A store as the configuration has it.
+
+    Args:
+        name: its name.
+        kind: `directory` or `s3`.
+        required: an item is confirmed only when it is in this store.
+    """
+
+    name: str
+    kind: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStore:
+    """A store as it was noted.
+
+    Args:
+        store: its name.
+        identity: what it was at first contact, empty before.
+        required: it is required, or was when it was taken out.
+        noted: a start of the daemon has noted it.
+        left_at: RFC 3339, when it was taken out of the configuration; empty while it is there.
+        retired_at: RFC 3339, when it was retired; empty else.
+    """
+
+    store: str
+    identity: str
+    required: bool
+    noted: bool
+    left_at: str
+    retired_at: str
+
+    @property
+    def configured(self) -> bool:
+        """Whether it is in the configuration."""
+        return self.noted and not self.left_at
+
+
+def known(conn: sa.Connection) -> dict[str, KnownStore]:
+    """Every store that was ever met, by name."""
+    rows = conn.execute(sa.select(store_state).order_by(store_state.c.store))
+    return {
+        row.store: KnownStore(
+            row.store,
+            row.identity,
+            row.role == _REQUIRED,
+            bool(row.role),
+            row.left_at,
+            row.retired_at,
+        )
+        for row in rows
+    }
+
+
+def set_now(conn: sa.Connection) -> StoreSet:
+    """The stores by what they are now."""
+    required, left, passed = set(), set(), set()
+    for name, row in known(conn).items():
+        if not row.noted:
+            continue
+        if row.required and not row.left_at:
+            required.add(name)
+        elif row.required and not row.retired_at:
+            left.add(name)
+        else:
+            passed.add(name)
+    return StoreSet(frozenset(required), frozenset(left), frozenset(passed))
+
+
+def check_identity(conn: sa.Connection, name: str, identity: str) -> None:
+    """Refuse a store that is not the one it was, or that another name stands for already.
+
+    Args:
+        conn: an open connection.
+        name: the store.
+        identity: who it says that it is.
+
+    Raises:
+        StoreMisconfiguredError: another place, or one place under two names.
+    """
+    stores = known(conn)
+    before = stores[name].identity if name in stores else ""
+    if before and identity != before:
+        raise StoreMisconfiguredError(
+            f"{name} is {identity}, it was {before} at first contact",
+            hint="Another bucket or disk stands where this store was. Bring the old one back, or "
+            "give the new one a name of its own.",
+        )
+    for other in stores.values():
+        if other.store != name and other.identity == identity and not other.retired_at:
+            raise StoreMisconfiguredError(
+                f"{name} is the place that is known as {other.store} ({identity})",
+                hint="One copy must not count as two, and a store keeps its name: give this one a "
+                f"place of its own, or retire {other.store} first.",
+            )
+
+
+def pin(txn: Txn, name: str, identity: str) -> None:
+    """Remember who a store is at first contact; later it only compares.
+
+    Raises:
+        StoreMisconfiguredError: as `check_identity` says.
+    """
+    check_identity(txn.conn, name, identity)
+    if not storehealth.health(txn.conn, name).identity:
+        storehealth.pin(txn, name, identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many recordings of so many bytes."""
+
+    items: int = 0
+    size_bytes: int = 0
+
+    def __str__(self) -> str:
+        noun = "recording" if self.items == 1 else "recordings"
+        return f"{self.items} {noun} ({self.size_bytes} bytes)"
+
+
+def _amount(conn: sa.Connection, query: sa.Select[int, Any]) -> Amount:
+    row = conn.execute(query).one()
+    return Amount(int(row[0]), int(row[1] or 0))
+
+
+def held_up_by(conn: sa.Connection, store: str) -> Amount:
+    """Recordings that are queued for a store, not confirmed by it, and not confirmed as a whole."""
+    return _amount(
+        conn,
+        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes))
+        .select_from(item.join(upload, upload.c.item_id == item.c.item_id))
+        .where(item.c.state.in_(_HELD_UP), upload.c.store == store)
+        .where(upload.c.state != UploadState.CONFIRMED.value),
+    )
+
+
+def out_of_reach(conn: sa.Connection, store: str) -> Amount:
+    """Recordings that the dock has no copy of any more and that a store never confirmed."""
+    return _amount(
+        conn,
+        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes)).where(
+            item.c.state == ItemState.PURGED.value, ~has_confirmed(store)
+        ),
+    )
+
+
+def has_confirmed(store: str) -> sa.ColumnElement[bool]:
+    """Whether a store confirmed an item of the enclosing statement."""
+    return (
+        sa.exists()
+        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
+        .where(upload.c.state == UploadState.CONFIRMED.value)
+        .correlate(item)
+    )
+
+
+def lacking_in_docking(
+    conn: sa.Connection, docking_id: str, required: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Stores required now that do not hold a finished item of a docking, by item.
+
+    Args:
+        conn: an open connection.
+        docking_id: the docking.
+        required: names of the stores that are required now.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for store in required:
+        rows = conn.execute(
+            sa.select(item.c.item_id)
+            .select_from(inventory.join(item, inventory.c.item_id == item.c.item_id))
+            .where(inventory.c.docking_id == docking_id, item.c.state.in_(_FINISHED))
+            .where(~has_confirmed(store))
+        ).scalars()
+        for item_id in rows:
+            found[item_id] = (*found.get(item_id, ()), store)
+    return found
+
+
+# -- changes of the set --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a start of the daemon found changed.
+
+    Args:
+        store: whose.
+        what: `added`, `changed` or `removed`.
+        required: whether it is (or was) required.
+        amount: removed: what waits for it; added: what it can no longer get.
+    """
+
+    store: str
+    what: str
+    required: bool
+    amount: Amount
+
+
+def note(txn: Txn, now: str, wanted: Sequence[Wanted]) -> list[Change]:
+    """Note the configuration's stores; each change is an entry, and a finding where one is due.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        wanted: the stores of the configuration.
+
+    Returns:
+        What changed.
+    """
+    before = known(txn.conn)
+    changes = []
+    for one in wanted:
+        row = before.get(one.name)
+        if row is None or not row.configured:
+            changes.append(_added(txn, now, one, row))
+        elif row.required != one.required:
+            changes.append(_changed(txn, now, one))
+    names = {one.name for one in wanted}
+    changes += [
+        _removed(txn, now, row)
+        for row in before.values()
+        if row.configured and row.store not in names
+    ]
+    return changes
+
+
+def _added(txn: Txn, now: str, one: Wanted, before: KnownStore | None) -> Change:
+    data = {
+        "store": one.name,
+        "type": one.kind,
+        "required": one.required,
+        "returned": before is not None and before.noted,
+    }
+    txn.append("store.added", _subject(one.name), data)
+    storehealth.put(txn, one.name, role=_role(one.required), left_at="", retired_at="")
+    findings.close_finding(txn, now, code=REMOVED, subject=_subject(one.name))
+    return Change(one.name, "added", one.required, _tell_lacking(txn, now, one))
+
+
+def _changed(txn: Txn, now: str, one: Wanted) -> Change:
+    txn.append("store.changed", _subject(one.name), {"store": one.name, "required": one.required})
+    storehealth.put(txn, one.name, role=_role(one.required))
+    return Change(one.name, "changed", one.required, _tell_lacking(txn, now, one))
+
+
+def _tell_lacking(txn: Txn, now: str, one: Wanted) -> Amount:
+    lacking = out_of_reach(txn.conn, one.name) if one.required else Amount()
+    if lacking.items:
+        findings.raise_finding(
+            txn,
+            now,
+            code=INCOMPLETE,
+            severity="notice",
+            subject=_subject(one.name),
+            detail=f"{one.name} never had {lacking}, and the dock has no copy of them any more",
+        )
+    else:
+        findings.close_finding(txn, now, code=INCOMPLETE, subject=_subject(one.name))
+    return lacking
+
+
+def _removed(txn: Txn, now: str, row: KnownStore) -> Change:
+    waiting = held_up_by(txn.conn, row.store) if row.required else Amount()
+    data = {
+        "store": row.store,
+        "required": row.required,
+        "items": waiting.items,
+        "bytes": str(waiting.size_bytes),
+    }
+    txn.append("store.removed", _subject(row.store), data)
+    storehealth.recovered(txn, row.store)
+    storehealth.put(txn, row.store, left_at=now)
+    # Nobody asks it any more: what it did last is no news.
+    findings.close_about(txn, now, subject=_subject(row.store))
+    if waiting.items:
+        findings.raise_finding(
+            txn,
+            now,
+            code=REMOVED,
+            severity="alarm",
+            subject=_subject(row.store),
+            detail=f"{row.store} is no longer in the configuration, and {waiting} wait for it: "
+            f"bring it back, or `stores retire {row.store} --reason TEXT`",
+        )
+    return Change(row.store, "removed", row.required, waiting)
+
+
+def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
+    """Give up a store that will not come back.
+
+    Args:
+        txn: the open transaction.
+        now: RFC 3339.
+        name: the store.
+        reason: why, for the ledger.
+        actor: who.
+
+    Returns:
+        What waited for it.
+
+    Raises:
+        UnknownSubjectError: no such store was ever in the configuration.
+        UsageError: it is still in the configuration, or was retired already.
+    """
+    row = known(txn.conn).get(name)
+    if row is None:
+        raise UnknownSubjectError(f"no store {name!r}", hint="`stores list` lists them.")
+    if row.configured:
+        raise UsageError(
+            f"store {name!r} is in the configuration",
+            hint="Take its [[stores]] table out, restart the daemon, then retire it.",
+        )
+    if row.retired_at:
+        raise UsageError(f"store {name!r} was retired at {row.retired_at}")
+    waiting = held_up_by(txn.conn, name)
+    data = {
+        "store": name,
+        "reason": reason,
+        "items": waiting.items,
+        "bytes": str(waiting.size_bytes),
+    }
+    txn.append("store.retired", _subject(name), data, actor=actor)
+    storehealth.put(txn, name, retired_at=now, role=_role(row.required), left_at=row.left_at or now)
+    for subject in _subjects_of(txn.conn, name):
+        findings.close_about(txn, now, subject=subject)
+    return waiting
+
+
+def _subjects_of(conn: sa.Connection, name: str) -> list[str]:
+    """Subjects of open findings about a store, its uploads and the objects queued for it."""
+    subject = finding.c.subject
+    rows = conn.execute(
+        sa.select(subject)
+        .where(finding.c.closed_at.is_(None))
+        .where(
+            sa.or_(
+                subject == _subject(name),
+                sa.and_(subject.startswith("upload:"), subject.endswith(f":{name}")),
+                subject.startswith(f"object:{name}:"),
+            )
+        )
+        .distinct()
+    )
+    return list(rows.scalars())
+
+
+def _subject(name: str) -> str:
+    return f"store:{name}"
+
+
+def _role(required: bool) -> str:  # noqa: FBT001 - the one thing that is asked
+    return _REQUIRED if required else _OPTIONAL

@@ -1,0 +1,120 @@
+"""How much lies in each store, waits for it, was never queued for it, or can never reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db.schema import item, upload
+from bodycam_ingest.lifecycle import UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SENDABLE = [state.value for state in uploads.SENDABLE]
+
+
+def of_stores(
+    conn: sa.Connection, configured: Mapping[str, tuple[str, bool]]
+) -> list[dict[str, Any]]:
+    """Every store that is or was in the configuration, by name.
+
+    Args:
+        conn: an open connection.
+        configured: type and `required` of the configuration's stores, by name.
+
+    Returns:
+        The values that `stores list --json` prints.
+    """
+    known = knownstores.known(conn)
+    return [
+        _of_store(conn, name, configured.get(name), known.get(name))
+        for name in sorted({*configured, *known})
+    ]
+
+
+def _of_store(
+    conn: sa.Connection,
+    name: str,
+    wanted: tuple[str, bool] | None,
+    row: knownstores.KnownStore | None,
+) -> dict[str, Any]:
+    waiting, refused = _uploads(conn, name)
+    health = storehealth.health(conn, name)
+    never, never_bytes = _items(
+        conn, item.c.state.in_(_SENDABLE), item.c.staged_path != "", ~_queued_for(name)
+    )
+    lost = knownstores.out_of_reach(conn, name)
+    return {
+        "name": name,
+        "type": wanted[0] if wanted else "",
+        "required": wanted[1] if wanted else bool(row and row.required),
+        "configured": wanted is not None,
+        "identity": row.identity if row else "",
+        "state": _state(wanted is not None, row, health.last_error),
+        "left_at": row.left_at if row else "",
+        "retired_at": row.retired_at if row else "",
+        "last_error": health.last_error,
+        "failing_since": health.failing_since,
+        "confirmed": _confirmed(conn, name),
+        "waiting": waiting.items,
+        "waiting_bytes": waiting.size_bytes,
+        "refused": refused.items,
+        "never_sent": never,
+        "never_sent_bytes": never_bytes,
+        "impossible": lost.items,
+        "impossible_bytes": lost.size_bytes,
+    }
+
+
+def _state(configured: bool, row: knownstores.KnownStore | None, last_error: str) -> str:  # noqa: FBT001 - one of three facts
+    if not configured:
+        return "retired" if row and row.retired_at else "removed"
+    if last_error:
+        return "failing"
+    return "ok" if row and row.identity else "new"
+
+
+def _uploads(conn: sa.Connection, store: str) -> tuple[knownstores.Amount, knownstores.Amount]:
+    """What waits for a store, and what it refused; only what the dock still has a copy of."""
+    waiting, refused = knownstores.Amount(), knownstores.Amount()
+    for state, number, size_bytes in conn.execute(
+        sa.select(upload.c.state, sa.func.count(), sa.func.sum(item.c.size_bytes))
+        .select_from(upload.join(item, upload.c.item_id == item.c.item_id))
+        .where(upload.c.store == store, upload.c.state != UploadState.CONFIRMED.value)
+        .where(item.c.state.in_(_SENDABLE))
+        .group_by(upload.c.state)
+    ):
+        amount = knownstores.Amount(number, int(size_bytes or 0))
+        if state == UploadState.REFUSED.value:
+            refused = amount
+        else:
+            waiting = knownstores.Amount(
+                waiting.items + amount.items, waiting.size_bytes + amount.size_bytes
+            )
+    return waiting, refused
+
+
+def _confirmed(conn: sa.Connection, store: str) -> int:
+    return conn.execute(
+        sa.select(sa.func.count()).where(
+            upload.c.store == store, upload.c.state == UploadState.CONFIRMED.value
+        )
+    ).scalar_one()
+
+
+def _queued_for(store: str) -> sa.ColumnElement[bool]:
+    return (
+        sa.exists()
+        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
+        .correlate(item)
+    )
+
+
+def _items(conn: sa.Connection, *which: sa.ColumnElement[bool]) -> tuple[int, int]:
+    row = conn.execute(
+        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes)).select_from(item).where(*which)
+    ).one()
+    return int(row[0]), int(row[1] or 0)

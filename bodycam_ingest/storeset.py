@@ -1,0 +1,73 @@
+"""Which stores an item waits for: decided from the stores of now and from what each one reached.
+
+Pure. The set of stores changes in an installation's life, and an upload's row outlives it: so no
+row says who is required, the configuration of now does. A store that was taken out of it still
+holds up what had been queued for it, until a person retires it: a recording that was to lie in two
+places is not called safe in one because a file was edited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """One upload of an item, as far as waiting for it goes.
+
+    Args:
+        there: it got as far as is asked for.
+        required: its store was required when it was queued; counts only for a store that no
+            start of the daemon has noted yet.
+    """
+
+    there: bool
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSet:
+    """The stores that were ever in the configuration, by what they are now.
+
+    Args:
+        required: in the configuration, required.
+        left: taken out of it while required, and not retired.
+        passed: all others: optional, retired, or taken out while optional.
+    """
+
+    required: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    passed: frozenset[str] = frozenset()
+
+    def is_required(self, store: str, *, row_required: bool) -> bool:
+        """Whether a store's confirmation is one that an item needs.
+
+        Args:
+            store: its name.
+            row_required: what the upload's row says, for a store that was never noted.
+        """
+        if store in self.required:
+            return True
+        return row_required and store not in self.left | self.passed
+
+    def missing(self, uploads: Mapping[str, Reached], *, but: str = "") -> list[str]:
+        """The stores that an item still waits for, sorted.
+
+        Args:
+            uploads: the item's uploads, by store.
+            but: a store left out, because it is getting there now.
+        """
+        wanted = {
+            store
+            for store, upload in uploads.items()
+            if store in self.left or self.is_required(store, row_required=upload.required)
+        }
+        return sorted(
+            store
+            for store in (wanted | self.required) - {but}
+            if store not in uploads or not uploads[store].there
+        )
