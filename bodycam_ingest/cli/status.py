@@ -125,6 +125,8 @@ def _next_try(store: Mapping[str, Any]) -> str:
 def _print_store(name: str, uploads: Mapping[str, int], store: Mapping[str, Any]) -> None:
     told = ", ".join(f"{number:,} {state}" for state, number in uploads.items())
     sentence(f"store {name}: {told or 'nothing sent yet'}")
+    if store.get("left_at"):
+        sentence(f"  not in the configuration since {local(store['left_at'])}: `stores list`")
     if store.get("last_error"):
         since = local(store["failing_since"])
         sentence(f"  fails since {since}: {store['last_error']}: {store['last_message']}")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A query takes so many ids at most.
 _BATCH: Final = 500
 
+_RETIRED = sa.select(store_state.c.store).where(store_state.c.retired_at != "")
+
 
 def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
@@ -151,7 +153,7 @@ def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
 
 
 def queue_counts(conn: sa.Connection) -> dict[str, Any]:
-    """How much waits where: items by state, uploads by store and state."""
+    """How much waits where: items by state, uploads by store and state; for no retired store."""
     states: dict[str, dict[str, int]] = {}
     for state, number, *sums in conn.execute(
         sa.select(item.c.state, sa.func.count(), *halves(item.c.size_bytes)).group_by(item.c.state)
@@ -159,23 +161,27 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
         states[state] = {"items": number, "bytes": whole(sums)}
     uploads: dict[str, dict[str, int]] = {}
     for store, state, number in conn.execute(
-        sa.select(upload.c.store, upload.c.state, sa.func.count()).group_by(
-            upload.c.store, upload.c.state
-        )
+        sa.select(upload.c.store, upload.c.state, sa.func.count())
+        .where(upload.c.store.not_in(_RETIRED))
+        .group_by(upload.c.store, upload.c.state)
     ):
         uploads.setdefault(store, {})[state] = number
     objects = {
         row.state: row.number
         for row in conn.execute(
-            sa.select(outbox.c.state, sa.func.count().label("number")).group_by(outbox.c.state)
+            sa.select(outbox.c.state, sa.func.count().label("number"))
+            .where(outbox.c.store.not_in(_RETIRED))
+            .group_by(outbox.c.state)
         )
     }
     return {"items": states, "uploads": uploads, "objects": objects}
 
 
 def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:
-    """What is known of each store: identity, pauses, last fault."""
-    rows = conn.execute(sa.select(store_state).order_by(store_state.c.store)).mappings()
+    """What is known of each store that is not retired: identity, pauses, last fault."""
+    rows = conn.execute(
+        sa.select(store_state).where(store_state.c.retired_at == "").order_by(store_state.c.store)
+    ).mappings()
     return [{**row, "probe": json.loads(row["probe"]) if row["probe"] else None} for row in rows]
 
 
