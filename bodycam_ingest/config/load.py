@@ -134,7 +134,10 @@ def _doubled(stores: Iterable[StoreConfig], cameras: Cameras | None) -> list[Fau
         for name in sorted({name for name in given if given.count(name) > 1})
     ]
     places = [
-        (store.name, (store.endpoint_url, store.bucket, store.prefix))
+        (
+            store.name,
+            (store.endpoint_url.lower().removesuffix(":443"), store.bucket, store.prefix),
+        )
         for store in stores
         if isinstance(store, S3StoreConfig)
     ]
@@ -173,7 +176,7 @@ def _nested(
     faults = []
     for (first, one), (second, other) in itertools.combinations(places, 2):
         inner, outer = Path(os.path.realpath(other)), Path(os.path.realpath(one))
-        if inner == outer:
+        if inner == outer or _is_one(inner, outer):
             problem = f"is the same directory as {first}"
         elif inner.is_relative_to(outer):
             problem = f"lies inside {first}"
@@ -183,6 +186,15 @@ def _nested(
             continue
         faults.append(Fault(second, problem, f'"{other}"', f"keep it apart from {first} ({one})"))
     return faults
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one directory, as those of a bind mount do."""
+    try:
+        return os.path.samestat(one.stat(), other.stat())
+    except OSError:
+        # What is not there yet is judged when it is.
+        return False
 
 
 def _part_sizes(stores: Iterable[StoreConfig]) -> list[Fault]:
