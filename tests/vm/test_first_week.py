@@ -148,7 +148,7 @@ def test_an_archive_that_is_full_moves_to_a_larger_disk(machine):
     (commands,) = blocks("docs/operations.md", "### An archive that is full")
     machine.ok(commands)
     wait_proven(machine, "CAM3", 8)
-    assert "holds" in machine.ok(f"{AS_SERVICE} verify --files --stores")
+    assert "holds" in machine.ok(f"{AS_SERVICE} verify --files")
 
 
 def test_an_upgrade_that_fails_leaves_what_runs(machine):
@@ -255,7 +255,7 @@ def test_a_dock_moves_to_another_pc(machine):
     assert shown["ledger"]["size"] > ledger
     dock(machine, "CAM4", files=1)
     wait_proven(machine, "CAM4", 1)
-    assert "holds" in machine.ok(f"{AS_SERVICE} verify --files --stores")
+    assert "holds" in machine.ok(f"{AS_SERVICE} verify --files")
 
 
 def test_uninstall_ends_well_where_udev_does_not_run(machine):
