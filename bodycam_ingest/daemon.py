@@ -16,6 +16,7 @@ from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
 from bodycam_ingest.control import Lane, Request, StatusRequest
 from bodycam_ingest.db import facts, stops, storehealth
+from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
 from bodycam_ingest.storerecord import STORE_WIDE_CODES
 from bodycam_ingest.supervision import Supervisor
@@ -142,7 +143,9 @@ class Daemon:
             lambda: plant.ledger.commits,
             lambda: len(plant.keeper.live()),
         )
-        self._control = control.ControlServer(config.dock.state_dir, self._answer)
+        self._control = control.ControlServer(
+            config.dock.state_dir, self._answer, lambda: explain(plant.engine)
+        )
         add = supervisor.add
         add("control", self._serve_control, _SILENCE_MAX_S)
         for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):

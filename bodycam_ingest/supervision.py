@@ -9,6 +9,7 @@ import structlog
 
 from bodycam_ingest import clock, notify
 from bodycam_ingest.db import findings
+from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.workers import Worker
 
@@ -100,7 +101,11 @@ class Supervisor:
     def troubled(self, worker: str, error: Exception) -> None:
         """Raise the alarm: a person hears of it without reading the log."""
         known = isinstance(error, IngestError)
-        what = error.message if isinstance(error, IngestError) else type(error).__name__
+        if isinstance(error, IngestError):
+            what = error.message
+        else:
+            damaged = explain(self._engine)
+            what = damaged.message if damaged else type(error).__name__
         with self._ledger.transaction() as txn:
             findings.raise_finding(
                 txn,

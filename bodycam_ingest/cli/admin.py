@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bodycam_ingest import control
 from bodycam_ingest.cli.output import progress, say
 from bodycam_ingest.control import user_name
+from bodycam_ingest.errors import DatabaseDamagedError, IngestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,3 +80,18 @@ def database(config: Config) -> Engine:
     from bodycam_ingest.db.installation import open_for_reading  # noqa: PLC0415 - sqlalchemy
 
     return open_for_reading(config.dock.state_dir)
+
+
+def explain_damage(context: Context) -> IngestError | None:
+    """What in the database cannot be there, for a fault that is none of ours otherwise."""
+    from bodycam_ingest.db.damage import explain  # noqa: PLC0415 - sqlalchemy
+
+    try:
+        engine = database(context.load())
+    except IngestError as error:
+        # Damaged so much that it cannot be opened, or none there: a defect then is a defect.
+        return error if isinstance(error, DatabaseDamagedError) else None
+    try:
+        return explain(engine)
+    finally:
+        engine.dispose()

@@ -138,6 +138,15 @@ def _as_ours(error: click.ClickException) -> UsageError:
     return UsageError(error.format_message(), hint=hint)
 
 
+def _damage(context: Context | None) -> IngestError | None:
+    """Why a command met what it cannot have: the database was changed by another hand."""
+    if context is None:
+        return None
+    from bodycam_ingest.cli.admin import explain_damage  # noqa: PLC0415 - sqlalchemy
+
+    return explain_damage(context)
+
+
 def main() -> int:
     """Run one command; the entry point of `bodycam-ingest`.
 
@@ -157,6 +166,7 @@ def main() -> int:
 
 def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
+    context: click.Context | None = None
     try:
         # Not group.main(): it would turn a broken pipe into 1, which says "broken or failed".
         with group.make_context("bodycam-ingest", arguments) as context:
@@ -164,11 +174,8 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
-    except IngestError as error:
-        fault(error, as_json=as_json)
-        return error.exit_code
-    except click.ClickException as error:
-        wrong = _as_ours(error)
+    except (IngestError, click.ClickException) as error:
+        wrong = error if isinstance(error, IngestError) else _as_ours(error)
         fault(wrong, as_json=as_json)
         return wrong.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -178,4 +185,10 @@ def _run(arguments: list[str]) -> int:
         # The reader of our output is gone; the interpreter's last flush must not complain of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except Exception:
+        damaged = _damage(context.obj if context else None)
+        if damaged is None:
+            raise
+        fault(damaged, as_json=as_json)
+        return damaged.exit_code
     return result if isinstance(result, int) else 0

@@ -29,6 +29,7 @@ from bodycam_ingest.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.control.requests import REQUEST_BYTES_MAX, Request, parse
 from bodycam_ingest.errors import (
     ControlError,
+    DatabaseDamagedError,
     HaltError,
     IllegalTransitionError,
     IngestError,
@@ -51,6 +52,11 @@ _LAST_REPLIES_S: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 # The socket's mode by that of the files beside it.
 _MODES: Final = {0o600: 0o600, 0o640: 0o660}
+
+
+# An entry or a step that cannot be is the request's fault. Damage that a request met may be one
+# odd value; what it means for the dock is found out by the dock's own work.
+_NO_REASON_TO_STOP: Final = (DatabaseDamagedError, IllegalTransitionError, LedgerEntryError)
 
 
 class Handler(Protocol):
@@ -131,9 +137,16 @@ class ControlServer:
         state_dir: where the socket is made; a left-over one is replaced, since only the holder of
             the ledger's lock gets here.
         handle: gives the result of a request; its `IngestError` becomes a refusal.
+        explain: asked why another exception came, before it counts as a defect.
     """
 
-    def __init__(self, state_dir: Path, handle: Handler) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        handle: Handler,
+        explain: Callable[[], IngestError | None] = lambda: None,
+    ) -> None:
+        self._explain = explain
         self._handle = handle
         self._path = state_dir / SOCKET_NAME
         self._stop = threading.Event()
@@ -204,13 +217,14 @@ class ControlServer:
             reply = _line({"ok": True, "result": result})
         except IngestError as error:
             self._desk.finish(job, _refused(error))
-            # An entry or a step that cannot be is the request's fault, and no reason to stop.
-            if isinstance(error, HaltError) and not isinstance(
-                error, (LedgerEntryError, IllegalTransitionError)
-            ):
+            if isinstance(error, HaltError) and not isinstance(error, _NO_REASON_TO_STOP):
                 raise
             return
         except Exception as error:
+            explained = self._explain()
+            if explained is not None:
+                self._desk.finish(job, _refused(explained))
+                return
             self._desk.finish(job, _refused(IngestError(f"a defect of the program: {error!r}")))
             raise
         self._desk.finish(job, reply)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.errors import (
     DatabaseDamagedError,
     HaltError,
@@ -39,6 +41,9 @@ _MACHINE_CODES: Final = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+_MISSING: Final = re.compile(r"no such (?:table|column): (\S+)|table \S+ has no column named (\S+)")
+# Words for what only another hand can have done to our tables.
+_ALTERED: Final = re.compile(r"because it is a view|foreign key mismatch")
 # These are counted among the disk's faults, and yet speak of the file.
 _CUT_SHORT: Final = frozenset(
     {
@@ -46,6 +51,11 @@ _CUT_SHORT: Final = frozenset(
         sqlite3.SQLITE_IOERR_CORRUPTFS,
         sqlite3.SQLITE_IOERR_DATA,
     }
+)
+_OUR_NAMES: Final = frozenset(
+    {"alembic_version", "version_num"}.union(
+        *({table.name, *table.columns.keys()} for table in metadata.tables.values())
+    )
 )
 
 
@@ -134,9 +144,29 @@ def fault_of(error: sqlite3.Error) -> HaltError:
     return DatabaseDamagedError(message)
 
 
+def _is_ours(error: sqlite3.Error) -> bool:
+    """Whether the statement is at fault: a defect, of which no disk and no file is guilty."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_MISUSE}:
+        return True
+    if code is None:
+        # The driver's own word, such as for a closed connection; bytes that are no text are not.
+        return not isinstance(error, sqlite3.OperationalError)
+    if code != sqlite3.SQLITE_ERROR:
+        return False
+    missing = _MISSING.match(str(error))
+    if missing is None:
+        return _ALTERED.search(str(error)) is None
+    # What this program's schema has and the database has not was taken out of the database.
+    name = (missing[1] or missing[2]).rpartition(".")[2]
+    return name not in _OUR_NAMES
+
+
 def _translate(context: sa.ExceptionContext) -> HaltError | None:
     error = context.original_exception
     # A broken constraint is a defect of the caller, not of the disk: told as what it is.
-    if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+    if isinstance(error, sqlite3.IntegrityError):
+        return None
+    if isinstance(error, sqlite3.Error) and not _is_ours(error):
         return fault_of(error)
     return None

@@ -222,6 +222,8 @@ def _check_log(conn: sa.Connection, signer: Signer) -> None:
     if len(rows) != 1:
         raise DatabaseDamagedError(f"the database holds {len(rows)} logs, not one")
     row = rows[0]
+    if not (isinstance(row.origin, str) and isinstance(row.vkey, str)):
+        raise DatabaseDamagedError("ledger_log holds a value of another kind than its column")
     if row.origin != signer.name:
         raise StateDirectoryError(
             f"the ledger is {row.origin}, the configuration says {signer.name}",

@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
+
 from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.checkpoint import Checkpoint
@@ -47,8 +49,6 @@ from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from bodycam_ingest.custody.note import Signer
 
@@ -265,11 +265,20 @@ class LedgerWriter:
             try:
                 txn = self._begin(conn)
                 yield txn
-                written = txn.write(self._signer)
+                written = self._write(txn)
             except BaseException:
                 begun.rollback()
                 raise
             self._commit(begun, written)
+
+    def _write(self, txn: Txn) -> LedgerHead | None:
+        try:
+            return txn.write(self._signer)
+        except sa.exc.IntegrityError as error:
+            # The head is as this process left it, and yet there are rows beyond it.
+            raise LedgerForkError(
+                f"something else has written to this ledger: {error.orig}"
+            ) from error
 
     def _begin(self, conn: sa.Connection) -> Txn:
         peaks, last, text = read_head_row(conn)

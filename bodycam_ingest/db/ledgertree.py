@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.custody.merkle import Peaks, peaks_of
 from bodycam_ingest.db.schema import ledger_entry, ledger_node
+from bodycam_ingest.errors import LedgerEntryError, LedgerForkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,6 +79,14 @@ def peaks_at(conn: sa.Connection, size: int) -> Peaks | None:
     return peaks
 
 
+def _ordinal(seq: int, body: bytes) -> int:
+    try:
+        return parse_entry(body).position.ordinal
+    except (LedgerEntryError, RecursionError) as error:
+        # This program wrote none like it: what it would say next must not rest on it.
+        raise LedgerForkError(f"entry {seq} of the ledger was altered: {error}") from error
+
+
 def last_of_subjects(conn: sa.Connection, subjects: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Where subjects' histories stand.
 
@@ -87,6 +96,9 @@ def last_of_subjects(conn: sa.Connection, subjects: Iterable[str]) -> dict[str, 
 
     Returns:
         Ordinal and sequence number of the last entry, for each subject that has one.
+
+    Raises:
+        LedgerForkError: an entry is none that this program wrote.
     """
     wanted = list(subjects)
     found: dict[str, tuple[int, int]] = {}
@@ -103,5 +115,5 @@ def last_of_subjects(conn: sa.Connection, subjects: Iterable[str]) -> dict[str, 
             )
         )
         for subject, seq, body in rows:
-            found[subject] = (parse_entry(body).position.ordinal, seq)
+            found[subject] = (_ordinal(seq, body), seq)
     return found

@@ -12,7 +12,7 @@ from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.custody.note import NoteError
 from bodycam_ingest.db.ledgertree import LOG_ID, leaves, peaks_at
 from bodycam_ingest.db.schema import ledger_entry, ledger_head
-from bodycam_ingest.errors import LedgerForkError, StateDirectoryError
+from bodycam_ingest.errors import DatabaseDamagedError, LedgerForkError, StateDirectoryError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,16 +40,22 @@ def read_head_row(conn: sa.Connection) -> tuple[Peaks, bytes, str]:
 
     Raises:
         LedgerForkError: it is gone, or does not hold together.
+        DatabaseDamagedError: it holds values of another kind.
     """
     try:
         query = sa.select(ledger_head).where(ledger_head.c.log_id == LOG_ID)
         row = conn.execute(query).one_or_none()
         if row is None:
             raise LedgerForkError("the database's head is missing")
-        return Peaks.decode(row.size, row.peaks), row.last, row.checkpoint
-    except (AttributeError, TypeError, ValueError) as error:
+        peaks = Peaks.decode(row.size, row.peaks)
+    except (AttributeError, TypeError) as error:
         # SQLite keeps a value of any kind in any column: somebody wrote by hand.
+        raise DatabaseDamagedError(f"the database's head: {error}") from error
+    except ValueError as error:
         raise LedgerForkError(f"the database's head: {error}") from error
+    if not isinstance(row.checkpoint, str):
+        raise DatabaseDamagedError("ledger_head.checkpoint is no text")
+    return peaks, row.last, row.checkpoint
 
 
 def read_head(engine: sa.Engine) -> LedgerHead:

@@ -21,11 +21,13 @@ from bodycam_ingest.custody.entry import Actor, parse_entry
 from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
 from bodycam_ingest.custody.note import Verifier
 from bodycam_ingest.custody.sealing import commitment
+from bodycam_ingest.db import schema
 from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
 from bodycam_ingest.db.ledgertree import peaks_at
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.errors import (
+    DatabaseDamagedError,
     LedgerEntryError,
     LedgerForkError,
     LedgerUnwritableError,
@@ -348,16 +350,110 @@ def test_a_full_disk_rolls_back_and_the_ledger_goes_on(state, opened):
 
 def test_a_read_that_fails_comes_out_as_a_fault_of_ours(state, opened):
     engine, _ = opened
-    with engine.connect() as conn, pytest.raises(LedgerUnwritableError, match="no such table"):
-        conn.exec_driver_sql("SELECT * FROM nowhere")
+    with engine.connect() as conn:
+        # A table of ours is missing: the file was changed. Another statement is a defect.
+        with pytest.raises(sa.exc.OperationalError, match="no such table"):
+            conn.exec_driver_sql("SELECT * FROM nowhere")
+        with pytest.raises(sa.exc.OperationalError, match="syntax"):
+            conn.exec_driver_sql("SELEKT 1")
+        with pytest.raises(sa.exc.OperationalError, match="too many SQL variables"):
+            conn.execute(sa.select(sa.literal(1).in_(range(300_000))))
+    with sqlite3.connect(state / "bodycam.db") as raw:
+        raw.execute("DROP TABLE inventory")
+        raw.execute("ALTER TABLE camera DROP COLUMN officer")
+    raw.close()
+    with engine.connect() as conn:
+        for table in (schema.inventory, schema.camera):
+            with pytest.raises(DatabaseDamagedError):
+                conn.execute(sa.select(table))
 
 
-def test_a_file_that_is_no_database_is_told_as_a_fault_of_ours(state):
-    (state / "bodycam.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(LedgerUnwritableError, match="not a database"):
+def alter(state, *statements):
+    """As somebody with sqlite3 would, walking past the guards."""
+    with sqlite3.connect(state / "bodycam.db") as raw:
+        for (name,) in raw.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            raw.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            raw.execute(statement)
+    raw.close()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DROP TABLE ledger_entry"],
+        ["DROP TABLE ledger_head"],
+        ["DELETE FROM ledger_log"],
+        ["INSERT INTO ledger_log SELECT 2, 'other', vkey FROM ledger_log"],
+        ["UPDATE ledger_log SET vkey = x'00'"],
+        ["UPDATE ledger_head SET size = 'many'"],
+        ["UPDATE ledger_head SET checkpoint = x'00'"],
+        ["DELETE FROM alembic_version"],
+        ["DROP TABLE alembic_version"],
+        ["INSERT INTO alembic_version VALUES ('0001')"],
+        ["UPDATE alembic_version SET version_num = x'00'"],
+        ["ALTER TABLE alembic_version RENAME COLUMN version_num TO other"],
+        [
+            "ALTER TABLE ledger_head RENAME TO other",
+            "CREATE VIEW ledger_head AS SELECT 1 AS log_id",
+        ],
+    ],
+    ids=lambda statements: statements[0],
+)
+def test_a_database_that_another_hand_altered_is_told_as_damaged(state, statements):
+    alter(state, *statements)
+    with pytest.raises(DatabaseDamagedError) as caught:
         reopen(state)
-    with pytest.raises(LedgerUnwritableError, match="not a database"):
+    assert "verify" in caught.value.hint
+    assert "init" not in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
+def test_a_file_that_is_no_database_is_told_as_damaged(state, content):
+    (state / "bodycam.db").write_bytes(content)
+    for side in ("-wal", "-shm"):
+        (state / f"bodycam.db{side}").unlink(missing_ok=True)
+    with pytest.raises(DatabaseDamagedError):
+        reopen(state)
+    with pytest.raises(DatabaseDamagedError):
         open_for_reading(state)
+
+
+def test_a_database_that_was_cut_is_told_as_damaged_or_altered(state):
+    path = state / "bodycam.db"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises((DatabaseDamagedError, LedgerForkError)):
+        reopen(state)
+
+
+@pytest.mark.parametrize("body", ["x'00'", "CAST('{}' AS BLOB)", "CAST('[' AS BLOB)"])
+def test_an_old_entry_that_is_garbage_is_told_as_an_altered_ledger(state, body):
+    engine, ledger = open_ledger(state, ORIGIN)
+    with ledger.transaction() as txn:
+        txn.append("daemon.started", "daemon", {})
+    add(ledger)
+    ledger.close()
+    engine.dispose()
+    alter(state, f"UPDATE ledger_entry SET body = {body} WHERE subject = 'daemon'")
+    engine, ledger = open_ledger(state, ORIGIN)
+    with pytest.raises(LedgerForkError, match="was altered"), ledger.transaction() as txn:
+        txn.append("daemon.started", "daemon", {})
+    ledger.close()
+    engine.dispose()
+
+
+def test_a_row_that_another_hand_appended_while_the_ledger_is_open_is_told_as_that(state, opened):
+    _, ledger = opened
+    add(ledger)
+    alter(
+        state,
+        "INSERT INTO ledger_entry SELECT log_id, seq + 1, body, leaf_hash, type, subject, t "
+        "FROM ledger_entry ORDER BY seq DESC LIMIT 1",
+    )
+    with pytest.raises(LedgerForkError, match="something else has written"):
+        add(ledger)
 
 
 def test_a_closed_ledger_refuses(state):
