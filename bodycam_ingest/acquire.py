@@ -233,9 +233,11 @@ class Acquirer:
 
     # -- the staging area, for those who know an acquirer --
 
-    def recover(self) -> Recovered:
+    def recover(
+        self, *, discard: bool = True, progress: Callable[[], None] | None = None
+    ) -> Recovered:
         """As `StagingArea.recover`."""
-        return self.staging.recover()
+        return self.staging.recover(discard=discard, progress=progress)
 
     def rehash(
         self,

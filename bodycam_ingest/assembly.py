@@ -21,7 +21,7 @@ from bodycam_ingest.levers import Levers
 from bodycam_ingest.news import News
 from bodycam_ingest.pipeline import Target, Workshop
 from bodycam_ingest.reception import Reception
-from bodycam_ingest.recovery import recover
+from bodycam_ingest.recovery import Recovery
 from bodycam_ingest.releaser import Releaser
 from bodycam_ingest.retention import Retention
 from bodycam_ingest.stagingwatch import StagingWatch
@@ -32,7 +32,7 @@ from bodycam_ingest.undocking import Dock
 from bodycam_ingest.upload import Uploader
 from bodycam_ingest.verifier import Verifier
 from bodycam_ingest.witness import Witnesses
-from bodycam_ingest.workers import moving
+from bodycam_ingest.workers import heartbeat, moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,10 @@ log = structlog.get_logger(__name__)
 _SERIAL_FILE_MAX_BYTES: Final = 4096
 _LEFT_OVER_EVERY_S: Final = 5.0
 _IDLE_S: Final = 0.5
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
 
 
 class Plant:
@@ -81,6 +85,13 @@ class Plant:
             part_size_bytes=config.part_size_bytes,
             delay_s=self._delay_s,
             watch=self._watch,
+        )
+        self._recovery = Recovery(
+            self._dock,
+            self.acquirer,
+            self._watch,
+            part_size_bytes=self._shop.part_size_bytes,
+            delay_s=self._delay_s,
         )
         self.verifier = Verifier(self._shop, self._abandon)
         self.uploader = Uploader(
@@ -148,12 +159,20 @@ class Plant:
 
     # -- what the daemon's workers call --
 
-    def recover(self) -> None:
-        """Note the stores, settle what the last process left; before any worker runs."""
+    def recover(self, progress: Callable[[], None] = _ignore) -> None:
+        """Note the stores; settle what the last process left, as far as it must be before any worker runs.
+
+        Args:
+            progress: called again and again while it goes on.
+        """
         self.storekeeper.note()
-        recover(self._dock, self.acquirer, part_size_bytes=self._shop.part_size_bytes)
+        self._recovery.begin(progress)
         self.verifier.put_left_over()
         self.retention.begin()
+
+    def recovery_step(self) -> float | None:
+        """Hash one copy that a crash left; seconds until there is more, None when all is done."""
+        return self._recovery.step(heartbeat())
 
     def admit_stores(self) -> None:
         """Refuse a store that this dock knows under another name; before anything is written.

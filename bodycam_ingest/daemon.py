@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 STOP_WITHIN_S: Final = 8.0
+_RECOVERED_S: Final = 60.0
 _TICK_S: Final = 0.5
 _SILENCE_MAX_S: Final = 60.0
 # One part over a slow line, or a large copy read back, is one step.
@@ -87,7 +88,7 @@ class Daemon:
         plant = self._plant = assemble(self._config, self.halt)
         try:
             self._begin(plant)
-            plant.recover()
+            plant.recover(notify.still_starting)
             supervisor = self._start(plant)
             notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
@@ -151,6 +152,7 @@ class Daemon:
         for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
             add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
         bays = add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
+        add("recovery", self._recover, _LONG_SILENCE_MAX_S)
         add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
         add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
@@ -165,6 +167,11 @@ class Daemon:
         plant.source.start(bays.wake)
         supervisor.start()
         return supervisor
+
+    def _recover(self) -> float:
+        plant = self._plant
+        wait_s = plant.recovery_step() if plant is not None else None
+        return _RECOVERED_S if wait_s is None else wait_s
 
     def _serve_control(self) -> float:
         if self._control is not None:

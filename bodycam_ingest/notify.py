@@ -38,6 +38,11 @@ def tell(*lines: str) -> bool:
     return True
 
 
+def still_starting() -> None:
+    """Have systemd wait for another minute for a start that takes long and moves."""
+    tell("EXTEND_TIMEOUT_USEC=60000000")
+
+
 def watchdog_interval_s() -> float | None:
     """How often systemd wants to hear `WATCHDOG=1`: half its limit; None when it does not."""
     text = os.environ.get("WATCHDOG_USEC", "")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest import clock, objectkeys
 from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.db import findings, items, uploads
-from bodycam_ingest.errors import ReadBackMismatchError
+from bodycam_ingest.errors import ReadBackMismatchError, StagingError
 from bodycam_ingest.lifecycle import ItemEvent
 
 if TYPE_CHECKING:
@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 SMALL_FILE_BYTES: Final = 256 * 1024
 BATCH_ITEMS: Final = 1000
 BATCH_BYTES: Final = 64 * 1024 * 1024
-_ENDED_BY_READING: Final = ("source_unreadable", "source_forbidden", "source_changed")
+_STAGING: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
+# An item that was read again is whole, whatever was wrong with it or with its last copy before.
+_ENDED_BY_READING: Final = (
+    "source_unreadable",
+    "source_forbidden",
+    "source_changed",
+    *(kind.code for kind in _STAGING),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,8 @@ def rescue(
         IngestError: only those whose disposition is HALT; a file's own fault is in the report.
     """
     plant.recover()
+    while plant.recovery_step() == 0.0:
+        pass
     serial = camera.safe_serial(mounted.camera)
     docking = plant.reception.open_docking(
         mounted, serial, source=FixedSource(mounted), reason="rescue pass"

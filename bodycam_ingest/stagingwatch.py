@@ -66,6 +66,8 @@ class StagingWatch:
         # The disk said no although the look said yes (a quota, bad sectors): one file at its due
         # time finds out whether that is over.
         self._refused = False
+        # Items whose finished copy a start found and whose digests are still being taken.
+        self.recovering: set[str] = set()
 
     def choose(self, due: Sequence[ItemRow], waiting: Sequence[ItemRow]) -> list[ItemRow]:
         """What of one camera is to be copied now; what must wait is kept so.
@@ -74,6 +76,7 @@ class StagingWatch:
             due: items whose time has come.
             waiting: items whose time has not come and that wait for room alone.
         """
+        due = [row for row in due if row.item_id not in self.recovering]
         with self._lock:
             if self._refused:
                 able = sorted(due, key=lambda row: row.size_bytes)[:1]
@@ -106,6 +109,11 @@ class StagingWatch:
             self._refused = True
             self._wait(rows, error)
 
+    def unreadable(self, rows: Sequence[ItemRow], error: StagingError) -> None:
+        """Note that copies could not be asked, as where staging is gone: they wait together."""
+        with self._lock:
+            self._wait(rows, error)
+
     def took(self) -> None:
         """Note that a copy was made."""
         with self._lock:
@@ -113,6 +121,16 @@ class StagingWatch:
             told = bool(self._told)
         if told:
             self.look()
+
+    def usable(self) -> bool:
+        """Whether staging is there and can be written; told where it is not."""
+        with self._lock:
+            try:
+                self._acquirer.space()
+            except StagingError as error:
+                self._wait([], error)
+                return False
+        return True
 
     def look(self) -> bool:
         """Find out whether a trouble began or ended; to be called every few seconds.

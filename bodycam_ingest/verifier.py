@@ -17,6 +17,8 @@ from bodycam_ingest.errors import (
     IngestError,
     ItemMovedError,
     ReadBackMismatchError,
+    ReadBackUnprovenError,
+    StagingError,
 )
 from bodycam_ingest.evidence import Acquired
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
@@ -137,9 +139,21 @@ class Verifier:
         ]
         for row, how in self._recorded(held):
             log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
-        for row, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, IngestError):
-                self._failed(row, outcome)
+        failed = [
+            (row, outcome)
+            for row, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, IngestError)
+        ]
+        lost = [
+            (row, error)
+            for row, error in failed
+            if isinstance(error, StagingError) and _is_disks(error)
+        ]
+        for row, error in failed:
+            if not _is_disks(error):
+                self._failed(row, error)
+        if lost:
+            self._shop.watch.unreadable([row for row, _ in lost], lost[0][1])
 
     def _recorded(self, held: Sequence[tuple[ItemRow, str]]) -> list[tuple[ItemRow, str]]:
         """Record what held, but for items that somebody moved meanwhile; returns what was."""
@@ -200,3 +214,9 @@ class Verifier:
             if isinstance(error, ReadBackMismatchError) and error.quarantined:
                 # Its copy stays where the ledger says that it is.
                 self._shop.acquirer.put_back(error.quarantined, row.staged_path)
+
+
+def _is_disks(error: IngestError) -> bool:
+    """Whether the disk as a whole is at fault, not the one copy."""
+    mine = isinstance(error, ReadBackUnprovenError) or error.disposition is not Disposition.RETRY
+    return isinstance(error, StagingError) and not mine

@@ -295,7 +295,7 @@ def postpone_crowd(txn: Txn, item_ids: Sequence[str], *, due_ms: int, error: str
 
 
 def waiting_on(conn: sa.Connection, codes: Iterable[str]) -> list[tuple[str, int]]:
-    """Id and length in bytes of every item that was not read yet and waits on one of these faults.
+    """Id and length in bytes of every item that waits on one of these faults before it is verified.
 
     Args:
         conn: an open connection.
@@ -303,7 +303,8 @@ def waiting_on(conn: sa.Connection, codes: Iterable[str]) -> list[tuple[str, int
     """
     rows = conn.execute(
         sa.select(item.c.item_id, item.c.size_bytes)
-        .where(item.c.state == ItemState.DISCOVERED.value, item.c.last_error.in_(list(codes)))
+        .where(item.c.state.in_([ItemState.DISCOVERED.value, ItemState.ACQUIRED.value]))
+        .where(item.c.last_error.in_(list(codes)))
         .order_by(item.c.item_id)
     )
     return [(row.item_id, row.size_bytes) for row in rows]

@@ -29,6 +29,8 @@ _CLASSES: Final[Mapping[int, type[StagingError]]] = {
     errno.ESTALE: StagingUnreadableError,
     errno.EUCLEAN: StagingUnreadableError,
     errno.EBADMSG: StagingUnreadableError,
+    # No regular file where a copy should be.
+    errno.ELOOP: StagingUnreadableError,
     errno.EREMOTEIO: StagingUnreadableError,
     errno.EMFILE: TooManyOpenFilesError,
     errno.ENFILE: TooManyOpenFilesError,

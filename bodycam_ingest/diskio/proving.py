@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from bodycam_ingest.diskio.digesting import Digester
 from bodycam_ingest.diskio.faults import staging_faults
 from bodycam_ingest.diskio.reading import read_from_medium, sha256_from_medium
-from bodycam_ingest.errors import ReadBackMismatchError, StagingUnreadableError
+from bodycam_ingest.errors import (
+    ReadBackMismatchError,
+    StagingMissingError,
+    StagingUnreadableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +59,9 @@ class Prover:
         try:
             with staging_faults(f"reading {staged_path} back", sealed=True):
                 size_bytes, sha256, method = sha256_from_medium(path, self._pump, progress)
+        except StagingMissingError:
+            self._staging.forbid_gone()
+            raise
         except StagingUnreadableError as error:
             # The sectors under it are bad. Set apart it keeps them from being used again.
             raise self._reject(staged_path, error.message) from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,9 +23,10 @@ from ulid import ULID
 
 from bodycam_ingest import durable
 from bodycam_ingest.diskio.faults import staging_faults
-from bodycam_ingest.errors import LocalCopyDamagedError
+from bodycam_ingest.errors import LocalCopyDamagedError, StagingError, StagingMissingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -56,16 +58,31 @@ class SealedCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class StrangeName:
+    """Something in staging that cannot be used.
+
+    Args:
+        why: what it is, for people.
+        docking_id: the docking whose directory could not be listed; empty for a single name.
+    """
+
+    why: str
+    docking_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """What a start found in staging.
 
     Args:
         discarded: temporary files that a crash left and that were removed.
         sealed: every sealed copy; whether the ledger knows it is for the caller to find out.
+        faults: what could not be looked at or is no regular file.
     """
 
     discarded: tuple[str, ...]
     sealed: tuple[SealedCopy, ...]
+    faults: tuple[StrangeName, ...] = ()
 
 
 class StagedCopy:
@@ -141,7 +158,7 @@ class StagingArea:
         """Where a sealed copy lies.
 
         Raises:
-            ValueError: `staged_path` is not of the form that this module makes.
+            StagingMissingError: `staged_path` is not of the form that this module makes.
         """
         self._parse(staged_path)
         return f"{self._directory_name}/{staged_path}"
@@ -167,7 +184,7 @@ class StagingArea:
         docking_id, _, name = staged_path.partition("/")
         match = _SEALED_NAME.fullmatch(name)
         if match is None or not _DOCKING_NAME.fullmatch(docking_id):
-            raise ValueError(f"not a staged path: {staged_path!r}")
+            raise StagingMissingError(f"{staged_path!r} is no path of a staged copy")
         return SealedCopy(staged_path, docking_id, match[1], bytes.fromhex(match[2]))
 
     # -- coming --
@@ -178,10 +195,11 @@ class StagingArea:
         Raises:
             OSError: as mkdir(2), fsync(2).
         """
-        with self._lock:
-            if docking_id in self._made:
-                return
         path = self.directory / docking_id
+        with self._lock:
+            # Asked all the same: the directory may have been removed under the daemon.
+            if docking_id in self._made and path.is_dir():
+                return
         with durable.act("docking.directory"):
             durable.make_directory(path)
             # It may be left from a process that died before it had made the name durable.
@@ -221,39 +239,65 @@ class StagingArea:
 
     # -- at start --
 
-    def recover(self) -> Recovered:
-        """Clear away what a crash left, list what stands; only before anything is written.
+    def recover(
+        self, *, discard: bool = True, progress: Callable[[], None] | None = None
+    ) -> Recovered:
+        """Clear away what a crash left, list what stands.
 
         Removes temporary files and empty docking directories; names that are not of this
-        module's making are left alone.
+        module's making are left alone. What is wrong with one directory holds up no other.
+
+        Args:
+            discard: whether temporary files go; only before anything is written.
+            progress: called for each docking's directory.
 
         Raises:
-            StagingError: staging could not be read or written.
+            StagingError: staging as a whole could not be read or written.
         """
         discarded: list[str] = []
         sealed: list[SealedCopy] = []
+        faults: list[StrangeName] = []
         with staging_faults(f"looking through {self.directory}"):
             durable.make_directory(self.directory / QUARANTINE)
-            for name in sorted(os.listdir(self.directory)):  # noqa: PTH208 - names are matched
-                if _DOCKING_NAME.fullmatch(name) and (self.directory / name).is_dir():
-                    self._recover_docking(name, discarded, sealed)
-        return Recovered(tuple(discarded), tuple(sealed))
+            names = sorted(os.listdir(self.directory))  # noqa: PTH208 - names are matched
+        for name in names:
+            if not _DOCKING_NAME.fullmatch(name):
+                continue
+            if progress is not None:
+                progress()
+            try:
+                with staging_faults(f"looking through {self.directory / name}"):
+                    if self.directory.joinpath(name).is_dir():
+                        self._recover_docking(name, discarded, sealed, faults, discard=discard)
+            except StagingError as error:
+                faults.append(StrangeName(error.message, name))
+        return Recovered(tuple(discarded), tuple(sealed), tuple(faults))
 
     def _recover_docking(
-        self, docking_id: str, discarded: list[str], sealed: list[SealedCopy]
+        self,
+        docking_id: str,
+        discarded: list[str],
+        sealed: list[SealedCopy],
+        faults: list[StrangeName],
+        *,
+        discard: bool,
     ) -> None:
         directory = self.directory / docking_id
         names = sorted(os.listdir(directory))  # noqa: PTH208 - names are matched
-        if not names:
+        if not names and discard:
             directory.rmdir()
             return
         for name in names:
             if _PART_NAME.fullmatch(name):
-                (directory / name).unlink()
-                discarded.append(f"{docking_id}/{name}")
-                log.info("staging.part_discarded", staged=f"{docking_id}/{name}")
+                if discard:
+                    (directory / name).unlink()
+                    discarded.append(f"{docking_id}/{name}")
+                    log.info("staging.part_discarded", staged=f"{docking_id}/{name}")
             elif _SEALED_NAME.fullmatch(name):
-                sealed.append(self._parse(f"{docking_id}/{name}"))
+                if stat.S_ISREG((directory / name).lstat().st_mode):
+                    sealed.append(self._parse(f"{docking_id}/{name}"))
+                else:
+                    faults.append(StrangeName(f"{docking_id}/{name}, no regular file"))
         # A crash may have come between a rename and this.
         durable.fsync_directory(directory)
 
@@ -267,10 +311,26 @@ class StagingArea:
             StagingError: it could not be opened.
         """
         path = self.path_of(staged_path)
-        with staging_faults(f"opening {staged_path}", sealed=True):
-            return StagedCopy(
-                os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), staged_path
-            )
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with staging_faults(f"opening {staged_path}", sealed=True):
+                fd = os.open(path, flags)
+        except StagingMissingError:
+            self.forbid_gone()
+            raise
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise LocalCopyDamagedError(f"{staged_path} is no regular file")
+        return StagedCopy(fd, staged_path)
+
+    def forbid_gone(self) -> None:
+        """Refuse to conclude anything from a copy that is not there while staging is not.
+
+        Raises:
+            StagingError: the staging directory itself is not there.
+        """
+        with staging_faults(f"looking for {self.directory}"):
+            self.directory.stat()
 
     def move_to_quarantine(self, staged_path: str) -> str:
         """Set a copy apart, under a name that nothing else has.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -9,9 +10,9 @@ import time
 
 import pytest
 
-from tests.dock import Dock
+from tests.dock import Dock, sha256
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 RESERVE = "min_free_bytes = 1000000"
 NO_ROOM = f"min_free_bytes = {10**17}"
@@ -112,3 +113,92 @@ def test_staging_that_goes_away_is_told_at_once_and_comes_back_by_itself(dock):
         aside.rename(dock.staging)
         dock.wait_state("CAM1", "confirmed")
         assert alarms(dock) == []
+
+
+def test_staging_that_was_removed_and_made_again_is_used_again(dock):
+    dock.plug("CAM1", {"A.MP4": b"recording"})
+    with dock.running():
+        dock.wait_state("CAM1", "confirmed")
+        dock.staging.rename(dock.root / "gone")
+        dock.wait_for(lambda: alarms(dock) == ["staging"], 20)
+        dock.staging.mkdir()
+        (dock.mnt / "CAM1" / "B.MP4").write_bytes(b"another")
+        dock.wait_for(lambda: "staging" not in alarms(dock), 20)
+        dock.wait_for(
+            lambda: [i for i in dock.items() if i["path"] == "B.MP4" and i["state"] == "released"]
+        )
+
+
+def test_a_start_without_staging_is_an_alarm_and_no_end(dock):
+    aside = dock.staging.with_name("elsewhere")
+    dock.staging.rename(aside)
+    dock.plug("CAM1", {"A.MP4": os.urandom(50)})
+    with dock.running():
+        dock.wait_state("CAM1", "attention")
+        assert alarms(dock) == ["staging"]
+        aside.rename(dock.staging)
+        dock.wait_state("CAM1", "confirmed")
+        assert alarms(dock) == []
+
+
+def test_copies_that_a_crash_left_are_taken_and_odd_ones_hold_up_no_start(dock):
+    files = {f"{n}.MP4": random.Random(n).randbytes(5000) for n in range(4)}
+    dock.plug("CAM1", files)
+    edit(dock, RESERVE, NO_ROOM)
+    with dock.running():
+        dock.wait_for(lambda: len(dock.items()) == 4)
+        dock.wait_state("CAM1", "attention")
+        dock.unplug("CAM1")
+        dock.wait_for(lambda: dock.bay("CAM1") is None)
+    # As after a power cut between a copy's name and the entry about it.
+    places = []
+    for item in dock.items():
+        directory = dock.staging / item["docking_id"]
+        directory.mkdir(exist_ok=True)
+        places.append(directory / f"{item['item_id']}-{sha256(files[item['path']])}")
+    places[0].write_bytes(files["0.MP4"])
+    places[1].write_bytes(b"other bytes than the name says")
+    os.mkfifo(places[2])
+    places[3].symlink_to("/dev/zero")
+    dock.log.unlink()
+    with dock.running():
+        dock.wait_for(lambda: dock.events().count("item.recovered") == 1)
+        dock.wait_for(
+            lambda: alarms(dock) == ["local_copy_damaged", "staging_full", "staging_strange"]
+        )
+        dock.wait_for(lambda: dock.items()[0]["state"] == "confirmed")
+        places[2].unlink()
+        places[3].unlink()
+        edit(dock, NO_ROOM, RESERVE)
+        dock.signal(signal.SIGHUP)
+        dock.replug("CAM1")
+        dock.wait_for(lambda: {i["state"] for i in dock.items()} == {"released"})
+        assert "local_copy_damaged" not in alarms(dock)
+    assert sorted(dock.stored().values()) == sorted(sha256(data) for data in files.values())
+    dock.log.unlink()
+    with dock.running():
+        dock.wait_for(lambda: alarms(dock) == [])
+    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
+
+
+def test_a_copy_that_was_deleted_is_read_again_and_its_alarm_ends(dock):
+    (dock.store).rename(dock.root / "away")
+    dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two"})
+    with dock.running():
+        dock.wait_state("CAM1", "copied")
+        dock.unplug("CAM1")
+    for path in dock.staging.rglob("*-*"):
+        if path.is_file():
+            path.unlink()
+    dock.log.unlink()
+    with dock.running():
+        assert alarms(dock)[:2] == ["staging_missing", "staging_missing"]
+        (dock.root / "away").rename(dock.store)
+        dock.replug("CAM1")
+        dock.wait_for(
+            lambda: (
+                {i["state"] for i in dock.items()} == {"verified"}
+                or {i["state"] for i in dock.items()} == {"released"}
+            )
+        )
+        dock.wait_for(lambda: "staging_missing" not in alarms(dock))

@@ -48,8 +48,8 @@ def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
 
 
 def test_reading_an_item_closes_its_own_findings_about_reading(bench):
-    settled = ["source_changed", "source_unreadable", "source_forbidden"]
-    row = discovered(bench, IDS[0], [*settled, "local_copy_damaged"])
+    settled = ["source_changed", "source_unreadable", "source_forbidden", "staging_missing"]
+    row = discovered(bench, IDS[0], [*settled, "local_copy_damaged", "purge_held"])
     discovered(bench, IDS[1], ["source_changed"])
     digests = digests_of(b"abc", 1024)
     got = Acquired(row.item_id, digests, f"{DOCKING_ID}/{row.item_id}-{digests.sha256.hex()}")
@@ -58,6 +58,6 @@ def test_reading_an_item_closes_its_own_findings_about_reading(bench):
         record_acquired(txn, [(row, got)], recovered=False)
 
     assert sorted(bench.open_alarms()) == [
-        ("local_copy_damaged", f"item:{IDS[0]}"),
+        ("purge_held", f"item:{IDS[0]}"),
         ("source_changed", f"item:{IDS[1]}"),
     ]
