@@ -160,7 +160,7 @@ class Plant:
     # -- what the daemon's workers call --
 
     def recover(self, progress: Callable[[], None] = _ignore) -> None:
-        """Note the stores; settle what the last process left, as far as it must be before any worker runs.
+        """Note the stores; settle what must be before any worker runs.
 
         Args:
             progress: called again and again while it goes on.

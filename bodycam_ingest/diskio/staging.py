@@ -63,7 +63,7 @@ class StrangeName:
 
     Args:
         why: what it is, for people.
-        docking_id: the docking whose directory could not be listed; empty for a single name.
+        docking_id: whose directory could not be listed; empty for a single name.
     """
 
     why: str
@@ -244,8 +244,7 @@ class StagingArea:
     ) -> Recovered:
         """Clear away what a crash left, list what stands.
 
-        Removes temporary files and empty docking directories; names that are not of this
-        module's making are left alone. What is wrong with one directory holds up no other.
+        Names not of this module's making stay. What is wrong with one directory holds up no other.
 
         Args:
             discard: whether temporary files go; only before anything is written.
