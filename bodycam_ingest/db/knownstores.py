@@ -327,6 +327,9 @@ def _removed(txn: Txn, now: str, row: KnownStore) -> Change:
 def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
     """Give up a store that will not come back.
 
+    The caller knows that the configuration of now does not have it; no start may have noted that
+    yet, as where a renamed store was refused.
+
     Args:
         txn: the open transaction.
         now: RFC 3339.
@@ -339,16 +342,11 @@ def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
 
     Raises:
         UnknownSubjectError: no such store was ever in the configuration.
-        UsageError: it is still in the configuration, or was retired already.
+        UsageError: it was retired already.
     """
     row = known(txn.conn).get(name)
     if row is None:
         raise UnknownSubjectError(f"no store {name!r}", hint="`stores list` lists them.")
-    if row.configured:
-        raise UsageError(
-            f"store {name!r} is in the configuration",
-            hint="Take its [[stores]] table out, restart the daemon, then retire it.",
-        )
     if row.retired_at:
         raise UsageError(f"store {name!r} was retired at {row.retired_at}")
     waiting = held_up_by(txn.conn, name)
