@@ -24,7 +24,7 @@ UNKNOWN = (
     (("quarantine", "requeue", NOBODY, "--reason", "x"), "no item"),
     (("quarantine", "reinstate", NOBODY), "no item"),
     (("cameras", "assign", "NOPE", "officer"), "no camera"),
-    (("findings", "close", NOBODY, "--reason", "x"), "no open finding"),
+    (("findings", "close", NOBODY, "--reason", "x"), "no finding"),
     (("items", NOBODY), "no item"),
 )
 
