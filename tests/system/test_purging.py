@@ -19,10 +19,10 @@ HANGS = """
 import pathlib, sys, time
 from bodycam_ingest.stores import directory
 confirm = directory.DirectoryStore.confirm
-def hanging(self, obj, stored):
+def hanging(self, obj, *rest):
     while obj.key.startswith("evidence/") and pathlib.Path({flag!r}).exists():
         time.sleep(0.05)
-    return confirm(self, obj, stored)
+    return confirm(self, obj, *rest)
 directory.DirectoryStore.confirm = hanging
 from bodycam_ingest.cli import main
 sys.argv = ["bodycam-ingest", "run"]
