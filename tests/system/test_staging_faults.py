@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.dock import Dock
+from tests.dock import Dock, sha256
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
@@ -162,3 +162,43 @@ def test_a_copy_that_was_deleted_is_read_again_and_its_alarm_ends(dock):
             )
         )
         dock.wait_for(lambda: "staging_missing" not in alarms(dock))
+
+
+def test_copies_that_a_crash_left_are_taken_and_odd_ones_hold_up_no_start(dock):
+    files = {f"{n}.MP4": random.Random(n).randbytes(5000) for n in range(4)}
+    dock.plug("CAM1", files)
+    edit(dock, RESERVE, NO_ROOM)
+    with dock.running():
+        dock.wait_for(lambda: len(dock.items()) == 4)
+        dock.wait_state("CAM1", "attention")
+        dock.unplug("CAM1")
+        dock.wait_for(lambda: dock.bay("CAM1") is None)
+    # As after a power cut between a copy's name and the entry about it.
+    places = []
+    for item in dock.items():
+        directory = dock.staging / item["docking_id"]
+        directory.mkdir(exist_ok=True)
+        places.append(directory / f"{item['item_id']}-{sha256(files[item['path']])}")
+    places[0].write_bytes(files["0.MP4"])
+    places[1].write_bytes(b"other bytes than the name says")
+    os.mkfifo(places[2])
+    places[3].symlink_to("/dev/zero")
+    dock.log.unlink()
+    with dock.running():
+        dock.wait_for(lambda: dock.events().count("item.recovered") == 1)
+        dock.wait_for(
+            lambda: alarms(dock) == ["local_copy_damaged", "staging_full", "staging_strange"]
+        )
+        dock.wait_for(lambda: dock.items()[0]["state"] in {"confirmed", "released"})
+        places[2].unlink()
+        places[3].unlink()
+        edit(dock, NO_ROOM, RESERVE)
+        dock.signal(signal.SIGHUP)
+        dock.replug("CAM1")
+        dock.wait_for(lambda: {i["state"] for i in dock.items()} == {"released"})
+        assert "local_copy_damaged" not in alarms(dock)
+    assert sorted(dock.stored().values()) == sorted(sha256(data) for data in files.values())
+    dock.log.unlink()
+    with dock.running():
+        dock.wait_for(lambda: alarms(dock) == [])
+    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
