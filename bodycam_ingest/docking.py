@@ -20,6 +20,7 @@ from bodycam_ingest.cameratrouble import DOCKING_FAILED, oversized
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.evidence import EntryKind
 from bodycam_ingest.releaser import Live
+from bodycam_ingest.unlisted import Unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,14 +159,15 @@ class Docking:
         self._rules = rules
         self._gone = threading.Event()
         self._wake = threading.Event()
-        self._incomplete = False
+        self._unlisted = Unlisted(record)
         self._on_disk = False
         self._told_items = -1
-        self._live = Live(unsettled=0, unplanned=1)
+        self._moving = (0, 0)
 
     def live(self) -> Live:
         """What only this docking knows, for the release decision."""
-        return self._live
+        unsettled, unplanned = self._moving
+        return Live(unsettled, unplanned, self._unlisted.reason)
 
     def removed(self) -> None:
         """Say that the source no longer has this volume."""
@@ -191,7 +193,7 @@ class Docking:
                     self._record.end("removed")
                     return
                 self._tell_copied()
-                self._wake.wait(self._rules.pace.rescan_s)
+                self._wake.wait(self._unlisted.wait_s(self._rules.pace.rescan_s))
                 self._wake.clear()
         except AbandonedError:
             return
@@ -211,7 +213,7 @@ class Docking:
     def untried(self) -> int:
         """How many files still wait for their first reading, or for a listing that concludes."""
         waiting = sum(not row.last_error for row in self._record.unread_items())
-        return waiting + self._live.unsettled + self._live.unplanned + (not self._card.concluded)
+        return waiting + sum(self._moving) + (not self._card.concluded)
 
     def finish(self, reason: str) -> None:
         """Record that the caller ends the docking, and why."""
@@ -219,8 +221,7 @@ class Docking:
 
     def _tell_copied(self) -> None:
         """Say once that everything is on the dock, and once more whenever something came along."""
-        live = self._live
-        if live.unsettled or live.unplanned or not self._card.concluded:
+        if any(self._moving) or self._unlisted.reason or not self._card.concluded:
             return
         if (copied := self._record.copied()) is None or copied.items == self._told_items:
             return
@@ -248,15 +249,17 @@ class Docking:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise
             there = self._stays()
+            if there:
+                self._unlisted.failed(error)
+                return True
             log.warning(
                 "camera.read_interrupted",
                 camera=self._record.row.camera,
                 docking_id=self.docking_id,
                 error=error.code,
                 message=error.message,
-                still_there=there,
             )
-            return there
+            return False
         return True
 
     def _work(self, root_fd: int) -> None:
@@ -276,7 +279,7 @@ class Docking:
             self._trouble.hold({_OVERSIZED: oversized(root_fd, camera, listing.entries)})
         self.progress.bytes_total = self._card.bytes_planned
         self.progress.listed |= complete
-        self._live = Live(unsettled=look.unsettled, unplanned=look.unplanned)
+        self._moving = (look.unsettled, look.unplanned)
         self._trouble.settle(look.faults)
         rows = self._reader.choose(look.due, look.for_room)
         taken = 0
@@ -315,16 +318,15 @@ class Docking:
         return here and self._source.still_there(self.mounted)
 
     def _judge(self, listing: scan.Listing, *, faultless: bool) -> bool:
-        if isinstance(listing.fault, SourceGoneError):
+        if listing.fault and (isinstance(listing.fault, SourceGoneError) or not listing.entries):
             raise listing.fault
-        complete = listing.complete and faultless
-        if complete and self._incomplete:
-            self._record.close_finding("inventory_incomplete")
-        if not complete and not self._incomplete:
-            bad = sum(entry.kind is EntryKind.UNREADABLE for entry in listing.entries)
-            why = "the disk reported faults while it was listed"
-            if not listing.complete:
-                why = listing.fault.message if listing.fault else f"{bad} entries cannot be listed"
-            self._record.raise_finding("inventory_incomplete", why)
-        self._incomplete = not complete
-        return complete
+        if listing.complete and faultless:
+            self._unlisted.whole()
+            return True
+        why = "the disk reported faults while it was listed"
+        if not listing.complete:
+            bad = [entry for entry in listing.entries if entry.kind is EntryKind.UNREADABLE]
+            why = listing.fault.message if listing.fault else bad[0].detail
+            why += f" (one of {len(bad)} entries)" if len(bad) > 1 else ""
+        self._unlisted.incomplete(why)
+        return False

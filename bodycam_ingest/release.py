@@ -51,6 +51,7 @@ class DockingFacts:
         items: every item of the inventory, new and known.
         alarms: codes of open alarms about this docking, its items or its camera.
         anchored_size: ledger size that every required store holds a checkpoint for.
+        unlisted: why the camera cannot be listed to its end now; empty where it can.
     """
 
     inventoried: bool
@@ -59,6 +60,7 @@ class DockingFacts:
     items: Sequence[ItemStanding]
     alarms: Sequence[str]
     anchored_size: int
+    unlisted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _needs_a_person(facts: DockingFacts) -> list[str]:
-    reasons = [f"alarm: {code}" for code in sorted(set(facts.alarms))]
+    reasons = [facts.unlisted] if facts.unlisted else []
+    reasons += [f"alarm: {code}" for code in sorted(set(facts.alarms))]
     apart = sum(item.state in _APART for item in facts.items)
     if apart:
         reasons.append(_count(apart, "item is", "items are") + " quarantined or vanished")

@@ -37,10 +37,12 @@ class Live:
     Args:
         unsettled: files that still grow or have not stood still long enough.
         unplanned: files listed but not yet compared with the camera's history.
+        unlisted: why the camera cannot be listed to its end, for people; empty where it can.
     """
 
     unsettled: int
     unplanned: int
+    unlisted: str = ""
 
 
 def docking_facts(
@@ -52,6 +54,7 @@ def docking_facts(
         inventoried=dockings.docking_row(conn, docking_id).inventoried,
         unsettled=live.unsettled,
         unplanned=live.unplanned,
+        unlisted=live.unlisted,
         items=[
             ItemStanding(
                 item_id=row["item_id"],

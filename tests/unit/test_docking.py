@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import threading
 from typing import TYPE_CHECKING, cast
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 from ulid import ULID
 
-from bodycam_ingest import camera, docking, scan
+from bodycam_ingest import camera, docking, scan, volume
 from bodycam_ingest.cameratrouble import CameraTrouble
 from bodycam_ingest.card import Card
 from bodycam_ingest.db import items
@@ -24,11 +25,17 @@ from bodycam_ingest.devices.mounted import MountedVolume
 from bodycam_ingest.diskio.room import Space
 from bodycam_ingest.docking import Docking, Pace, Progress, Rules
 from bodycam_ingest.docking_record import DockingRecord
-from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
+from bodycam_ingest.errors import (
+    AbandonedError,
+    SourceForbiddenError,
+    SourceGoneError,
+    SourceUnreadableError,
+)
 from bodycam_ingest.pipeline import Workshop
 from bodycam_ingest.reader import Reader
 from bodycam_ingest.stagingwatch import StagingWatch
 from bodycam_ingest.undocking import Dock
+from bodycam_ingest.unlisted import Unlisted
 
 if TYPE_CHECKING:
     from bodycam_ingest.acquire import Acquirer
@@ -181,8 +188,8 @@ def test_a_pull_under_a_file_is_not_held_against_the_file(bench, count, lag):
         assert not bench.docking.look_once()
     assert bench.attempts() == [0] * count
     assert bench.findings() == []
-    (line,) = [line for line in logs if line["event"] == "camera.read_interrupted"]
-    assert line["still_there"] is False
+    assert [line["event"] for line in logs].count("camera.read_interrupted") == 1
+    assert "camera.not_listed" not in [line["event"] for line in logs]
 
 
 def test_a_file_that_cannot_be_read_on_a_camera_that_stays_is_told(bench):
@@ -256,3 +263,77 @@ def test_a_disk_that_lost_its_state_is_gone_though_its_volume_still_lists(bench)
     with bench.engine.connect() as conn:
         (row,) = items.of_camera(conn, "X812", "")
     assert row.state == "discovered"
+
+
+@pytest.fixture
+def shut(bench):
+    """The card's root refuses, however often it is asked."""
+    (bench.root / "0.MP4").write_bytes(b"x")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(_path):
+            raise SourceForbiddenError("/mnt/X812: EACCES: Permission denied")
+
+        patch.setattr(volume, "open_volume", refuse)
+        yield patch
+
+
+@pytest.mark.usefixtures("shut")
+def test_a_camera_that_cannot_be_listed_is_told_once_with_its_reason(bench):
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            assert bench.docking.look_once()
+    assert bench.findings() == ["camera_unlistable"]
+    told = [line["event"] for line in logs if line["event"].startswith("camera.")]
+    assert told == ["camera.not_listed"]
+    assert "EACCES" in bench.docking.live().unlisted
+
+
+def test_a_camera_that_can_be_listed_again_closes_its_finding(bench, shut):
+    assert bench.docking.look_once()
+    shut.undo()
+    with structlog.testing.capture_logs() as logs:
+        assert bench.docking.look_once()
+    assert "camera_unlistable" not in bench.findings()
+    assert [line["event"] for line in logs].count("camera.listed_again") == 1
+    assert bench.docking.live().unlisted == ""
+
+
+def test_one_file_that_goes_while_the_camera_is_looked_at_is_no_alarm(bench, monkeypatch):
+    def gone(_path):
+        raise SourceGoneError("0.MP4: ENOENT")
+
+    monkeypatch.setattr(volume, "open_volume", gone)
+    assert bench.docking.look_once()
+    assert bench.findings() == []
+    assert bench.docking.look_once()
+    assert bench.findings() == ["camera_unlistable"]
+
+
+def test_the_wait_for_the_next_listing_grows_to_a_minute(bench):
+    unlisted = Unlisted(bench.docking._record)
+    waits = []
+    for _ in range(40):
+        waits.append(unlisted.wait_s(5.0))
+        unlisted.failed(SourceForbiddenError("/: EACCES"))
+    assert waits[:5] == [5.0, 10.0, 20.0, 40.0, 60.0]
+    assert set(waits[5:]) == {60.0}
+    unlisted.whole()
+    assert unlisted.wait_s(5.0) == 5.0
+
+
+def test_part_of_a_camera_that_cannot_be_listed_is_named_with_its_errno(bench, monkeypatch):
+    (bench.root / "DCIM").mkdir()
+    (bench.root / "0.MP4").write_bytes(b"x")
+    openat = volume.open_directory_beneath
+
+    def refuse(root_fd, path):
+        if path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return openat(root_fd, path)
+
+    monkeypatch.setattr(volume, "open_directory_beneath", refuse)
+    assert bench.docking.look_once()
+    assert "inventory_incomplete" in bench.findings()
+    assert "DCIM: EACCES" in bench.docking.live().unlisted
+    assert bench.attempts() == [1]
