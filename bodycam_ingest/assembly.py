@@ -17,6 +17,7 @@ from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.devices.source import open_source
 from bodycam_ingest.docking import Pace, Rules
 from bodycam_ingest.errors import IngestError
+from bodycam_ingest.leftearly import Absentees
 from bodycam_ingest.levers import Levers
 from bodycam_ingest.news import News
 from bodycam_ingest.pipeline import Target, Workshop
@@ -125,6 +126,7 @@ class Plant:
         )
         self._build_bays(config, halt)
         self._clock = ClockWatch(self.engine, self.ledger)
+        self._absentees = Absentees(self.engine, self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
         self._purge_news = self._news()
         self._next_left_over_s = 0.0
@@ -213,8 +215,9 @@ class Plant:
         return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
 
     def housekeeping(self) -> None:
-        """Clock, anchors, left-over read-backs: whatever is due, and nothing that asks a store."""
+        """Whatever is due of clock, anchors, cameras and read-backs; nothing that asks a store."""
         self._clock.tick()
+        self._absentees.tick()
         if self._anchor_news.due():
             self.anchors.tick()
             self._anchor_news.looked()

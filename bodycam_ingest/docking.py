@@ -226,6 +226,7 @@ class Docking:
         if (copied := self._record.copied()) is None or copied.items == self._told_items:
             return
         self._told_items = copied.items
+        self._record.all_copied()
         log.info(
             "docking.copied",
             camera=self._record.row.camera,

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from ulid import ULID
 
-from bodycam_ingest import clock
+from bodycam_ingest import clock, leftearly
 from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.db import dockings, findings, items
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.lifecycle import COPIED, ItemEvent, ItemState
 from bodycam_ingest.manifest import inventory_sha256
-from bodycam_ingest.undocking import COPIED, end_docking
+from bodycam_ingest.undocking import end_docking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -376,6 +376,10 @@ class DockingRecord:
             findings.close_finding(
                 txn, clock.now_text(), code=code, subject=f"docking:{self.row.docking_id}"
             )
+
+    def all_copied(self) -> None:
+        """Note that everything on the camera is on the dock: it brought what it owed."""
+        leftearly.all_copied(self._dock.engine, self._ledger, self.row)
 
     def end(self, reason: str) -> None:
         """Record the docking's end and queue its manifest."""

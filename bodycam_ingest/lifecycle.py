@@ -29,6 +29,18 @@ class ItemState(enum.StrEnum):
     VANISHED = "vanished"
 
 
+# Read off the camera, read back from the disk, and equal.
+COPIED: Final = frozenset(
+    {
+        ItemState.VERIFIED,
+        ItemState.STORED,
+        ItemState.CONFIRMED,
+        ItemState.RELEASED,
+        ItemState.PURGED,
+    }
+)
+
+
 class ItemEvent(enum.StrEnum):
     """What can happen to an item; each value is a ledger entry type."""
 

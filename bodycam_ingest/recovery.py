@@ -26,6 +26,7 @@ from bodycam_ingest.errors import (
     StagingUnreadableError,
 )
 from bodycam_ingest.evidence import Acquired, part_size_for
+from bodycam_ingest.leftearly import RESTARTED
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.pipeline import record_acquired
 from bodycam_ingest.stagingwatch import STAGING_SUBJECT
@@ -95,7 +96,7 @@ class Recovery:
             left_open = dockings.open_dockings(conn)
         for docking in left_open:
             progress()
-            end_docking(self._dock, docking.docking_id, "daemon_restarted")
+            end_docking(self._dock, docking.docking_id, RESTARTED)
 
     def step(self, progress: Callable[[int], None]) -> float | None:
         """Settle one copy.

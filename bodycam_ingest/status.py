@@ -9,6 +9,7 @@ from bodycam_ingest import clock
 from bodycam_ingest.backoff import Line, closed_for_s, wait_s
 from bodycam_ingest.db import backlog, dockings, queries, stops
 from bodycam_ingest.db.standing import read_head
+from bodycam_ingest.leftearly import LEFT_EARLY
 from bodycam_ingest.news import News
 from bodycam_ingest.release import decide
 from bodycam_ingest.releaser import Live, docking_facts
@@ -85,6 +86,11 @@ def dock_status(
             "queue": queries.queue_counts(conn),
             "stores": _stores(conn, lines or {}, clock.now_ms()),
             "alarms": queries.open_findings(conn, severity="alarm"),
+            "left_early": [
+                row
+                for row in queries.open_findings(conn, severity="notice")
+                if row["code"] == LEFT_EARLY
+            ],
             "behind": backlog.behind(conn),
             "unanchored_since": backlog.unanchored_since(conn, required),
         }

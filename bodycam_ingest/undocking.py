@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest import clock, objectkeys
-from bodycam_ingest.db import dockings, items, outbox, uploads
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest import clock, leftearly, objectkeys
+from bodycam_ingest.db import dockings, findings, items, outbox, uploads
+from bodycam_ingest.lifecycle import COPIED
 from bodycam_ingest.manifest import build_manifest, inventory_sha256
+from bodycam_ingest.unlisted import INCOMPLETE, UNLISTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,16 +24,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MANIFEST_KIND: Final = "manifest"
-# Read off the camera, read back from the disk, and equal.
-COPIED: Final = frozenset(
-    {
-        ItemState.VERIFIED,
-        ItemState.STORED,
-        ItemState.CONFIRMED,
-        ItemState.RELEASED,
-        ItemState.PURGED,
-    }
-)
+# A docking's own findings, which end with it.
+_OWN: Final = (UNLISTABLE, INCOMPLETE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +62,13 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
             for item in items.by_ids(txn.conn, [r.item_id for r in rows if r.item_id])
         }
         states = collections.Counter(item.state.value for item in named.values())
-        complete = row.inventoried and all(item.state in COPIED for item in named.values())
+        closed = [
+            findings.close_finding(txn, now, code=code, subject=f"docking:{docking_id}")
+            for code in _OWN
+        ]
+        # What could not be listed at the end is not known, whatever was listed before.
+        whole = row.inventoried and not any(closed)
+        complete = whole and all(item.state in COPIED for item in named.values())
         seq = txn.append(
             "camera.undocked",
             f"camera:{row.camera}",
@@ -83,6 +82,7 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
             },
         )
         dockings.update_docking(txn.conn, docking_id, ended_at=now, complete=complete)
+        leftearly.settle(txn, dataclasses.replace(row, inventoried=whole), reason)
         body = build_manifest(
             dock=dock.dock_id,
             origin=dock.ledger.origin,

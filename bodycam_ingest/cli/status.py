@@ -84,6 +84,8 @@ def _print(status: Mapping[str, Any], stores: Sequence[str]) -> None:
         _print_store(name, uploads.get(name, {}), known.get(name, {}))
     for alarm in status["alarms"]:
         sentence(f"{local(alarm['opened_at'])} {alarm['code']}: {alarm['detail']}", state="ALARM")
+    for left in status.get("left_early", ()):
+        sentence(f"{local(left['opened_at'])} {left['code']}: {left['detail']}", state="NOTE")
 
 
 def _print_stop(stopped: Mapping[str, Any]) -> None:

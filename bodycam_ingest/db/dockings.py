@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.schema import camera, docking, inventory, item
+from bodycam_ingest.db.ledgertree import LOG_ID
+from bodycam_ingest.db.schema import camera, docking, inventory, item, ledger_entry
 from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.evidence import EntryKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+# One a volume of a camera, and few cameras have more than one.
+_ENTRIES_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,41 @@ def open_dockings(conn: sa.Connection) -> list[DockingRow]:
         sa.select(docking).where(docking.c.ended_at.is_(None)).order_by(docking.c.docking_id)
     )
     return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+
+
+def _newest() -> sa.Select[tuple[str]]:
+    """Ids of the newest docking of each camera's volumes; ids ascend with time."""
+    return sa.select(sa.func.max(docking.c.docking_id)).group_by(docking.c.camera, docking.c.volume)
+
+
+def newest_of_volumes(conn: sa.Connection, serial: str) -> list[DockingRow]:
+    """The newest docking of each volume of a camera."""
+    newest = _newest().where(docking.c.camera == serial)
+    rows = conn.execute(sa.select(docking).where(docking.c.docking_id.in_(newest)))
+    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+
+
+def ended_incomplete(conn: sa.Connection) -> list[DockingRow]:
+    """Newest dockings of their camera's volume that ended before all of it was copied."""
+    rows = conn.execute(
+        sa.select(docking)
+        .where(docking.c.docking_id.in_(_newest()))
+        .where(docking.c.ended_at.is_not(None), docking.c.complete.is_(False))
+        .order_by(docking.c.docking_id)
+    )
+    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+
+
+def undocked_entries(conn: sa.Connection, serial: str) -> list[bytes]:
+    """The newest ledger entries that say that a docking of a camera ended, newest first."""
+    rows = conn.execute(
+        sa.select(ledger_entry.c.body)
+        .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.subject == f"camera:{serial}")
+        .where(ledger_entry.c.type == "camera.undocked")
+        .order_by(ledger_entry.c.seq.desc())
+        .limit(_ENTRIES_MAX)
+    )
+    return list(rows.scalars())
 
 
 def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> frozenset[bytes]:

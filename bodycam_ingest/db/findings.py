@@ -112,6 +112,14 @@ def open_about(conn: sa.Connection, subject: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
+def was_raised(conn: sa.Connection, code: str, docking_id: str) -> bool:
+    """Whether there is or was a finding with that code about a docking."""
+    query = sa.select(finding.c.finding_id).where(
+        finding.c.code == code, finding.c.docking_id == docking_id
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def close_about(txn: Txn, now: str, *, subject: str) -> int:
     """Close all open findings about a subject, because all is well with it.
 

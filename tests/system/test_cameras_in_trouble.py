@@ -54,3 +54,58 @@ def test_a_camera_that_cannot_be_listed_wants_attention_and_goes_on_by_itself(do
     assert count(dock, "camera.not_listed") == 1
     assert count(dock, "camera.listed_again") == 1
     assert dock.stop() == 0
+
+
+def left_early(dock):
+    return [row["detail"] for row in dock.json("status")["left_early"]]
+
+
+@pytest.mark.parametrize("again", ["whole", "early"])
+def test_a_camera_that_left_early_is_told_until_it_brought_the_rest(dock, again):
+    # A file that is held open for writing is not read: the camera leaves before it is copied.
+    card = dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two", "C.MP4": b"three"})
+    with (card / "B.MP4").open("ab"), dock.running():
+        dock.wait_for(lambda: {i["path"]: i["state"] for i in dock.items()}.get("A.MP4"))
+        dock.wait_for(lambda: sum(i["state"] != "discovered" for i in dock.items()) == 2)
+        dock.wait_for(lambda: dock.json("dockings")[0]["inventoried"])
+        dock.unplug("CAM1")
+        (told,) = dock.wait_for(lambda: left_early(dock))
+        assert told == (
+            "camera CAM1 left folder:CAM1 early: 1 of 3 recordings not copied; dock it again"
+        )
+        assert alarms(dock) == {}
+        (listed,) = dock.json("findings")
+        assert (listed["code"], listed["subject"]) == ("left_early", "camera:CAM1")
+        assert "left_early" in dock.ok("status")
+        assert len(dock.json("dockings", "--incomplete")) == 1
+        if again == "early":
+            (dock.mnt / ".CAM1" / "D.MP4").write_bytes(b"four")
+            dock.replug("CAM1")
+            dock.wait_for(lambda: sum(i["state"] != "discovered" for i in dock.items()) == 3)
+            dock.unplug("CAM1")
+            dock.wait_for(lambda: "early" in "".join(left_early(dock)) and len(ended(dock)) == 2)
+            assert len(left_early(dock)) == 1
+
+
+def ended(dock):
+    return [row for row in dock.json("dockings") if row["ended_at"]]
+
+
+def test_a_complete_docking_closes_the_notice_and_a_restart_raises_none(dock):
+    card = dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two"})
+    with dock.running():
+        with (card / "B.MP4").open("ab"):
+            dock.wait_for(lambda: any(i["state"] != "discovered" for i in dock.items()))
+            dock.stop()
+            dock.start()
+            dock.wait_for(lambda: dock.bay("CAM1"))
+            assert left_early(dock) == []
+            dock.unplug("CAM1")
+            dock.wait_for(lambda: left_early(dock))
+        dock.replug("CAM1")
+        dock.wait_for(lambda: not left_early(dock))
+        dock.wait_state("CAM1", "confirmed")
+        dock.unplug("CAM1")
+        dock.wait_for(lambda: dock.bay("CAM1") is None)
+        assert left_early(dock) == []
+        assert dock.json("findings") == []
