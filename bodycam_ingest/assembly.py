@@ -19,6 +19,7 @@ from bodycam_ingest.docking import Pace, Rules
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.leftearly import Absentees
 from bodycam_ingest.levers import Levers
+from bodycam_ingest.mountroots import MountRoots
 from bodycam_ingest.news import News
 from bodycam_ingest.pipeline import Target, Workshop
 from bodycam_ingest.reception import Reception
@@ -125,6 +126,7 @@ class Plant:
             self._shop, [Wanted(store.name, store.type, store.required) for store in config.stores]
         )
         self._build_bays(config, halt)
+        self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
         self._clock = ClockWatch(self.engine, self.ledger)
         self._absentees = Absentees(self.engine, self.ledger)
         self._anchor_news = self._news(settles_s=anchors.SETTLES_S)
@@ -187,6 +189,12 @@ class Plant:
     def stores_step(self) -> float:
         """One page of what a change of the set of stores brings with it."""
         return self.storekeeper.step()
+
+    def bays_step(self) -> float:
+        """One look at the bays, and at the directories in which cameras appear."""
+        wait_s = self.keeper.tick()
+        self._roots.look()
+        return wait_s
 
     def verify_step(self) -> float:
         """One batch of read-backs."""

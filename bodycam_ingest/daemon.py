@@ -151,7 +151,7 @@ class Daemon:
         add("control", self._serve_control, _SILENCE_MAX_S)
         for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
             add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
-        bays = add("bays", plant.keeper.tick, _LONG_SILENCE_MAX_S)
+        bays = add("bays", plant.bays_step, _LONG_SILENCE_MAX_S)
         add("recovery", self._recover, _LONG_SILENCE_MAX_S)
         add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)

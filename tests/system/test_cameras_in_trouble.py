@@ -109,3 +109,19 @@ def test_a_complete_docking_closes_the_notice_and_a_restart_raises_none(dock):
         dock.wait_for(lambda: dock.bay("CAM1") is None)
         assert left_early(dock) == []
         assert dock.json("findings") == []
+
+
+def test_a_mount_root_that_is_not_there_is_an_alarm_until_it_is(dock):
+    dock.mnt.rmdir()
+    with dock.running():
+        alarm = dock.wait_for(lambda: alarms(dock).get("mount_root_unusable"))
+        assert "no such directory" in alarm["detail"]
+        assert str(dock.mnt) in alarm["detail"]
+        dock.mnt.mkdir()
+        dock.wait_for(lambda: alarms(dock) == {})
+        dock.mnt.rename(dock.root / "away")
+        dock.wait_for(lambda: "mount_root_unusable" in alarms(dock))
+        (dock.root / "away").rename(dock.mnt)
+        dock.wait_for(lambda: alarms(dock) == {})
+        dock.plug("CAM1", {"A.MP4": b"one"})
+        dock.wait_state("CAM1", "confirmed")
