@@ -67,6 +67,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # pytest's own directories stay where they were; what a test or its processes forget shows here.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", outer)
     stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="bodycam-tests-", dir=outer))
+    # The daemon and the commands that tests start are compiled once, not at each start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["TMPDIR"] = tempfile.tempdir = str(stash[_TEMPORARY])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -210,7 +211,11 @@ def test_what_a_new_store_can_no_longer_get_is_listed(tmp_path):
     assert (cloud["confirmed"], cloud["never_sent"], cloud["impossible"]) == (1, 0, 2)
     (notice,) = [f for f in dock.json("findings") if f["code"] == "store_incomplete"]
     assert (notice["severity"], notice["subject"]) == ("notice", "store:cloud")
-    station.holds()
+    # What a required store never had is not claimed: neither broken nor proven.
+    done = dock.run("verify", "--files", "--stores", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["result"], told["findings"]) == (2, "unchecked", [])
+    assert "2 recordings" in told["unreachable"][0]
 
 
 def test_backfill_by_hand_says_what_it_queued(tmp_path):

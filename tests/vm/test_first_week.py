@@ -88,6 +88,8 @@ def test_readme_leads_to_a_working_dock(machine):
     wait_proven(machine, "CAM1", 3)
     said = machine.run(f"{AS_SERVICE} check", check=False)
     assert said.returncode == 0, said.stdout
+    assert machine.ok("head -c 3 /usr/local/share/man/man1/bodycam-ingest.1") == ".TH"
+    assert machine.ok("bash -n /etc/bash_completion.d/bodycam-ingest") == ""
     # No tool of development, and nothing of the checkout, is left on the dock.
     assert (
         machine.run(f"ls {OPT}/current/bin | grep -E 'pytest|mypy|ruff|hatch'", check=False).stdout
