@@ -90,9 +90,7 @@ class Dock:
         """Run one command with `--json`; `status` of a dock that is down is an answer too."""
         # In this process: what polls for a state would else keep a core busy with starting Python.
         here = arguments[0] in _LOOKS and not self._own_env
-        done = (
-            said(*arguments, "--json", env=self.env) if here else self.run(*arguments, "--json")
-        )
+        done = said(*arguments, "--json", env=self.env) if here else self.run(*arguments, "--json")
         good = (0, NotRunningError.exit_code) if arguments[0] == "status" else (0,)
         assert done.returncode in good, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"

@@ -33,11 +33,11 @@ def test_a_card_becomes_confirmed_evidence_and_a_second_docking_takes_only_what_
     with dock.running():
         bay = dock.wait_state("CAM1", "confirmed")
         assert bay["release"]
+        dock.wait_for(lambda: {item["state"] for item in dock.items()} == {"released"})
         items = {item["path"]: item for item in dock.items()}
         assert {path: item["sha256"] for path, item in items.items()} == {
             path: sha256(data) for path, data in first.items()
         }
-        assert {item["state"] for item in items.values()} == {"released"}
 
         aside = dock.unplug("CAM1")
         dock.wait_for(lambda: dock.bay("CAM1") is None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
-from bodycam_ingest.errors import NotRunningError
+from bodycam_ingest.errors import LedgerUnwritableError, NotRunningError
 from tests.dock import Dock
 
 pytestmark = pytest.mark.system
@@ -61,20 +62,34 @@ def test_a_killed_daemon_shows_no_camera_as_being_read(dock):
     assert "nobody knows whether it is still there" in text
 
 
+# A daemon whose ledger cannot take a camera's docking; an admin cannot bring that about at will.
+REFUSING = """
+import os, pathlib, sys
+import bodycam_ingest.db.ledger as ledger
+from bodycam_ingest.daemon import run
+from bodycam_ingest.errors import IngestError, LedgerUnwritableError
+append = ledger.Txn.append
+def refused(self, type, *rest, **more):
+    if type == "camera.docked":
+        raise LedgerUnwritableError("the disk is full")
+    return append(self, type, *rest, **more)
+ledger.Txn.append = refused
+sys.exit(run(pathlib.Path(os.environ["BODYCAM_INGEST_CONFIG"])))
+"""
+
+
 def test_why_it_halted_is_told_until_it_runs_again(dock):
-    dock.staging.rename(dock.root / "kept")
-    dock.staging.write_text("no directory")
-    dock.start(wait=False)
+    dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
+    dock.start(wait=False, command=[sys.executable, "-c", REFUSING])
     assert dock.daemon is not None
-    code = dock.daemon.wait(30)
+    code = dock.daemon.wait(60)
     dock.daemon = None
-    assert code != 0
+    assert code == LedgerUnwritableError.exit_code
     stopped, text = told(dock)
     assert stopped["stopped_at"]
-    assert f"{stopped['error']}" in text
+    assert stopped["error"] == LedgerUnwritableError.code
+    assert stopped["error"] in text
     assert stopped["message"] in text
-    dock.staging.unlink()
-    (dock.root / "kept").rename(dock.staging)
     with dock.running():
         pass
     stopped, _ = told(dock)

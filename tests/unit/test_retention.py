@@ -201,6 +201,14 @@ def _nobodys(kept, _other):
     return _Kept(kept.body, {}, kept.etag, kept.checksum)
 
 
+def _put_zeros(dock, item_id):
+    """Have the store hold other bytes; returns what it held."""
+    objects = dock.stores["a"].objects
+    well = objects[dock.key(item_id)]
+    objects[dock.key(item_id)] = _zeros(well, None)
+    return well
+
+
 @pytest.mark.parametrize(
     "replace",
     [_zeros, _another_recording, _another_under_our_name, _ours_under_another_name, _nobodys],
@@ -234,7 +242,7 @@ def test_what_is_bad_waits_alone_and_ever_longer(make) -> None:
     dock = make("a")
     ids = dock.announced(25)
     for item_id in ids[:20]:
-        del dock.stores["a"].objects[dock.key(item_id)]
+        _put_zeros(dock, item_id)
     dock.purge()
     assert dock.states(ids[20:]) == ["purged"] * 5
     for item_id in ids[1:20]:
@@ -372,7 +380,7 @@ def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypat
 def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
     dock = make("a")
     (item_id,) = dock.announced(1)
-    well = dock.stores["a"].objects.pop(dock.key(item_id))
+    well = _put_zeros(dock, item_id)
     dock.pass_time(5)
     dock.stores["a"].objects[dock.key(item_id)] = well
     dock.purge()
@@ -382,6 +390,8 @@ def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
     else:
         request = RetryRequest.of(item=item_id if how == "retry item" else None)
         dock.levers.pull(request, "admin")
+    # A recording that is named is sent again to every store, and goes when each has it.
+    dock.send()
     dock.purge()
     assert dock.states([item_id]) == ["purged"]
 
