@@ -105,6 +105,7 @@ class Dock:
 
     def start(self, *, wait: bool = True, command: list[str] | None = None) -> None:
         """Start the daemon; returns when it answers."""
+        before = self.events().count("daemon.ready") if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 command or [sys.executable, "-m", "bodycam_ingest", "run"],
@@ -115,7 +116,7 @@ class Dock:
                 stderr=log,
             )
         if wait:
-            self.wait_for(lambda: "daemon.ready" in self.events())
+            self.wait_for(lambda: self.events().count("daemon.ready") > before)
 
     def stop(self, *, kill: bool = False, timeout_s: float = 15) -> int:
         """End the daemon; returns its exit code."""
