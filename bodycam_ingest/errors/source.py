@@ -47,7 +47,10 @@ class SourceForbiddenError(SourceError):
     delay_class = DelayClass.SLOW
     exit_code = 34
     alarm_at_once = True
-    default_hint = "Mount the volume so that the daemon's user can read it."
+    default_hint = (
+        "Let the daemon's user read it: look at the mode of the file and the options of its mount. "
+        "It is tried again by itself, or now with `retry ITEM`."
+    )
 
 
 class SourceLimitError(SourceError):

@@ -125,3 +125,19 @@ def test_a_mount_root_that_is_not_there_is_an_alarm_until_it_is(dock):
         dock.wait_for(lambda: alarms(dock) == {})
         dock.plug("CAM1", {"A.MP4": b"one"})
         dock.wait_state("CAM1", "confirmed")
+
+
+def test_one_file_that_is_not_readable_is_told_with_its_camera_and_what_to_do(dock):
+    card = dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two"})
+    (card / "B.MP4").chmod(0)
+    dock.start(command=WITHOUT_OVERRIDE + RUN if os.geteuid() == 0 else RUN)
+    dock.wait_state("CAM1", "attention", 20)
+    alarm = dock.wait_for(lambda: alarms(dock).get("source_forbidden"))
+    for words in ("CAM1", "B.MP4", "EACCES", "daemon's user", "retry"):
+        assert words in alarm["detail"]
+    (waiting,) = [item for item in dock.items() if item["state"] == "discovered"]
+    (card / "B.MP4").chmod(0o644)
+    dock.ok("retry", waiting["item_id"])
+    dock.wait_state("CAM1", "confirmed")
+    assert alarms(dock) == {}
+    assert dock.stop() == 0

@@ -197,6 +197,11 @@ def test_a_file_that_cannot_be_read_on_a_camera_that_stays_is_told(bench):
     assert bench.docking.look_once()
     assert bench.attempts() == [1]
     assert bench.findings() == ["source_unreadable"]
+    with bench.engine.connect() as conn:
+        (detail,) = conn.execute(sa.select(finding.c.detail)).scalars()
+    assert "camera X812" in detail
+    assert "0.MP4" in detail
+    assert SourceUnreadableError.default_hint in detail
 
 
 def test_the_end_of_the_process_does_not_wait_for_what_became_of_the_camera(bench, monkeypatch):
