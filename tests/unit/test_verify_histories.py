@@ -147,8 +147,10 @@ class House:
 
 @pytest.fixture
 def house(tmp_path, monkeypatch) -> Iterator[House]:
-    real, steps = clock.now_ms, iter(range(0, 10**9, 30_000))
-    monkeypatch.setattr(clock, "now_ms", lambda: real() + next(steps))
+    # Both clocks go on together: the time of day, and the one that checkpoints are timed by.
+    for name in ("now_ms", "boot_ms"):
+        real, steps = getattr(clock, name), iter(range(0, 10**9, 30_000))
+        monkeypatch.setattr(clock, name, lambda real=real, steps=steps: real() + next(steps))
     house = House(tmp_path, clock.now_ms)
     yield house
     house.bench.close()
