@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -79,6 +81,9 @@ class Card:
     _listings: int = 0
     _shift_hours: int = 0
     _last: frozenset[bytes] | None = None
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    # As last read from the database; None once something may have changed it.
+    _unread: list[ItemRow] | None = None
 
     def take(
         self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
@@ -94,6 +99,7 @@ class Card:
         Raises:
             SourceGoneError: a file, or the camera, went away meanwhile.
         """
+        self._unread = None
         if self._last is None:
             self._last = self.record.last_inventory()
         changed = self._leave_aside(entries)
@@ -112,6 +118,12 @@ class Card:
         """Whether enough complete listings agreed to know what is missing."""
         return self._listings >= _ABSENCES
 
+    def _unread_items(self) -> list[ItemRow]:
+        """Items still to be read: asked once a listing, and again after what this one changed."""
+        if self._unread is None:
+            self._unread = self.record.unread_items()
+        return self._unread
+
     # -- what is not taken --
 
     def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:
@@ -127,15 +139,28 @@ class Card:
             return False
         self._others.update(one.entry.path for one in aside)
         self.record.plan(aside, self.facts_of)
-        for one in aside:
-            if one.entry.kind is not EntryKind.FILE:
-                log.warning(
-                    "camera.entry_ignored",
-                    docking_id=self.record.row.docking_id,
-                    path=printable_path(one.entry.path),
-                    kind=one.entry.kind.value,
-                )
+        others = sorted(
+            (one.entry.kind.value, one.entry.path)
+            for one in aside
+            if one.entry.kind is not EntryKind.FILE
+        )
+        for kind, entries_of_kind in itertools.groupby(others, key=itemgetter(0)):
+            paths = [path for _, path in entries_of_kind]
+            level = log.warning if self._is_news("entry_ignored", kind) else log.debug
+            level(
+                "camera.entry_ignored",
+                docking_id=self.record.row.docking_id,
+                files=len(paths),
+                path=printable_path(paths[0]),
+                kind=kind,
+            )
         return True
+
+    def _is_news(self, event: str, kind: str) -> bool:
+        """Whether files of this kind were not told of yet in this docking."""
+        news = (event, kind) not in self._told
+        self._told.add((event, kind))
+        return news
 
     # -- what is new or changed --
 
@@ -145,7 +170,7 @@ class Card:
         fresh = [path for path in files if path not in self._seen]
         if not moved:
             return fresh
-        unread = {row.item_id: row for row in self.record.unread_items()}
+        unread = {row.item_id: row for row in self._unread_items()}
         for path in moved:
             if path not in settled:
                 continue
@@ -160,6 +185,7 @@ class Card:
                 seen.stamp = files[path]
                 continue
             self.record.changed(row, files[path])
+            self._unread = None
             self.bytes_planned += files[path].size_bytes - row.size_bytes
             seen.stamp = files[path]
         return fresh
@@ -181,7 +207,8 @@ class Card:
         resolved = inventory.resolve(found, self._samples(root_fd, found))
         compared = [Compared(r.entry, r.verdict, r.item_id, r.reason) for r in resolved]
         items = self.record.plan(compared, self.facts_of)
-        unread = {row.item_id for row in self.record.unread_items()}
+        self._unread = None
+        unread = {row.item_id for row in self._unread_items()}
         for path, item_id in items.items():
             self._seen[path] = _Seen(files[path], item_id)
             if item_id in unread:
@@ -190,6 +217,7 @@ class Card:
 
     def _samples(self, root_fd: int, found: Sequence[inventory.Candidate]) -> dict[bytes, bytes]:
         samples = {}
+        failed: dict[str, list[tuple[bytes, str]]] = {}
         for candidate in found:
             stamp = candidate.entry.stamp
             if stamp is None or not candidate.needs_sample():
@@ -202,12 +230,18 @@ class Card:
                 if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                     raise
                 # Judged at the next listing; until then the camera is not released.
-                log.warning(
-                    "camera.sample_failed",
-                    path=printable_path(candidate.entry.path),
-                    error=error.code,
-                    message=error.message,
-                )
+                failed.setdefault(error.code, []).append((candidate.entry.path, error.message))
+        for code, files in failed.items():
+            path, message = files[0]
+            level = log.warning if self._is_news("sample_failed", code) else log.debug
+            level(
+                "camera.sample_failed",
+                docking_id=self.record.row.docking_id,
+                files=len(files),
+                path=printable_path(path),
+                error=code,
+                message=message,
+            )
         return samples
 
     # -- what went missing --
@@ -227,23 +261,24 @@ class Card:
 
     def _missing(self, files: Mapping[bytes, FileStamp]) -> bool:
         """Count absences; conclude from the second on."""
-        unread = self.record.unread_items()
+        unread = self._unread_items()
         mine = {seen.item_id for path, seen in self._seen.items() if path in files}
         suspects = (self._last or frozenset()) | self._seen.keys() | {r.path for r in unread}
         strangers = {row.path for row in unread if row.item_id not in mine}
-        gone: list[bytes] = []
+        gone: set[bytes] = set()
         for path in suspects:
             if path in files and path not in strangers:
                 self._absent.pop(path, None)
                 continue
             self._absent[path] = self._absent.get(path, 0) + 1
             if self._absent[path] == _ABSENCES:
-                gone.append(path)
+                gone.add(path)
         if not gone:
             return False
         vanished = [row for row in unread if row.path in gone and row.item_id not in mine]
         if vanished:
             self.record.vanished(vanished)
+            self._unread = None
         newest: dict[bytes, ItemRow] = {row.path: row for row in self.record.known_items()}
         missing = {p: newest[p] for p in gone if p not in files and p in newest}
         if missing:
@@ -294,7 +329,7 @@ class Card:
         for_room: list[ItemRow] = []
         stamps: dict[str, FileStamp] = {}
         unsettled = len(files.keys() - settled)
-        unread = self.record.unread_items()
+        unread = self._unread_items()
         for row in unread:
             seen = self._seen.get(row.path)
             if seen is None or seen.item_id != row.item_id or row.path not in settled:

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from bodycam_ingest import clock, leftearly
 from bodycam_ingest.custody.entry import figure
-from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
@@ -81,6 +81,8 @@ class DockingRecord:
         self._dock = dock
         self._ledger = dock.ledger
         self.row = row
+        # Items that are there again, until what that heals is recorded as well.
+        self._returned: list[str] = []
 
     def begin(self, facts: Mapping[str, Any], *, assigned: bool, profile: str) -> None:
         """Record that the camera was docked.
@@ -179,6 +181,8 @@ class DockingRecord:
                         found[one.entry.path] = item_id
                     lines.append(_inventory_row(one, item_id))
                 dockings.put_inventory(txn.conn, self.row.docking_id, lines)
+                vanishing.came_back(txn, self.row.camera, self._returned)
+                self._returned.clear()
         for one in compared:
             if one.verdict in {Verdict.NEW, Verdict.CHANGED}:
                 log.debug(
@@ -232,9 +236,7 @@ class DockingRecord:
             items.record(
                 txn, row, ItemEvent.REAPPEARED, {"docking_id": self.row.docking_id}, due_ms=0
             )
-            findings.close_finding(
-                txn, clock.now_text(), code="item_vanished", subject=f"item:{row.item_id}"
-            )
+            self._returned.append(row.item_id)
         elif row.state is ItemState.QUARANTINED and row.quarantine_reason in _LOST_HERE:
             items.record(
                 txn,
@@ -275,47 +277,43 @@ class DockingRecord:
             )
 
     def vanished(self, rows: Sequence[ItemRow]) -> None:
-        """Record items that were seen, never read, and are gone from a camera that is there."""
-        with self._ledger.transaction() as txn:
-            for row in rows:
-                items.record(txn, row, ItemEvent.VANISHED, {"docking_id": self.row.docking_id})
-                findings.raise_finding(
-                    txn,
-                    clock.now_text(),
-                    code="item_vanished",
-                    severity="alarm",
-                    subject=f"item:{row.item_id}",
-                    detail=f"{printable_path(row.path)} was seen and never read, and is gone",
-                    docking_id=self.row.docking_id,
-                    item_id=row.item_id,
-                )
-        for row in rows:
-            log.error(
-                "item.vanished",
-                item_id=row.item_id,
-                camera=row.camera,
-                path=printable_path(row.path),
-            )
+        """Record items that were seen, never read, and are gone from a camera that is there.
+
+        A formatted card has thousands: they are recorded in several transactions, the first of
+        which tells of all. What a crash leaves is missed again by the next docking.
+        """
+        docking_id = self.row.docking_id
+        for start in range(0, len(rows), _CHUNK):
+            with self._ledger.transaction() as txn:
+                if start == 0:
+                    vanishing.tell(txn, self.row.camera, docking_id, rows)
+                chunk = rows[start : start + _CHUNK]
+                vanishing.record(txn, docking_id, [row.item_id for row in chunk])
+        log.error(
+            "item.vanished",
+            camera=self.row.camera,
+            docking_id=docking_id,
+            items=len(rows),
+            path=printable_path(rows[0].path),
+        )
 
     def missing(self, known: Mapping[bytes, ItemRow]) -> None:
         """Note files of the last inventory that are gone from the card; they were read before."""
-        with self._ledger.transaction() as txn:
-            dockings.put_inventory(
-                txn.conn,
-                self.row.docking_id,
-                [
-                    InventoryRow(
-                        path=path,
-                        kind=EntryKind.FILE,
-                        size_bytes=row.size_bytes,
-                        mtime_ns=row.mtime_ns,
-                        verdict=Verdict.MISSING,
-                        item_id=row.item_id,
-                        detail="in the last inventory, no longer on the card",
-                    )
-                    for path, row in known.items()
-                ],
+        lines = [
+            InventoryRow(
+                path=path,
+                kind=EntryKind.FILE,
+                size_bytes=row.size_bytes,
+                mtime_ns=row.mtime_ns,
+                verdict=Verdict.MISSING,
+                item_id=row.item_id,
+                detail="in the last inventory, no longer on the card",
             )
+            for path, row in known.items()
+        ]
+        for start in range(0, len(lines), _CHUNK):
+            with self._ledger.transaction() as txn:
+                dockings.put_inventory(txn.conn, self.row.docking_id, lines[start : start + _CHUNK])
 
     def inventoried(self, *, complete: bool, final: bool, hour_shift: int = 0) -> None:
         """Record the inventory as it stands.

@@ -18,7 +18,7 @@ from bodycam_ingest.news import News
 from bodycam_ingest.release import Decision, DockingFacts, ItemStanding, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -107,11 +107,16 @@ class Releaser:
         with self._engine.connect() as conn:
             waiting = agenda.dockings_to_release(conn)
         released = 0
+        on_cameras: set[str] | None = None
         for docking_id in waiting:
             if docking_id in live:
                 released += self._release_docking(docking_id, live[docking_id])
-            else:
-                released += self._release_alone(docking_id, live)
+                continue
+            if on_cameras is None:
+                # Once a look: a hundred dockings may wait while a large card is listed.
+                with self._engine.connect() as conn:
+                    on_cameras = _on_cameras(conn, live)
+            released += self._release_alone(docking_id, live, on_cameras)
         return released
 
     def _release_docking(self, docking_id: str, live: Live) -> int:
@@ -130,32 +135,42 @@ class Releaser:
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
-    def _release_alone(self, docking_id: str, live: Mapping[str, Live]) -> int:
+    def _release_alone(
+        self, docking_id: str, live: Mapping[str, Live], on_cameras: Collection[str]
+    ) -> int:
         with self._engine.connect() as conn:
-            if not self._free(conn, docking_id, live):
+            if not self._free(conn, docking_id, on_cameras):
                 return 0
         with self._ledger.transaction() as txn:
-            rows = self._free(txn.conn, docking_id, live)
+            # Judged again inside of the transaction that records it: nothing moved between.
+            rows = self._free(txn.conn, docking_id, _on_cameras(txn.conn, live))
             now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
             for row in rows:
                 _record(txn, row, docking_id, now, dock_ms)
-        log.info("docking.released", docking_id=docking_id, items=len(rows))
+        if rows:
+            log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
-    def _free(self, conn: Connection, docking_id: str, live: Mapping[str, Live]) -> list[ItemRow]:
+    def _free(
+        self, conn: Connection, docking_id: str, on_cameras: Collection[str]
+    ) -> list[ItemRow]:
         """Confirmed, anchored items of a docking that ended, on no camera that is docked now."""
         anchored = outbox.anchored_size(conn, self._required)
         lacking = knownstores.lacking_in_docking(conn, docking_id, self._required)
-        held = {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
         return [
             row
             for row in _confirmed(conn, docking_id)
-            if row.item_id not in held
+            if row.item_id not in on_cameras
             and row.item_id not in lacking
             and row.confirmed_seq is not None
             and row.confirmed_seq < anchored
             and not queries.item_alarms(conn, row.item_id)
         ]
+
+
+def _on_cameras(conn: Connection, live: Iterable[str]) -> set[str]:
+    """Ids of the items of every docking whose camera is there."""
+    return {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
 
 
 def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:

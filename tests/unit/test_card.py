@@ -23,7 +23,7 @@ from bodycam_ingest.pipeline import record_acquired
 from bodycam_ingest.undocking import Dock
 
 ORIGIN = "police.example.org/dock-1"
-LIMITS = scan.Limits(max_files=1000, max_path_bytes=4096, max_depth=24)
+LIMITS = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=24)
 HOUR_NS = 3_600_000_000_000
 T0_NS = 1_750_000_000_000_000_000
 NUMBERED = camera.Profile("numbered", {}, exclude=["*.tmp"], patterns=[r"(?P<number>\d{4})\.MP4$"])
