@@ -165,6 +165,31 @@ class StoreCheck:
                 self.unreachable.append(text)
         return store
 
+    # -- who they are --
+
+    def identities(self, pinned: Mapping[str, str]) -> None:
+        """Hold each store against what it was at first contact, and against the others.
+
+        Args:
+            pinned: identity by store, as the ledger has it.
+        """
+        seen: dict[str, str] = {}
+        for name, store in self.stores.items():
+            if name not in pinned:
+                continue
+            try:
+                found = self._ask(store, "its mark", partial(_mark, store), 0)
+            except IngestError as error:
+                self._unproven(name, "its mark", error)
+                continue
+            if found != pinned[name]:
+                message = f"it is {found}, at first contact it was {pinned[name]}"
+                self._find("store_replaced", name, "its mark", message, f"store:{name}")
+            if found in seen:
+                message = f"{seen[found]} is the same place: what both hold is one copy"
+                self._find("stores_are_one", name, "its mark", message, f"store:{name}")
+            seen.setdefault(found, name)
+
     # -- anchors --
 
     def anchors(self, origin: str) -> list[SignedNote]:
@@ -282,6 +307,11 @@ class StoreCheck:
 
 # A key that no store holds: whether it can be looked for tells whether the store is there.
 _SOME_KEY: Final = "ledger/nothing"
+
+
+def _mark(store: ObjectStore, _beat: Callable[[], None]) -> str:
+    """Who a store is; nothing is written."""
+    return store.identity(first=False)
 
 
 def _listed(store: ObjectStore, prefix: str, beat: Callable[[], None]) -> list[str]:

@@ -198,6 +198,8 @@ class Verification:
             "confirmed by it: they were taken before it was required"
             for store, count in lacking(self._fold.histories, scope.required).items()
         ]
+        with self._part("the stores' marks"):
+            stores.identities(self._store_fold.pinned)
         with self._part("stored objects"):
             uploads = audit.confirmed_uploads(conn)
             for upload in uploads:

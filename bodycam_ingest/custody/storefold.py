@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 _ADDED = "store.added"
 _RETIRED = "store.retired"
+_PINNED = "store.pinned"
 # From here on an item counts as kept by every required store.
 _KEPT = frozenset({"confirmed", "released", "purged"})
 
 
 class StoreFold:
-    """Takes entries in order, and remembers which stores a person gave up for good."""
+    """Takes entries in order; remembers who each store is and which a person gave up for good."""
 
     def __init__(self) -> None:
         self.retired: set[str] = set()
+        self.pinned: dict[str, str] = {}
 
     def take(self, entry: Entry) -> None:
         """Fold one entry; those about other things are passed over."""
@@ -28,6 +30,8 @@ class StoreFold:
             self.retired.add(str(entry.data.get("store")))
         elif entry.type == _ADDED:
             self.retired.discard(str(entry.data.get("store")))
+        elif entry.type == _PINNED:
+            self.pinned[str(entry.data.get("store"))] = str(entry.data.get("identity"))
 
 
 def lacking(histories: Mapping[str, ItemHistory], required: Iterable[str]) -> dict[str, int]:

@@ -310,6 +310,23 @@ def test_a_manifest_altered_in_a_store(house):
     assert [finding.code for finding in house.verify().findings] == ["object_altered"]
 
 
+def test_another_place_under_a_stores_name_is_named(house):
+    house.add()
+    house.send_all()
+    assert house.holds() is True
+    house.stores["second"].identity_now = "memory:elsewhere"
+    assert {finding.code for finding in house.verify().findings} == {"store_replaced"}
+
+
+def test_two_stores_that_became_one_place_are_named(house):
+    house.add()
+    house.send_all()
+    first, second = house.stores["main"], house.stores["second"]
+    second.identity_now = first.identity_now
+    codes = {finding.code for finding in house.verify().findings}
+    assert codes == {"store_replaced", "stores_are_one"}
+
+
 def test_a_huge_object_in_an_anchors_place_is_not_read_to_its_end(house):
     key = anchored(house)
     read = []
