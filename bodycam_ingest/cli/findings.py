@@ -63,7 +63,7 @@ def _print(found: list[dict[str, Any]], *, closed: bool) -> None:
             f["severity"],
             f["code"],
             f["subject"],
-            f["detail"],
+            f"{f['detail']} ({f['waiting']:,} recordings wait)" if f["waiting"] else f["detail"],
         ]
         for f in found
     ]

@@ -139,7 +139,28 @@ def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:
             )
         )
     query = sa.select(finding).where(*where).order_by(finding.c.finding_id)
-    return [dict(row) for row in conn.execute(query).mappings()]
+    found = [dict(row) for row in conn.execute(query).mappings()]
+    waiting = _waiting(conn) if any(_is_stores(row) for row in found) else {}
+    for row in found:
+        # Counted when it is read: a finding that counted along would be a commit a recording.
+        store = str(row["subject"]).removeprefix("store:")
+        row["waiting"] = waiting.get(store, 0) if _is_stores(row) else None
+    return found
+
+
+def _is_stores(row: dict[str, Any]) -> bool:
+    return row["closed_at"] is None and str(row["subject"]).startswith("store:")
+
+
+def _waiting(conn: sa.Connection) -> dict[str, int]:
+    """How many recordings wait for each store."""
+    settled = (UploadState.CONFIRMED.value, UploadState.REFUSED.value)
+    rows = conn.execute(
+        sa.select(upload.c.store, sa.func.count().label("waiting"))
+        .where(upload.c.state.not_in(settled))
+        .group_by(upload.c.store)
+    )
+    return {row.store: row.waiting for row in rows}
 
 
 def kept_bytes(conn: sa.Connection, *, files: bool, stores: bool) -> int:

@@ -185,6 +185,8 @@ def test_findings_of_a_camera_are_those_of_its_dockings_and_recordings_too(conn)
     assert found(docking="D0") == "1"
     assert found(store="nas") == "4"
     assert found(since=at(2)) == "24"
+    # One finding for a store, with how many recordings wait for it; of nothing else.
+    assert [f["waiting"] for f in listings.findings(conn, Choice())] == [None, None, None, 2]
 
 
 def test_how_much_there_is_to_verify(conn):
