@@ -12,7 +12,7 @@ import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.backoff import is_due
-from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.db import dockings, findings, items, resending
 from bodycam_ingest.errors import (
     AbandonedError,
     DelayClass,
@@ -118,6 +118,9 @@ class Recovery:
             copy = self._waiting.popleft()
             with self._dock.engine.connect() as conn:
                 found = items.by_ids(conn, [copy.item_id])
+            if found and _was_missed(found[0]) and found[0].staged_path == copy.staged_path:
+                self._take_back(found[0], progress)
+                return 0.0
             if not found or found[0].state is not ItemState.DISCOVERED:
                 self._watch.recovering.discard(copy.item_id)
                 continue
@@ -143,9 +146,9 @@ class Recovery:
             needed = items.in_states(conn, _COPY_NEEDED)
         for copy in found.sealed:
             row = known.get(copy.item_id)
-            if row is not None and row.staged_path == copy.staged_path:
+            if row is not None and row.staged_path == copy.staged_path and not _was_missed(row):
                 continue
-            if row is None or row.state is not ItemState.DISCOVERED:
+            if row is None or not (row.state is ItemState.DISCOVERED or _was_missed(row)):
                 # Nobody's: kept where it is, told to a person; `verify --files` names it as well.
                 _stray(self._dock, copy)
                 continue
@@ -209,6 +212,43 @@ class Recovery:
             log.info("item.recovered", item_id=row.item_id, sha256=digests.sha256.hex())
         self._watch.recovering.discard(row.item_id)
 
+    def _take_back(self, row: ItemRow, progress: Callable[[int], None]) -> None:
+        """Take a copy that was missed and lies in its place again, if it is what was read."""
+        self._watch.recovering.discard(row.item_id)
+        digests = row.digests()
+        try:
+            found = self._acquirer.rehash(
+                row.staged_path, row.path, digests.part_size_bytes, progress
+            )
+            if found != digests:
+                raise LocalCopyDamagedError("it is not what was read off the camera")
+            with self._dock.ledger.transaction() as txn:
+                if items.get(txn.conn, row.item_id) != row:
+                    raise ItemMovedError("it moved while its copy was read")
+                data = {"sha256": digests.sha256.hex()}
+                items.record(txn, row, ItemEvent.REINSTATED, data, quarantine_reason="")
+                back = items.get(txn.conn, row.item_id)
+                stores = frozenset(name for name, _ in self._dock.stores)
+                resending.retry_item(txn, back, stores)
+                resending.queue_item(txn, back, stores)
+                findings.close_finding(
+                    txn,
+                    clock.now_text(),
+                    code=StagingMissingError.code,
+                    subject=f"item:{row.item_id}",
+                )
+        except AbandonedError:
+            raise
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            # It stays set apart, for a person or until its camera is docked.
+            log.warning(
+                "item.not_taken_back", item_id=row.item_id, error=error.code, message=error.message
+            )
+        else:
+            log.info("item.taken_back", item_id=row.item_id, sha256=digests.sha256.hex())
+
     def _unreadable(self, copy: SealedCopy, row: ItemRow, error: IngestError) -> None:
         if isinstance(error, StagingUnreadableError):
             # Bad sectors, or no file: it is read off its camera again.
@@ -250,6 +290,11 @@ def _raise(txn: Txn, row: ItemRow, code: str, severity: str, detail: str) -> Non
         docking_id=row.docking_id,
         item_id=row.item_id,
     )
+
+
+def _was_missed(row: ItemRow) -> bool:
+    """Whether an item is set apart for no other reason than that its copy was not there."""
+    return row.state is ItemState.QUARANTINED and row.quarantine_reason == StagingMissingError.code
 
 
 def _stray(dock: Dock, copy: SealedCopy) -> None:

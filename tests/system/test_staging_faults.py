@@ -202,3 +202,40 @@ def test_copies_that_a_crash_left_are_taken_and_odd_ones_hold_up_no_start(dock):
     with dock.running():
         dock.wait_for(lambda: alarms(dock) == [])
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
+
+
+@pytest.mark.parametrize("put_back", ["whole", "damaged"])
+def test_a_copy_that_was_put_back_is_taken_again_at_the_start_if_it_is_what_was_read(
+    dock, put_back
+):
+    (dock.store).rename(dock.root / "away")
+    dock.plug("CAM1", {"A.MP4": b"one"})
+    with dock.running():
+        dock.wait_state("CAM1", "copied")
+        dock.unplug("CAM1")
+    (copy,) = (path for path in dock.staging.rglob("*-*") if path.is_file())
+    content = copy.read_bytes()
+    aside = dock.root / "aside"
+    copy.rename(aside)
+    dock.log.unlink()
+    with dock.running():
+        assert alarms(dock)[0] == "staging_missing"
+    (dock.root / "away").rename(dock.store)
+    # An empty directory of a docking is taken away.
+    copy.parent.mkdir(mode=0o700, exist_ok=True)
+    aside.rename(copy)
+    if put_back == "damaged":
+        copy.chmod(0o600)
+        copy.write_bytes(content[:-1] + b"?")
+    dock.log.unlink()
+    with dock.running():
+        if put_back == "whole":
+            dock.wait_for(lambda: dock.items()[0]["state"] == "released")
+            assert "staging_missing" not in alarms(dock)
+            assert next(iter(dock.stored().values())) == dock.items()[0]["sha256"]
+        else:
+            dock.wait_for(lambda: "item.not_taken_back" in dock.events())
+            assert dock.items()[0]["state"] == "quarantined"
+            assert "staging_missing" in alarms(dock)
+            assert dock.stored() == {}
+    dock.ok("verify")
