@@ -234,6 +234,8 @@ class Levers:
                 quarantine_reason="",
             )
             resending.retry_item(txn, items.get(txn.conn, item_id), self._stores, actor)
+            # Its copy was just read and is what it was: what set it apart is over.
+            findings.close_about(txn, clock.now_text(), subject=f"item:{item_id}")
         return {"item_id": item_id, "state": ItemState.VERIFIED.value}
 
     def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:

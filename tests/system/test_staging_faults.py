@@ -239,3 +239,24 @@ def test_a_copy_that_was_put_back_is_taken_again_at_the_start_if_it_is_what_was_
             assert "staging_missing" in alarms(dock)
             assert dock.stored() == {}
     dock.ok("verify")
+
+
+def test_a_copy_that_was_put_back_and_reinstated_ends_its_alarm(dock):
+    dock.plug("CAM1", {"A.MP4": b"one"})
+    dock.store.rename(dock.root / "away")
+    with dock.running():
+        dock.wait_state("CAM1", "copied")
+        dock.unplug("CAM1")
+    (copy,) = (path for path in dock.staging.rglob("*-*") if path.is_file())
+    aside = dock.root / "aside"
+    copy.rename(aside)
+    (dock.root / "away").rename(dock.store)
+    dock.log.unlink()
+    with dock.running():
+        assert alarms(dock)[0] == "staging_missing"
+        copy.parent.mkdir(mode=0o700, exist_ok=True)
+        aside.rename(copy)
+        (item,) = dock.items()
+        dock.ok("quarantine", "reinstate", item["item_id"])
+        dock.wait_for(lambda: dock.items()[0]["state"] == "released")
+        assert "staging_missing" not in alarms(dock)
