@@ -146,7 +146,13 @@ def test_every_type_that_the_code_appends_is_listed():
 def test_every_finding_of_verify_is_listed():
     section = DOCUMENT.split("\n## Findings of `verify`\n")[1].split("\n## ")[0]
     listed = re.findall(r"(?m)^\| `([a-z_]+)` \|", section)
-    files = ["custody/verify.py", "custody/fold.py", "verification.py", "filecheck.py"]
+    files = [
+        "custody/verify.py",
+        "custody/fold.py",
+        "verification.py",
+        "filecheck.py",
+        "storecheck.py",
+    ]
     code = "".join((ROOT / "bodycam_ingest" / file).read_text(encoding="utf-8") for file in files)
     found = set(re.findall(r"(?:Finding|_find)\(\s*\"([a-z_]+)\"", code))
     found |= {"object_missing", "object_altered"}
