@@ -110,7 +110,7 @@ def small_disk(tmp_path: Path, size_bytes: int) -> Iterator[Path]:
         ["mount", "-o", "loop", image, at], check=False, capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"only root can mount an image here: {mounted.stderr.strip()}")
+        pytest.skip(f"expected: only root can mount an image here: {mounted.stderr.strip()}")
     try:
         yield at
     finally:
