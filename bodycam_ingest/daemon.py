@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bodycam_ingest import __version__, clock, control, log, notify, status
+from bodycam_ingest import __version__, clock, log, notify, status
 from bodycam_ingest.assembly import Plant, assemble
 from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
 from bodycam_ingest.control import Lane, Request, StatusRequest
+from bodycam_ingest.control.server import ControlServer
 from bodycam_ingest.db import facts, stops, storehealth
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
@@ -59,7 +60,7 @@ class Daemon:
         self._hangup = threading.Event()
         self._plant: Plant | None = None
         self._supervisor: Supervisor | None = None
-        self._control: control.ControlServer | None = None
+        self._control: ControlServer | None = None
         self._standing: status.Standing | None = None
 
     def halt(self, error: IngestError) -> None:
@@ -116,7 +117,7 @@ class Daemon:
             before = facts.get(txn.conn, _CONFIG_FACT)
             stops.note_start(txn.conn)
             # A start is what a person does who mended something: nothing waits out an old pause.
-            storehealth.lift_pauses(txn, list(plant.stores), STORE_WIDE_CODES)
+            storehealth.hurry(txn, list(plant.stores), STORE_WIDE_CODES)
             txn.append(
                 "daemon.started",
                 "daemon",
@@ -144,7 +145,7 @@ class Daemon:
             lambda: plant.ledger.commits,
             lambda: len(plant.keeper.live()),
         )
-        self._control = control.ControlServer(
+        self._control = ControlServer(
             config.dock.state_dir, self._answer, lambda: explain(plant.engine)
         )
         add = supervisor.add

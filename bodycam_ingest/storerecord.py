@@ -265,6 +265,10 @@ class StoreRecord:
         with self._ledger.transaction() as txn:
             if failure.progressed:
                 storehealth.progressed(txn, before.store, now)
+            if storehealth.was_lifted(txn, before):
+                # `retry` came while this try was under way, which may have begun with what was
+                # mended meanwhile: what it met says nothing of the store as it is now.
+                return self._now_ms()
             storehealth.pause(
                 txn,
                 before,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import prefork
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+_TERMINAL = ("COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TZ", "LANGUAGE")
 _EXPECTED = "expected: "
 _unexpected_skips: list[str] = []
 
@@ -74,14 +77,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # pytest's own directories stay where they were; what a test or its processes forget shows here.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", outer)
     stash[_TEMPORARY] = Path(tempfile.mkdtemp(prefix="bodycam-tests-", dir=outer))
-    # The daemon and the commands that tests start are compiled once, not at each start.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # The daemon and the commands that tests start are compiled once, not at each start; and what
+    # the person who runs the tests likes on a terminal is none of their business.
+    for name in ("PYTHONDONTWRITEBYTECODE", *_TERMINAL):
+        os.environ.pop(name, None)
     os.environ["TMPDIR"] = tempfile.tempdir = str(stash[_TEMPORARY])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run on unexpected skips, and on processes, mounts and files that are left."""
+    prefork.close_shared()
     config = session.config
     faults = config.stash[_FAULTS]
     faults += [f"unexpected skip: {skip}" for skip in dict.fromkeys(_unexpected_skips)]

@@ -8,18 +8,23 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bodycam_ingest.errors import NotRunningError
-from tests.terminal import said
+from tests import prefork
+from tests.terminal import Said, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.prefork import Forked
+
 REPOSITORY = Path(__file__).parent.parent
-_LOOKS = {"status", "items", "cameras", "dockings", "findings"}
+# What is long or handles signals; all else is quicker in the process of the test.
+_PROCESSES = {"run", "demo"}
 DIRECTORY_STORE = '[[stores]]\nname = "nas"\ntype = "directory"\npath = "store"\n'
 
 
@@ -51,7 +56,7 @@ class Dock:
         self.config = root / "config.toml"
         self.env = {**os.environ, **(env or {}), "BODYCAM_INGEST_CONFIG": str(self.config)}
         self._own_env = bool(env)
-        self.daemon: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | Forked | None = None
         self.mnt.mkdir(exist_ok=True)
         if self.config.exists():
             # A dock that was left by an earlier version, taken as it is.
@@ -68,8 +73,14 @@ class Dock:
 
     # -- commands --
 
-    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout_s: float = 60
+    ) -> subprocess.CompletedProcess[str] | Said:
         """Run one command to its end."""
+        # Standard output and environment belong to the process: one thread alone may change them.
+        alone = threading.current_thread() is threading.main_thread()
+        if arguments[0] not in _PROCESSES and alone and not self._own_env:
+            return said(*arguments, env=self.env)
         return subprocess.run(
             [sys.executable, "-m", "bodycam_ingest", *arguments],
             cwd=REPOSITORY,
@@ -88,9 +99,7 @@ class Dock:
 
     def json(self, *arguments: str) -> Any:
         """Run one command with `--json`; `status` of a dock that is down is an answer too."""
-        # In this process: what polls for a state would else keep a core busy with starting Python.
-        here = arguments[0] in _LOOKS and not self._own_env
-        done = said(*arguments, "--json", env=self.env) if here else self.run(*arguments, "--json")
+        done = self.run(*arguments, "--json")
         good = (0, NotRunningError.exit_code) if arguments[0] == "status" else (0,)
         assert done.returncode in good, (
             f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -105,16 +114,20 @@ class Dock:
 
     def start(self, *, wait: bool = True, command: list[str] | None = None) -> None:
         """Start the daemon; returns when it answers."""
-        before = self.events().count("daemon.ready") if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self.daemon = subprocess.Popen(
-                command or [sys.executable, "-m", "bodycam_ingest", "run"],
-                cwd=REPOSITORY,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self.log.touch()
+        before = self.events().count("daemon.ready")
+        if command is None:
+            self.daemon = prefork.shared().start(["run"], self.env, self.log)
+        else:
+            with self.log.open("ab") as log:
+                self.daemon = subprocess.Popen(
+                    command,
+                    cwd=REPOSITORY,
+                    env=self.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
         if wait:
             self.wait_for(lambda: self.events().count("daemon.ready") > before)
 
@@ -167,14 +180,15 @@ class Dock:
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = 60) -> Any:
         """Poll until a condition holds; returns its value."""
-        until_s = time.monotonic() + timeout_s
-        while time.monotonic() < until_s:
+        began_s = time.monotonic()
+        while (elapsed_s := time.monotonic() - began_s) < timeout_s:
             value = condition()
             if value:
                 return value
             if self.daemon is not None and self.daemon.poll() is not None:
                 break
-            time.sleep(0.05)
+            # Ever more seldom: asking costs the daemon and its neighbours the processor.
+            time.sleep(min(0.5, 0.05 + elapsed_s / 10))
         raise AssertionError(f"it did not come to pass\n{self.tail()}")
 
     # -- cards --

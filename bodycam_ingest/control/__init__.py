@@ -3,7 +3,7 @@
 One JSON object a line, both ways, on a Unix socket in the state directory. A request is typed and
 bounded when it is read, and everybody behind the edge handles values that are what they say.
 While a request is worked on, its sender gets a line `{"waiting": …}` every few seconds; the last
-line has `ok`.
+line has `ok`. The daemon's side is `control.server`; no command imports it.
 """
 
 from bodycam_ingest.control.client import ask
@@ -23,7 +23,6 @@ from bodycam_ingest.control.requests import (
     StatusRequest,
     parse,
 )
-from bodycam_ingest.control.server import ControlServer
 
 __all__ = [
     "SOCKET_NAME",
@@ -31,7 +30,6 @@ __all__ = [
     "BackfillRequest",
     "CloseFindingRequest",
     "ConfirmClockRequest",
-    "ControlServer",
     "Lane",
     "QuarantineRequest",
     "ReinstateRequest",

@@ -34,7 +34,8 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 class Request(BaseModel):
     """What all requests have in common; unknown keys and values of another type are refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    # Built when first used: a command makes one of them, and most make none.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
     lane: ClassVar[Lane] = Lane.ADMIN
     # Each request narrows it to its own word.
     command: str
@@ -149,7 +150,8 @@ _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
         | RetireStoreRequest
         | BackfillRequest,
         Field(discriminator="command"),
-    ]
+    ],
+    config=ConfigDict(defer_build=True),
 )
 
 

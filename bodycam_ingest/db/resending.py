@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.db import items, knownstores, uploads
-from bodycam_ingest.db.schema import item, ledger_entry, outbox, store_state, upload
+from bodycam_ingest.db import items, knownstores, storehealth, uploads
+from bodycam_ingest.db.schema import item, ledger_entry, outbox, upload
 from bodycam_ingest.lifecycle import ItemEvent, UploadEvent, UploadState
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = S
         elif sendable:
             send_again(txn, one, BY_REQUEST, actor)
             again.append(one.store)
-    _lift_pauses(txn, stores)
+    storehealth.lift_pauses(txn, stores)
     return Retried(due, tuple(again))
 
 
@@ -103,14 +103,8 @@ def retry_all(txn: Txn, stores: Collection[str]) -> Retried:
         .where(outbox.c.store.in_(list(stores)), outbox.c.state != _OUTBOX_OPEN)
         .values(state=UploadState.QUEUED.value, due_ms=0)
     )
-    _lift_pauses(txn, stores)
+    storehealth.lift_pauses(txn, stores)
     return Retried(len(found))
-
-
-def _lift_pauses(txn: Txn, stores: Collection[str]) -> None:
-    txn.conn.execute(
-        store_state.update().where(store_state.c.store.in_(list(stores))).values(paused_until_ms=0)
-    )
 
 
 # -- stores that came later ----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest import clock
 from bodycam_ingest.db.schema import outbox, store_state, upload
 from bodycam_ingest.evidence import StoreProbe
 from bodycam_ingest.lifecycle import UploadState
@@ -25,7 +26,8 @@ class StoreHealth:
     Args:
         store: its name.
         identity: what it was at first contact, empty before.
-        paused_until_ms: nothing is asked of it before, ms since 1970.
+        paused_until_ms: nothing is asked of it before, ms since 1970; below zero, minus the time
+            at which somebody last wanted it asked at once.
         attempts: faults in a row.
         last_error: code of the last fault, empty when all is well.
         failing_since: RFC 3339, empty when all is well.
@@ -134,7 +136,35 @@ def progressed(txn: Txn, store: str, now: str) -> None:
     )
 
 
-def lift_pauses(txn: Txn, stores: Collection[str], codes: Collection[str]) -> None:
+def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
+    """Have stores asked again at once.
+
+    A try that is under way may still fail of what was mended meanwhile. It tells by the time that
+    is left here that it must not pause the store again: `was_lifted`.
+
+    Args:
+        txn: the open transaction.
+        stores: their names.
+    """
+    txn.conn.execute(
+        store_state.update()
+        .where(store_state.c.store.in_(stores))
+        .values(paused_until_ms=-clock.now_ms())
+    )
+
+
+def was_lifted(txn: Txn, before: StoreHealth) -> bool:
+    """Whether somebody wanted a store asked at once after a try had begun.
+
+    Args:
+        txn: the open transaction.
+        before: the store as it was when the try began.
+    """
+    until_ms = health(txn.conn, before.store).paused_until_ms
+    return until_ms < 0 and until_ms != before.paused_until_ms
+
+
+def hurry(txn: Txn, stores: Collection[str], codes: Collection[str]) -> None:
     """Have stores asked again at once, with what waited because of them.
 
     Args:
@@ -142,9 +172,7 @@ def lift_pauses(txn: Txn, stores: Collection[str], codes: Collection[str]) -> No
         stores: their names.
         codes: faults that are a store's.
     """
-    txn.conn.execute(
-        store_state.update().where(store_state.c.store.in_(stores)).values(paused_until_ms=0)
-    )
+    lift_pauses(txn, stores)
     for table in (upload, outbox):
         txn.conn.execute(
             table.update()

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.control import (
     AssignRequest,
-    ControlServer,
     Lane,
     QuarantineRequest,
     ReinstateRequest,
@@ -27,6 +26,7 @@ from bodycam_ingest.control import (
     server,
 )
 from bodycam_ingest.control.place import SOCKET_NAME, short_address
+from bodycam_ingest.control.server import ControlServer
 from bodycam_ingest.errors import (
     AbandonedError,
     ControlError,

@@ -629,9 +629,23 @@ def test_a_start_asks_every_store_at_once(dock) -> None:
     assert wait_s is not None
     assert 29 < wait_s <= 60, "what a person mends is tried again soon"
     with dock.bench.ledger.transaction() as txn:
-        storehealth.lift_pauses(txn, ["main"], STORE_WIDE_CODES)
+        storehealth.hurry(txn, ["main"], STORE_WIDE_CODES)
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> None:
+    item_id = add(dock)
+
+    def mended_meanwhile() -> StoreCredentialsError:
+        with dock.bench.ledger.transaction() as txn:
+            resending.retry_all(txn, ["main"])
+        return StoreCredentialsError("signed with the old key")
+
+    dock.stores["main"].faults.append(Fault("look", mended_meanwhile))
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
 
 
 def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:

@@ -1,0 +1,184 @@
+"""Processes of the product that are forked from one in which it is imported already.
+
+A daemon that is started the usual way is a second of processor time on imports alone, and the
+tests start two hundred. `python -m tests.prefork` imports once, has no threads, and forks; each
+child sets its environment and its output up and calls the program's own `main`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_REPOSITORY = Path(__file__).parent.parent
+_MESSAGE_BYTES_MAX = 128 * 1024
+
+
+class Forked:
+    """One such process, with the face of `subprocess.Popen`."""
+
+    def __init__(self, nursery: Prefork, pid: int) -> None:
+        self._nursery = nursery
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._nursery.ended(self.pid, 0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has one."""
+        if self.returncode is None:
+            self.returncode = self._nursery.ended(self.pid, 3600 if timeout is None else timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("bodycam-ingest", timeout or 0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Prefork:
+    """The process that forks, as seen by the tests. One thread uses it."""
+
+    def __init__(self) -> None:
+        # Whole messages, so that what select(2) says of the socket is all there is to read.
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.prefork"], cwd=_REPOSITORY, stdin=theirs
+            )
+        self._codes: dict[int, int] = {}
+
+    def close(self) -> None:
+        """End it; what it forked was waited for before."""
+        self._ours.close()
+        self._process.wait(30)
+
+    def start(self, arguments: list[str], env: Mapping[str, str], log: Path) -> Forked:
+        """Start `bodycam-ingest` with arguments; what it writes is appended to a file."""
+        order = {"arguments": arguments, "env": dict(env), "log": os.fspath(log)}
+        self._ours.sendall(json.dumps(order).encode())
+        while "code" in (answer := self._read()):
+            pass
+        return Forked(self, answer["pid"])
+
+    def ended(self, pid: int, timeout_s: float) -> int | None:
+        """The exit code of a child, waiting for it; None when it still runs after that time."""
+        until_s = time.monotonic() + timeout_s
+        while pid not in self._codes:
+            left_s = max(0.0, until_s - time.monotonic())
+            if not select.select([self._ours], [], [], left_s)[0]:
+                return None
+            self._read()
+        return self._codes.pop(pid)
+
+    def _read(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._ours.recv(_MESSAGE_BYTES_MAX))
+        if "code" in answer:
+            self._codes[answer["pid"]] = answer["code"]
+        return answer
+
+
+_shared: list[Prefork] = []
+
+
+def shared() -> Prefork:
+    """The one of this run, started when first asked for."""
+    if not _shared:
+        _shared.append(Prefork())
+    return _shared[0]
+
+
+def close_shared() -> None:
+    """End it, if it was started."""
+    while _shared:
+        _shared.pop().close()
+
+
+def _child(order: Mapping[str, Any]) -> int:
+    from bodycam_ingest.cli import main  # noqa: PLC0415 - imported before the fork
+
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, nothing), (1, log), (2, log)):
+        os.dup2(source, target)
+    os.closerange(3, 64)
+    sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
+    os.environ.clear()
+    os.environ.update(order["env"])
+    time.tzset()
+    sys.argv = ["bodycam-ingest", *order["arguments"]]
+    return main()
+
+
+def _serve() -> None:
+    import bodycam_ingest.cli.run  # noqa: PLC0415
+    import bodycam_ingest.daemon  # noqa: PLC0415
+    import bodycam_ingest.stores.s3  # noqa: F401, PLC0415
+
+    orders = socket.socket(fileno=os.dup(0))
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    while True:
+        readable = select.select([orders, woken], [], [])[0]
+        if woken in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(woken, 4096)
+            with contextlib.suppress(ChildProcessError):
+                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                    code = os.waitstatus_to_exitcode(ended[1])
+                    orders.sendall(json.dumps({"pid": ended[0], "code": code}).encode())
+        if orders in readable:
+            order = orders.recv(_MESSAGE_BYTES_MAX)
+            if not order:
+                return
+            pid = os.fork()
+            if not pid:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _in_child(json.loads(order))
+            orders.sendall(json.dumps({"pid": pid}).encode())
+
+
+def _in_child(order: Mapping[str, Any]) -> NoReturn:
+    code = 70
+    try:
+        code = _child(order)
+    except BaseException:  # noqa: BLE001 - told in the log and by the code
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()
