@@ -24,22 +24,19 @@ help:  ## this list
 demo: $(STAMP)  ## the whole way with simulated cameras: no network, no root, under a minute
 	$(BIN)/bodycam-ingest demo
 
-# As many processes as there are cores; WORKERS=0 runs all in one, for a debugger.
-WORKERS ?= auto
+# Twice the cores, at most four: many tests wait. WORKERS=0 runs all in one, for a debugger.
+WORKERS ?= $(shell test $$(nproc) -gt 1 && echo 4 || echo 2)
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n $(WORKERS) --maxprocesses=4
+PARALLEL := -n $(WORKERS)
 
 quick: $(STAMP)  ## tests that need no server and no process, under a minute
-	$(PYTEST) -q $(PARALLEL) -m "not (vm or crash or system or server or process)" tests/unit tests/docs
+	$(PYTEST) -q $(PARALLEL) -m "not (vm or crash or system or server or process or long)" tests/unit tests/docs
 
-# The crash tests fork, which goes badly with the threads of a run on several cores; they fill the
-# cores themselves.
 test: $(STAMP)  ## all tests but those in the virtual machine
-	$(PYTEST) $(PARALLEL) -m "not (vm or crash)"
-	$(PYTEST) -m crash tests/crash
+	$(PYTEST) $(PARALLEL) -m "not vm"
 
 crash: $(STAMP)  ## the daemon killed at every one of its durable steps: half an hour
-	CRASH_EVERY=1 $(PYTEST) -m crash tests/crash
+	CRASH_EVERY=1 $(PYTEST) $(PARALLEL) -m crash tests/crash
 
 check: $(STAMP)  ## format, lint, types, import contracts, generated docs, then all tests
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # How long an example takes says how busy the machine is, nothing of the code.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
 

@@ -117,7 +117,7 @@ class Dock:
         self.log.touch()
         before = self.events().count("daemon.ready")
         if command is None:
-            self.daemon = prefork.shared().start(["run"], self.env, self.log)
+            self.daemon = prefork.shared().start(prefork.program("run"), self.log, self.env)
         else:
             with self.log.open("ab") as log:
                 self.daemon = subprocess.Popen(

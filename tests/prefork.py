@@ -1,15 +1,17 @@
-"""Processes of the product that are forked from one in which it is imported already.
+"""Processes that are forked from one in which the product is imported already.
 
 A daemon that is started the usual way is a second of processor time on imports alone, and the
 tests start two hundred. `python -m tests.prefork` imports once, has no threads, and forks; each
-child sets its environment and its output up and calls the program's own `main`.
+child sets its environment and its output up and calls the program's own `main`, or a function of
+the tests. Such a function may fork too, which a process of pytest-xdist with its threads must not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import os
+import pickle
 import select
 import signal
 import socket
@@ -18,13 +20,25 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _REPOSITORY = Path(__file__).parent.parent
 _MESSAGE_BYTES_MAX = 128 * 1024
+
+
+class _Order(NamedTuple):
+    work: Callable[[], int | None]
+    log: str
+    env: dict[str, str]
+
+
+class _Answer(NamedTuple):
+    pid: int
+    # None when it was just started.
+    code: int | None = None
 
 
 class Forked:
@@ -80,13 +94,21 @@ class Prefork:
         self._ours.close()
         self._process.wait(30)
 
-    def start(self, arguments: list[str], env: Mapping[str, str], log: Path) -> Forked:
-        """Start `bodycam-ingest` with arguments; what it writes is appended to a file."""
-        order = {"arguments": arguments, "env": dict(env), "log": os.fspath(log)}
-        self._ours.sendall(json.dumps(order).encode())
-        while "code" in (answer := self._read()):
+    def start(
+        self, work: Callable[[], int | None], log: Path, env: Mapping[str, str] | None = None
+    ) -> Forked:
+        """Run a function in a process of its own.
+
+        Args:
+            work: can be pickled; what it returns is the exit code, 0 for None.
+            log: what the process writes is appended to it.
+            env: its environment; None for that of the tests.
+        """
+        order = _Order(work, os.fspath(log), dict(os.environ if env is None else env))
+        self._ours.sendall(pickle.dumps(order))
+        while (answer := self._read()).code is not None:
             pass
-        return Forked(self, answer["pid"])
+        return Forked(self, answer.pid)
 
     def ended(self, pid: int, timeout_s: float) -> int | None:
         """The exit code of a child, waiting for it; None when it still runs after that time."""
@@ -98,10 +120,10 @@ class Prefork:
             self._read()
         return self._codes.pop(pid)
 
-    def _read(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._ours.recv(_MESSAGE_BYTES_MAX))
-        if "code" in answer:
-            self._codes[answer["pid"]] = answer["code"]
+    def _read(self) -> _Answer:
+        answer: _Answer = pickle.loads(self._ours.recv(_MESSAGE_BYTES_MAX))
+        if answer.code is not None:
+            self._codes[answer.pid] = answer.code
         return answer
 
 
@@ -121,27 +143,55 @@ def close_shared() -> None:
         _shared.pop().close()
 
 
-def _child(order: Mapping[str, Any]) -> int:
+def program(*arguments: str) -> Callable[[], int]:
+    """`bodycam-ingest` with arguments, as work."""
+    return functools.partial(_program, arguments)
+
+
+def _program(arguments: tuple[str, ...]) -> int:
     from bodycam_ingest.cli import main  # noqa: PLC0415 - imported before the fork
 
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sys.argv = ["bodycam-ingest", *arguments]
+    return main()
+
+
+def apart(work: Callable[[], None], log: Path, timeout_s: float = 600) -> None:
+    """Run a function in a process of its own, to its end; it must not fail.
+
+    Args:
+        work: can be pickled.
+        log: where what it writes goes.
+        timeout_s: how long it may take, s.
+    """
+    process = shared().start(work, log)
+    try:
+        code = process.wait(timeout_s)
+    finally:
+        process.kill()
+    assert code == 0, log.read_text(errors="replace")[-6000:]
+
+
+def _child(order: _Order) -> int:
+    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, nothing), (1, log), (2, log)):
         os.dup2(source, target)
     os.closerange(3, 64)
     sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
     os.environ.clear()
-    os.environ.update(order["env"])
+    os.environ.update(order.env)
     time.tzset()
-    sys.argv = ["bodycam-ingest", *order["arguments"]]
-    return main()
+    return order.work() or 0
 
 
 def _serve() -> None:
     import bodycam_ingest.cli.run  # noqa: PLC0415
-    import bodycam_ingest.daemon  # noqa: PLC0415
-    import bodycam_ingest.stores.s3  # noqa: F401, PLC0415
+    import bodycam_ingest.daemon  # noqa: F401, PLC0415
+    from bodycam_ingest.stores import s3_client  # noqa: PLC0415
 
+    # What is read from files at the first client is there for all.
+    keys = s3_client.Keys("none", "none")
+    s3_client.build(s3_client.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys))
     orders = socket.socket(fileno=os.dup(0))
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
@@ -156,7 +206,7 @@ def _serve() -> None:
             with contextlib.suppress(ChildProcessError):
                 while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                     code = os.waitstatus_to_exitcode(ended[1])
-                    orders.sendall(json.dumps({"pid": ended[0], "code": code}).encode())
+                    orders.sendall(pickle.dumps(_Answer(ended[0], code)))
         if orders in readable:
             order = orders.recv(_MESSAGE_BYTES_MAX)
             if not order:
@@ -165,11 +215,11 @@ def _serve() -> None:
             if not pid:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _in_child(json.loads(order))
-            orders.sendall(json.dumps({"pid": pid}).encode())
+                _in_child(pickle.loads(order))
+            orders.sendall(pickle.dumps(_Answer(pid)))
 
 
-def _in_child(order: Mapping[str, Any]) -> NoReturn:
+def _in_child(order: _Order) -> NoReturn:
     code = 70
     try:
         code = _child(order)
@@ -181,4 +231,7 @@ def _in_child(order: Mapping[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _serve()
+    # What is sent here was pickled by this module under its own name.
+    from tests import prefork
+
+    prefork._serve()

@@ -65,7 +65,7 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
 def _open(config: Config) -> tuple[dict[str, ObjectStore], list[str]]:
     """The stores, and what to say of those that cannot even be opened: the others are asked."""
-    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - boto3
+    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - botocore
 
     opened: dict[str, ObjectStore] = {}
     closed = []

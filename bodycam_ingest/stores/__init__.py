@@ -1,1 +1,1 @@
-"""Places where evidence goes: a directory, a bucket. The only importer of boto3 and tenacity."""
+"""Places where evidence goes: a directory, a bucket. The only importer of botocore and tenacity."""

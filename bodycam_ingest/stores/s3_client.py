@@ -1,9 +1,10 @@
-"""The one seam to boto3: builds the client, makes single requests, translates what goes wrong."""
+"""The one seam to botocore: builds the client, makes single requests, translates what goes wrong."""
 
 from __future__ import annotations
 
 import configparser
 import datetime as dt
+import functools
 import io
 import os
 import ssl
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import boto3
 import botocore.exceptions
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.handlers import add_expect_header
 
@@ -132,8 +134,14 @@ class Endpoint:
     allow_http: bool = False
 
 
+@functools.cache
+def _models() -> Any:
+    """What botocore knows of S3 and of AWS's regions: half a second to parse, the same for all."""
+    return botocore.loaders.create_loader()
+
+
 def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -> Any:
-    """A boto3 client that never retries, never hashes twice and always checks certificates.
+    """An S3 client that never retries, never hashes twice and always checks certificates.
 
     Args:
         endpoint: where.
@@ -146,8 +154,9 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
     keys = endpoint.keys() if endpoint.keys is not None else None
     _check_ca_bundle(endpoint.ca_bundle)
     try:
-        session = boto3.session.Session(profile_name=endpoint.profile or None)
-        client = session.client(
+        session = botocore.session.Session(profile=endpoint.profile or None)
+        session.register_component("data_loader", _models())
+        client = session.create_client(
             "s3",
             region_name=endpoint.region,
             endpoint_url=endpoint.url or None,
@@ -167,7 +176,7 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
                 read_timeout=READ_TIMEOUT_S,
                 tcp_keepalive=True,
                 max_pool_connections=endpoint.connections,
-                # Else boto3 adds checksums of its own, framed as trailers, which some refuse.
+                # Else botocore adds checksums of its own, framed as trailers, which some refuse.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -286,7 +295,7 @@ class S3Client:
             params: its parameters, without the bucket.
 
         Returns:
-            What boto3 returns.
+            What botocore returns.
 
         Raises:
             Answer: one of `expect`.

@@ -200,7 +200,7 @@ def refusal(error: be.ClientError, doing: str, now: dt.datetime) -> StoreError:
     """The fault that a server's refusal stands for.
 
     Args:
-        error: what boto3 made of the answer.
+        error: what botocore made of the answer.
         doing: what was being done, for people.
         now: the dock's time, with a time zone.
 

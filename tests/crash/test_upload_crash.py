@@ -20,15 +20,20 @@ from bodycam_ingest.lifecycle import ItemState, UploadState
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload import Uploader
+from tests import prefork
 from tests.servers.dockbench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.servers.seaweedfs import SeaweedServer
+
 pytestmark = pytest.mark.crash
 
 _PART_BYTES = 5 * 1024 * 1024
+# 0: the first of each kind alone.
+EVERY = int(os.environ.get("CRASH_EVERY", "0"))
 _BODIES = (os.urandom(_PART_BYTES + 77), b"small")
 _KILLED = -signal.SIGKILL
 
@@ -83,15 +88,20 @@ def acts_of(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) -> li
 
 
 def points(acts: list[str]) -> list[int]:
-    """Where to kill, from 1: before everything, and after each act that changed something.
+    """Where to kill, from 1: before everything, and after acts that changed something.
 
     Between the end of one act and the beginning of the next nothing durable happens.
     """
-    return [1] + [
+    ends = [
         number
         for number, (last, act) in enumerate(itertools.pairwise(acts), 2)
         if last == act.replace("after:", "before:") and act != last
     ]
+    if not EVERY:
+        every = reversed(range(1, len(acts) + 1))
+        first = {acts[number - 1]: number for number in every}
+        ends = [number for act, number in first.items() if act.startswith("after:")]
+    return [1, *sorted(ends)]
 
 
 def die_at(number: int) -> Callable[[str], None]:
@@ -106,24 +116,22 @@ def die_at(number: int) -> Callable[[str], None]:
     return listener
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("template")
+def make_template(directory: Path) -> None:
     bench = Bench(directory)
     for body in _BODIES:
         bench.add(body, [("main", True)], part_size_bytes=_PART_BYTES)
     bench.close()
-    return directory
 
 
 def run_through(
     tmp_path: Path,
-    template: Path,
     config_of: Callable[[str], DirectoryStoreConfig | S3StoreConfig],
     check: Callable[[DirectoryStoreConfig | S3StoreConfig], None],
 ) -> list[str]:
     """Kill at every act in turn; returns the acts."""
-    first = tmp_path / "first"
+    template, first = tmp_path / "template", tmp_path / "first"
+    template.mkdir()
+    make_template(template)
     shutil.copytree(template, first)
     acts = acts_of(first, config_of("p0"))
     for number in points(acts):
@@ -166,7 +174,7 @@ def check_objects(config: DirectoryStoreConfig | S3StoreConfig) -> None:
     store.close()
 
 
-def test_a_directory_store(tmp_path, template) -> None:
+def directory_way(tmp_path: Path) -> None:
     def config_of(prefix: str) -> DirectoryStoreConfig:
         path = tmp_path / f"store-{prefix}"
         path.mkdir()
@@ -181,33 +189,41 @@ def test_a_directory_store(tmp_path, template) -> None:
         assert left == []
         shutil.rmtree(config.path)
 
-    acts = run_through(tmp_path, template, config_of, check)
+    acts = run_through(tmp_path, config_of, check)
     assert {"before:store.put", "after:store.put"} <= set(acts)
 
 
-@pytest.mark.server
-@pytest.mark.timeout(300)
-def test_an_s3_store(tmp_path, template, seaweed) -> None:
-    keys_file = seaweed.write_keys_file(tmp_path / "keys")
+def s3_way(tmp_path: Path, server: SeaweedServer) -> None:
+    keys_file = server.write_keys_file(tmp_path / "keys")
 
     def config_of(prefix: str) -> S3StoreConfig:
         return S3StoreConfig(
             name="main",
             type="s3",
-            bucket=seaweed.bucket,
+            bucket=server.bucket,
             prefix=f"upload-crash/{prefix}",
-            endpoint_url=seaweed.url,
-            ca_bundle=seaweed.ca_bundle,
+            endpoint_url=server.url,
+            ca_bundle=server.ca_bundle,
             credentials=FileCredentials(source="file", path=keys_file),
         )
 
     def check(config: DirectoryStoreConfig | S3StoreConfig) -> None:
         assert isinstance(config, S3StoreConfig)
         check_objects(config)
-        assert seaweed.uploads(prefix=config.prefix) == []
+        assert server.uploads(prefix=config.prefix) == []
 
-    acts = run_through(tmp_path, template, config_of, check)
-    assert len(points(acts)) > 20
+    acts = run_through(tmp_path, config_of, check)
     wanted = {"store.create", "upload.begun", "store.part", "upload.part", "upload.completing"}
     wanted |= {"store.complete", "store.put", "ledger.commit", "ledger.state_file"}
     assert wanted <= {act.partition(":")[2] for act in acts}
+    assert len(points(acts)) > len(wanted)
+
+
+def test_a_directory_store(tmp_path) -> None:
+    prefork.apart(functools.partial(directory_way, tmp_path), tmp_path / "log")
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_an_s3_store(tmp_path, seaweed) -> None:
+    prefork.apart(functools.partial(s3_way, tmp_path, seaweed), tmp_path / "log")

@@ -30,7 +30,7 @@ PURE = [
 ]
 PURE_FORBIDDEN_MODULES = {
     "os", "io", "time", "socket", "subprocess", "threading", "shutil", "tempfile", "random",
-    "secrets", "structlog", "sqlalchemy", "boto3", "botocore", "requests",
+    "secrets", "structlog", "sqlalchemy", "botocore", "requests",
 }  # fmt: skip
 PURE_FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval"}
 PURE_FORBIDDEN_ATTRIBUTES = {"now", "utcnow", "today"}
@@ -41,7 +41,6 @@ ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "pyudev": "devices/",
     "sqlalchemy": "db/",
     "alembic": "db/",
-    "boto3": "stores/",
     "botocore": "stores/",
     "tenacity": "stores/",
     "click": "cli/",

@@ -2,7 +2,7 @@
 
     with FaultProxy(("127.0.0.1", server.http_port), certificate=(cert, key)) as proxy:
         proxy.add(Fault("lost_answer", match=r"^POST .*uploadId="))
-        boto3.client("s3", endpoint_url=proxy.url, …)
+        session.create_client("s3", endpoint_url=proxy.url, …)
 
 It ends TLS itself and speaks plain HTTP to the server, so that it sees and counts the bytes of
 bodies. A signature survives that: requests are passed on as they came, with their Host.

@@ -1,7 +1,7 @@
 """A real S3 server on loopback, over TLS with a certificate of its own.
 
     with SeaweedServer(directory) as server:
-        boto3.client("s3", endpoint_url=server.url, verify=str(server.ca_bundle), …)
+        server.client().put_object(Bucket=server.bucket, Key="key", Body=b"body")
 
 It answers health checks before it takes writes, so a canary object is put first. It needs 20 s to
 end when asked, so it is killed: what was acknowledged survives that.
@@ -24,8 +24,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import boto3
 import botocore.exceptions
+import botocore.session
 from botocore.config import Config
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -104,6 +104,12 @@ class SeaweedServer:
         self.ca_bundle, self._key = write_certificate(directory, also=also)
         self._ports = free_ports(_PORTS)
         self._process: subprocess.Popen[bytes] | None = None
+        # A client takes longer to make than most tests take.
+        self._clients: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that uses the server and does not own it."""
+        return {**self.__dict__, "_process": None, "_clients": {}}
 
     @property
     def http_port(self) -> int:
@@ -257,7 +263,12 @@ class SeaweedServer:
         return self._boto("AKADMIN", self._admin_secret)
 
     def _boto(self, access_key: str, secret_key: str) -> Any:
-        return boto3.session.Session().client(
+        if access_key not in self._clients:
+            self._clients[access_key] = self._made(access_key, secret_key)
+        return self._clients[access_key]
+
+    def _made(self, access_key: str, secret_key: str) -> Any:
+        return botocore.session.Session().create_client(
             "s3",
             endpoint_url=self.url,
             verify=str(self.ca_bundle),

@@ -13,8 +13,8 @@ import pytest
 
 from bodycam_ingest import audience
 from bodycam_ingest.control import Lane, RetryRequest, StatusRequest, ask, server
-from bodycam_ingest.control.server import ControlServer
 from bodycam_ingest.control.place import SOCKET_NAME
+from bodycam_ingest.control.server import ControlServer
 from bodycam_ingest.db.installation import check_directory, initialise, open_ledger
 from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.errors import ControlError, IngestError, StateDirectoryError

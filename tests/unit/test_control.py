@@ -229,6 +229,7 @@ def test_who_does_not_read_an_answer_is_given_up(house, monkeypatch):
     assert ask(house.state_dir, StatusRequest()) == big
 
 
+@pytest.mark.long
 def test_a_long_request_is_waited_for_and_holds_up_neither_looks_nor_short_requests(
     house, monkeypatch
 ):
@@ -381,6 +382,7 @@ _REQUESTS = st.builds(
 _LINES = st.binary(max_size=200).map(lambda raw: raw.replace(b"\n", b"") + b"\n") | _REQUESTS
 
 
+@pytest.mark.long
 @settings(
     max_examples=300,
     deadline=None,

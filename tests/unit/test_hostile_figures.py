@@ -43,6 +43,7 @@ def entries(draw: Any) -> InventoryEntry:
     return InventoryEntry(draw(NAMES), kind, found, detail="" if found else "no file")
 
 
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(st.lists(entries(), max_size=8, unique_by=lambda entry: entry.path))
 def test_anything_that_a_stat_gives_reaches_inventory_and_ledger(listed):

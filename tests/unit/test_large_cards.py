@@ -14,6 +14,8 @@ from bodycam_ingest.lifecycle import ItemState
 from bodycam_ingest.releaser import Live, Releaser
 from tests.unit.test_card import Bench
 
+pytestmark = pytest.mark.long
+
 FILES = 2_000
 BATCH = 1_000
 T = "2026-03-14T09:26:53.589Z"

@@ -30,6 +30,8 @@ from bodycam_ingest.witness import Witnesses
 from tests.servers.dockbench import MOMENT, Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore, _Kept
 
+pytestmark = pytest.mark.long
+
 HOUR_MS = 3_600_000
 
 

@@ -273,6 +273,7 @@ def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
     assert len(looks) == 1
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(st.binary(min_size=1, max_size=20), st.integers(0, 700_000), st.randoms())
 def test_the_sample_by_windows_is_the_sample_of_the_whole(path, size, random):

@@ -585,6 +585,7 @@ def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(do
     assert dock.bench.open_alarms() == []
 
 
+@pytest.mark.long
 def test_a_minute_of_a_dead_store_is_told_in_few_lines_and_commits(dock) -> None:
     ids = [add(dock, b"%d" % n) for n in range(100)]
     main = dock.stores["main"]
@@ -648,6 +649,7 @@ def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> 
     assert dock.bench.open_alarms() == []
 
 
+@pytest.mark.long
 def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
     main = dock.stores["main"]
     main.read_back_bytes = 50

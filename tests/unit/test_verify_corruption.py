@@ -11,6 +11,8 @@ import pytest
 from bodycam_ingest.db.schema import metadata
 from tests.servers.goldendock import Dock, build
 
+pytestmark = pytest.mark.long
+
 VALUES = [
     "text",
     "",

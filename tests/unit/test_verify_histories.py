@@ -39,6 +39,8 @@ from tests.servers.memory_store import Fault, MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.long
+
 REQUIRED = ("main", "second")
 STORES = (("main", True), ("second", True), ("extra", False))
 

@@ -78,6 +78,7 @@ def test_the_worst_comes_first_and_nothing_breaks_the_line():
     assert text.count("|") == 1
 
 
+@pytest.mark.long
 def test_a_monitoring_system_hears_how_a_dock_stands(tmp_path):
     dock = Dock(tmp_path)
     dock.store.mkdir()

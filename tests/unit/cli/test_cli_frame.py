@@ -154,7 +154,7 @@ def test_help_loads_no_command_and_no_library_of_the_daemon():
     code = (
         "import sys; sys.argv = ['x', '--help']\n"
         "from bodycam_ingest.cli import main; main()\n"
-        "heavy = {'pydantic', 'sqlalchemy', 'boto3', 'botocore', 'rich', 'structlog', 'watchdog'}\n"
+        "heavy = {'pydantic', 'sqlalchemy', 'botocore', 'rich', 'structlog', 'watchdog'}\n"
         "sys.exit(' '.join(heavy & sys.modules.keys()) or 0)"
     )
     done = subprocess.run(

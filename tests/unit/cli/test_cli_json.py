@@ -41,6 +41,7 @@ def test_each_object_carries_the_schema_number(capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.dictionaries(WORD, TREE))
 def test_no_reader_gets_a_number_that_it_rounds_or_an_empty_text(value):
