@@ -85,7 +85,7 @@ class Prefork:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.prefork"], cwd=_REPOSITORY, stdin=theirs
+                [sys.executable, "-m", "tests.prefork"], cwd=_REPOSITORY, stdin=theirs.fileno()
             )
         self._codes: dict[int, int] = {}
 
@@ -199,7 +199,7 @@ def _serve() -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        readable = select.select([orders, woken], [], [])[0]
+        readable = select.select([orders.fileno(), woken], [], [])[0]
         if woken in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)
@@ -207,7 +207,7 @@ def _serve() -> None:
                 while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                     code = os.waitstatus_to_exitcode(ended[1])
                     orders.sendall(pickle.dumps(_Answer(ended[0], code)))
-        if orders in readable:
+        if orders.fileno() in readable:
             order = orders.recv(_MESSAGE_BYTES_MAX)
             if not order:
                 return

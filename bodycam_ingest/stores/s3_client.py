@@ -1,4 +1,4 @@
-"""The one seam to botocore: builds the client, makes single requests, translates what goes wrong."""
+"""The one seam to botocore: builds the client, makes single requests, translates its faults."""
 
 from __future__ import annotations
 

@@ -69,16 +69,13 @@ ACTS: Final = (
 # The single steps of an upload have test_upload_crash.py.
 FIRST_MARKS: Final = (
     "after:docking.directory",
-    "after:item.write",
     "after:item.rename",
     "after:item.unlink",
     "after:ledger.commit",
     "after:ledger.state_file",
     "after:upload.begun",
-    "before:store.complete",
     "after:store.complete",
     "before:store.put",
-    "after:store.put",
 )
 FIRST: Final = {
     "DCIM/A.MP4": random.Random(1).randbytes(6 * MIB + 5),

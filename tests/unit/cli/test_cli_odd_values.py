@@ -36,7 +36,7 @@ path = "archive"
 pytestmark = pytest.mark.system
 ITEM = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 NOW = "2026-03-14T10:00:00.000Z"
-COMMANDS = (
+COMMANDS: tuple[tuple[str, ...], ...] = (
     ("status",),
     ("status", "--json"),
     ("items",),
