@@ -187,11 +187,12 @@ def _child(order: _Order) -> int:
 def _serve() -> None:
     import bodycam_ingest.cli.run  # noqa: PLC0415
     import bodycam_ingest.daemon  # noqa: F401, PLC0415
-    from bodycam_ingest.stores import s3_client  # noqa: PLC0415
+    from bodycam_ingest.stores import s3_endpoint  # noqa: PLC0415
 
     # What is read from files at the first client is there for all.
-    keys = s3_client.Keys("none", "none")
-    s3_client.build(s3_client.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys))
+    keys = s3_endpoint.Keys("none", "none")
+    nowhere = s3_endpoint.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys)
+    s3_endpoint.build(nowhere)
     orders = socket.socket(fileno=os.dup(0))
     woken, wake = os.pipe()
     os.set_blocking(woken, False)

@@ -159,7 +159,19 @@ def _look_at_staging(report: Report, directory: Path, min_free_bytes: int) -> No
     report.figure("staging_free", free_bytes, "B", **ranges)
 
 
-@click.command("check")
+class _Plugin(click.Command):
+    """A command whose wrong use is UNKNOWN too: 2, as of every other command, is CRITICAL."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments that are left, as click gives them."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            line(f"{State.UNKNOWN.name}: {error.format_message()}")
+            ctx.exit(State.UNKNOWN)
+
+
+@click.command("check", cls=_Plugin)
 @click.option(
     "--warning-h",
     type=click.FloatRange(min=0),

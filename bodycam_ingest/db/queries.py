@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.db import knownstores
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import (
     camera,
@@ -32,11 +33,14 @@ _RETIRED = sa.select(store_state.c.store).where(store_state.c.retired_at != "")
 
 def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
+    stores = knownstores.known(conn)
     found: dict[str, dict[str, Any]] = {}
     for row in conn.execute(query):
+        now = stores.get(row.store)
         found.setdefault(row.item_id, {})[row.store] = {
             "state": row.state,
-            "required": row.required,
+            # As the configuration has it now, not as it was when the item was queued.
+            "required": now.required and not now.left_at if now and now.noted else row.required,
             "key": row.key,
             "version_id": row.version_id,
             "proof": row.proof,

@@ -23,12 +23,7 @@ from bodycam_ingest.errors import (
     StoreMismatchError,
     StoreUnreachableError,
 )
-from bodycam_ingest.evidence import (
-    Confirmation,
-    FoundObject,
-    ProofKind,
-    StoredObject,
-)
+from bodycam_ingest.evidence import Confirmation, FoundObject, ProofKind, StoredObject
 from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 from bodycam_ingest.stores.s3_client import Answer, Reply, S3Client
 from bodycam_ingest.stores.s3_errors import FAILURES, failure
@@ -45,6 +40,8 @@ if TYPE_CHECKING:
 MARKER: Final = ".bodycam-store"
 # A slow line must give one piece within the time that a thread may be silent.
 _CHUNK_BYTES: Final = 64 * 1024
+# S3 may give pages without a key; that many in a row it does not.
+_BARE_PAGES_MAX: Final = 100
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
@@ -315,15 +312,20 @@ class S3Store:
             StoreError: as its subclass says.
         """
         token: dict[str, str] = {}
+        bare = 0
         while True:
             page = self._client.call("list_objects_v2", Prefix=self._prefix + prefix, **token)
             for found in map(Reply, page.get("Contents") or []):
                 key = found["Key"].removeprefix(self._prefix)
                 if not key.startswith("."):
                     yield key
-            if not page.get("IsTruncated") or not page.get("NextContinuationToken"):
+            after = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not after:
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            bare = 0 if page.get("Contents") else bare + 1
+            if token.get("ContinuationToken") == after or bare > _BARE_PAGES_MAX:
+                raise StoreError(f"{self._client.describe()}: its listing does not end")
+            token = {"ContinuationToken": after}
 
     def probe(self) -> StoreProbe:
         """Find out what the store verifies; leaves nothing behind.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.errors import StoreMisconfiguredError
 from bodycam_ingest.evidence import StoreProbe
 from bodycam_ingest.objectkeys import safe_segment
-from bodycam_ingest.stores.s3_client import Answer, S3Client, build
+from bodycam_ingest.stores.s3_client import Answer, S3Client
+from bodycam_ingest.stores.s3_endpoint import build
 from bodycam_ingest.stores.s3_multipart import abort_uploads, b64
 from bodycam_ingest.stores.s3_signing import sign_body_hashed, sign_wrongly
 

@@ -14,7 +14,8 @@ from bodycam_ingest import durable
 from bodycam_ingest.errors import StoreUnreachableError
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
-from bodycam_ingest.stores.s3_client import Endpoint, Keys, S3Client
+from bodycam_ingest.stores.s3_client import S3Client
+from bodycam_ingest.stores.s3_endpoint import Endpoint, Keys
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.memory_store import MemoryStore
 

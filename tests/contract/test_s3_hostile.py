@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.errors import StoreError, StoreMisconfiguredError, StoreUnreachableError
 from bodycam_ingest.evidence import ProofKind, StoredObject, StoreProbe
-from bodycam_ingest.stores import s3_client
+from bodycam_ingest.stores import s3_endpoint
 from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
-from bodycam_ingest.stores.s3_client import Endpoint, Keys, S3Client
+from bodycam_ingest.stores.s3_client import S3Client
+from bodycam_ingest.stores.s3_endpoint import Endpoint, Keys
 from bodycam_ingest.stores.s3_errors import refusal, retry_after_s, skew
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import LOCKED_BUCKET, write_certificate
@@ -176,6 +177,35 @@ def test_whatever_a_server_answers_is_a_fault_of_the_store(any_answer, any_store
             ask()
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_answer_without_an_end_is_given_up(any_answer, status, monkeypatch):
+    monkeypatch.setattr(s3_endpoint, "_ANSWER_BYTES_MAX", 100_000)
+    any_answer.answer = well_formed(status, {}, b"<ListBucketResult>" + b"<a/>" * 1_000_000)
+    store = store_at(any_answer.url)
+    for ask in (lambda: list(store.keys("")), lambda: list(store.read("key")), store.identity):
+        before = len(any_answer.requests)
+        with contextlib.suppress(StoreError):
+            # What is read piece by piece has its reader's bound.
+            assert len(ask()) > 1
+            assert status == 200
+        assert len(any_answer.requests) > before
+    with pytest.raises(StoreError, match="longer than 100000 bytes"):
+        list(store.keys(""))
+    store.close()
+
+
+@pytest.mark.parametrize("contents", [b"", b"<Contents><Key>p/k</Key></Contents>"])
+def test_a_listing_without_an_end_is_given_up(any_answer, contents):
+    page = b"<IsTruncated>true</IsTruncated><NextContinuationToken>again</NextContinuationToken>"
+    body = b"<ListBucketResult>" + contents + page + b"</ListBucketResult>"
+    any_answer.answer = well_formed(200, {"content-type": "application/xml"}, body)
+    store = store_at(any_answer.url)
+    with pytest.raises(StoreError, match="does not end"):
+        list(store.keys(""))
+    assert len(any_answer.requests) == 2
+    store.close()
+
+
 @given(headers=HEADERS, status=st.integers(100, 599), code=st.text(max_size=30))
 @example(headers={"date": "Sat, 14 Mar 2026 09:26:53 +99999999999999999999"}, status=403, code="")
 def test_whatever_a_refusal_says_has_its_class(headers, status, code):
@@ -203,7 +233,7 @@ def test_neither_environment_nor_set_up_sends_evidence_elsewhere(
         monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     else:
         monkeypatch.setenv(variable, any_answer.url)
-    monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(s3_endpoint, "CONNECT_TIMEOUT_S", 1)
     store = store_at("", allow_http=False)
     try:
         with pytest.raises(StoreError):
@@ -245,7 +275,7 @@ def test_without_a_bundle_of_its_own_a_store_is_trusted_as_the_system_says(
     with pytest.raises(StoreMisconfiguredError, match="certificate"):
         ask()
     monkeypatch.setattr(
-        s3_client, "SYSTEM_BUNDLES", (str(tmp_path / "missing"), str(seaweed.ca_bundle))
+        s3_endpoint, "SYSTEM_BUNDLES", (str(tmp_path / "missing"), str(seaweed.ca_bundle))
     )
     ask()
 
@@ -304,7 +334,7 @@ def test_every_byte_that_is_sent_or_read_back_is_seen_to_move(seaweed, proxy):
 
 
 def test_a_store_that_delivers_nothing_is_given_up(open_s3, proxy, monkeypatch):
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT_S", 1)
     store = open_s3()
     begun_s = time.monotonic()
     data = some_bytes(PART_BYTES)

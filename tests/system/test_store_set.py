@@ -74,6 +74,12 @@ class Station:
             for path in (self.root / name / "evidence").rglob("*")
         )
 
+    def proven(self, name: str) -> int:
+        """Recordings that a store has and that the dock knows it to have."""
+        confirmed: int = self.listed(name)["confirmed"]
+        assert self.held(name) >= confirmed
+        return confirmed
+
     def entries(self, item_id: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.dock.json("items", item_id)["entries"]
         return found
@@ -163,7 +169,7 @@ def test_a_retired_store_that_comes_back_gets_what_it_lacks(station):
     station.back("mirror")
     station.configure(table("nas"), table("mirror"))
     with dock.running():
-        dock.wait_for(lambda: station.held("mirror") == 3)
+        dock.wait_for(lambda: station.proven("mirror") == 3)
         dock.wait_state("CAM1", "confirmed")
     station.holds()
 
@@ -229,7 +235,7 @@ def test_backfill_by_hand_says_what_it_queued(tmp_path):
     assert "cloud: 2 recordings queued" in dock.ok("stores", "backfill", "cloud")
     assert dock.run("stores", "backfill", "nope").returncode != 0
     with dock.running():
-        dock.wait_for(lambda: station.held("cloud") == 2)
+        dock.wait_for(lambda: station.proven("cloud") == 2)
     station.holds()
 
 
@@ -312,7 +318,7 @@ def test_an_optional_store_that_becomes_required_and_back(tmp_path):
     station.back("mirror")
     station.configure(table("nas"), table("mirror"))
     with dock.running():
-        dock.wait_for(lambda: station.held("mirror") == 3)
+        dock.wait_for(lambda: station.proven("mirror") == 3)
         dock.wait_state("CAM1", "confirmed")
     station.holds()
 

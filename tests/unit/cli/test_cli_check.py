@@ -8,6 +8,7 @@ import pytest
 
 from bodycam_ingest.cli.check import Limits, State, judge
 from tests.dock import Dock
+from tests.terminal import said
 
 NOW = "2026-11-24T12:00:00.000Z"
 HOUR_AGO = "2026-11-24T11:00:00.000Z"
@@ -118,3 +119,13 @@ def test_a_store_that_fails_is_heard_of(tmp_path):
         dock.plug("CAM1", {"A.MP4": b"content"})
         dock.wait_for(lambda: dock.run("check").returncode in {1, 2})
         assert "store nas fails for" in dock.run("check").stdout
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--nope"], ["--warning-h", "soon"], ["--warning-h", "-1"], ["x"]]
+)
+def test_a_wrong_use_is_unknown_and_nothing_critical(wrong):
+    done = said("check", *wrong, env={})
+    assert done.returncode == State.UNKNOWN
+    assert done.stdout.startswith("UNKNOWN: ")
+    assert len(done.stdout.splitlines()) == 1
