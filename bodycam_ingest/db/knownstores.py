@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db import findings, storehealth
+from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import finding, inventory, item, store_state, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
 from bodycam_ingest.lifecycle import ItemState, UploadState
@@ -156,16 +157,16 @@ class Amount:
         return f"{self.items} {noun} ({self.size_bytes} bytes)"
 
 
-def _amount(conn: sa.Connection, query: sa.Select[int, Any]) -> Amount:
-    row = conn.execute(query).one()
-    return Amount(int(row[0]), int(row[1] or 0))
+def _amount(conn: sa.Connection, query: sa.Select[Any]) -> Amount:
+    number, *sums = conn.execute(query).one()
+    return Amount(int(number), whole(sums))
 
 
 def held_up_by(conn: sa.Connection, store: str) -> Amount:
     """Recordings that are queued for a store, not confirmed by it, and not confirmed as a whole."""
     return _amount(
         conn,
-        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes))
+        sa.select(sa.func.count(), *halves(item.c.size_bytes))
         .select_from(item.join(upload, upload.c.item_id == item.c.item_id))
         .where(item.c.state.in_(_HELD_UP), upload.c.store == store)
         .where(upload.c.state != UploadState.CONFIRMED.value),
@@ -176,7 +177,7 @@ def out_of_reach(conn: sa.Connection, store: str) -> Amount:
     """Recordings that the dock has no copy of any more and that a store never confirmed."""
     return _amount(
         conn,
-        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes)).where(
+        sa.select(sa.func.count(), *halves(item.c.size_bytes)).where(
             item.c.state == ItemState.PURGED.value, ~has_confirmed(store)
         ),
     )

@@ -167,14 +167,14 @@ def kept_bytes(conn: sa.Connection, *, files: bool, stores: bool) -> int:
     """How many bytes lie in staging, and in stores as proven copies, as far as is asked for."""
     total = 0
     if files:
-        staged = sa.select(sa.func.sum(item.c.size_bytes)).where(item.c.staged_path != "")
-        total += int(conn.execute(staged).scalar() or 0)
+        staged = sa.select(*halves(item.c.size_bytes)).where(item.c.staged_path != "")
+        total += whole(conn.execute(staged).one())
     if stores:
-        proven = sa.select(sa.func.sum(item.c.size_bytes)).select_from(
+        proven = sa.select(*halves(item.c.size_bytes)).select_from(
             upload.join(item, upload.c.item_id == item.c.item_id)
         )
         proven = proven.where(upload.c.state == UploadState.CONFIRMED.value)
-        total += int(conn.execute(proven).scalar() or 0)
+        total += whole(conn.execute(proven).one())
     return total
 
 

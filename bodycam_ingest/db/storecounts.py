@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.lifecycle import UploadState
 
@@ -80,14 +81,14 @@ def _state(configured: bool, row: knownstores.KnownStore | None, last_error: str
 def _uploads(conn: sa.Connection, store: str) -> tuple[knownstores.Amount, knownstores.Amount]:
     """What waits for a store, and what it refused; only what the dock still has a copy of."""
     waiting, refused = knownstores.Amount(), knownstores.Amount()
-    for state, number, size_bytes in conn.execute(
-        sa.select(upload.c.state, sa.func.count(), sa.func.sum(item.c.size_bytes))
+    for state, number, *sums in conn.execute(
+        sa.select(upload.c.state, sa.func.count(), *halves(item.c.size_bytes))
         .select_from(upload.join(item, upload.c.item_id == item.c.item_id))
         .where(upload.c.store == store, upload.c.state != UploadState.CONFIRMED.value)
         .where(item.c.state.in_(_SENDABLE))
         .group_by(upload.c.state)
     ):
-        amount = knownstores.Amount(number, int(size_bytes or 0))
+        amount = knownstores.Amount(number, whole(sums))
         if state == UploadState.REFUSED.value:
             refused = amount
         else:
@@ -114,7 +115,7 @@ def _queued_for(store: str) -> sa.ColumnElement[bool]:
 
 
 def _items(conn: sa.Connection, *which: sa.ColumnElement[bool]) -> tuple[int, int]:
-    row = conn.execute(
-        sa.select(sa.func.count(), sa.func.sum(item.c.size_bytes)).select_from(item).where(*which)
+    number, *sums = conn.execute(
+        sa.select(sa.func.count(), *halves(item.c.size_bytes)).select_from(item).where(*which)
     ).one()
-    return int(row[0]), int(row[1] or 0)
+    return int(number), whole(sums)

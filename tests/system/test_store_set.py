@@ -310,6 +310,7 @@ def test_an_optional_store_that_becomes_required_and_back(tmp_path):
     with dock.running():
         dock.wait_state("CAM1", "copied")
         dock.wait_state("CAM2", "copied")
+    assert all(item["stores"]["mirror"]["required"] for item in dock.items())
     station.configure(table("nas"), table("mirror", required=False))
     with dock.running():
         dock.wait_state("CAM1", "confirmed")

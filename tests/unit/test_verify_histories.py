@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from bodycam_ingest import clock
 from bodycam_ingest.acquire import Acquired, Acquirer
@@ -300,6 +302,27 @@ def test_an_anchor_marked_as_stored_that_never_was(house):
         txn.conn.execute(outbox_table.update().values(state=UploadState.CONFIRMED.value))
     codes = [finding.code for finding in house.verify().findings]
     assert codes == ["object_missing"] * len(STORES)
+
+
+def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
+    house.add()
+    house.send_all()
+    house.anchors.tick()
+    main = house.stores["main"]
+    with house.bench.engine.connect() as conn:
+        key = conn.execute(sa.select(outbox_table.c.key).distinct()).scalar_one()
+    kept = next(iter(main.objects.values()))
+    main.objects[key] = dataclasses.replace(kept, body=b"foreign", metadata={})
+    house.send("main")
+    house.send_all()
+    (moved,) = [k for k in main.objects if k.startswith("ledger/") and k != key]
+    # What somebody put in its place is told of; the anchor itself is read under its own key.
+    (finding,) = house.verify().findings
+    assert (finding.code, key in finding.message) == ("signature_bad", True)
+    main.objects[moved].body = b"forged"
+    assert [f.code for f in house.verify().findings] == ["signature_bad"] * 2 + ["object_altered"]
+    del main.objects[moved]
+    assert [f.code for f in house.verify().findings] == ["signature_bad", "object_missing"]
 
 
 def test_a_manifest_altered_in_a_store(house):

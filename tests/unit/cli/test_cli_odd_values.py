@@ -17,6 +17,7 @@ from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.engine import open_database
 from bodycam_ingest.db.installation import initialise
 from bodycam_ingest.db.schema import metadata
+from tests.terminal import said
 
 CONFIG = """
 [dock]
@@ -134,6 +135,22 @@ def cases() -> list[tuple[str, str, str, tuple[tuple[str, ...], ...]]]:
                 for number, value in enumerate(odd)
             ]
     return found
+
+
+@pytest.mark.parametrize("size", ["9223372036854775807", "9e999", "-1", "'many'", "x'ff'", "NULL"])
+def test_verify_on_a_terminal_judges_sizes_that_no_file_has(filled, tmp_path, size):
+    root = tmp_path / "dock"
+    shutil.copytree(filled, root)
+    with sqlite3.connect(root / "state/bodycam.db") as raw:
+        raw.execute(f"UPDATE item SET size_bytes = {size}, staged_path = 'a/b'")
+        raw.execute("INSERT INTO item SELECT * FROM item")
+        raw.execute("UPDATE upload SET state = 'confirmed'")
+    raw.close()
+    env = {"BODYCAM_INGEST_CONFIG": str(root / "config.toml")}
+    done = said("verify", "--files", "--stores", env=env, columns=80)
+    assert done.returncode == 1, done.stderr
+    assert "result: broken" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.timeout(600)
