@@ -32,12 +32,11 @@ from bodycam_ingest.db import (
 )
 from bodycam_ingest.errors import (
     IllegalTransitionError,
-    ItemMovedError,
-    LocalCopyDamagedError,
     StagingMissingError,
     UsageError,
 )
 from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
+from bodycam_ingest.pipeline import take_back
 from bodycam_ingest.storelevers import StoreLevers
 
 if TYPE_CHECKING:
@@ -213,29 +212,7 @@ class Levers:
             raise UsageError(
                 f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
             )
-        # Outside of the transaction: a large copy takes a while to read.
-        digests = row.digests()
-        found = self._acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
-        if found != digests:
-            raise LocalCopyDamagedError(
-                f"the copy of item {item_id} no longer is what was read off the camera",
-                hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
-            )
-        with self._ledger.transaction() as txn:
-            # While it was read another person may have had it read anew, and set apart again.
-            if items.get(txn.conn, item_id) != row:
-                raise ItemMovedError(f"item {item_id} moved while its copy was read")
-            items.record(
-                txn,
-                row,
-                ItemEvent.REINSTATED,
-                {"sha256": digests.sha256.hex()},
-                actor=actor,
-                quarantine_reason="",
-            )
-            resending.retry_item(txn, items.get(txn.conn, item_id), self._stores, actor)
-            # Its copy was just read and is what it was: what set it apart is over.
-            findings.close_about(txn, clock.now_text(), subject=f"item:{item_id}")
+        take_back(self._ledger, self._acquirer, row, self._stores, progress, actor)
         return {"item_id": item_id, "state": ItemState.VERIFIED.value}
 
     def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:

@@ -12,21 +12,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import clock, objectkeys
-from bodycam_ingest.custody.entry import figure
-from bodycam_ingest.db import findings, items, uploads
-from bodycam_ingest.errors import ReadBackMismatchError, StagingError
+from bodycam_ingest.custody.entry import SYSTEM, figure
+from bodycam_ingest.db import findings, items, resending, uploads
+from bodycam_ingest.errors import (
+    ItemMovedError,
+    LocalCopyDamagedError,
+    ReadBackMismatchError,
+    StagingError,
+)
 from bodycam_ingest.lifecycle import ItemEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.acquire import Acquirer
+    from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
-    from bodycam_ingest.evidence import Acquired
+    from bodycam_ingest.evidence import Acquired, Digests
     from bodycam_ingest.stagingwatch import StagingWatch
 
 SMALL_FILE_BYTES: Final = 256 * 1024
@@ -205,6 +211,51 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
         docking_id=row.docking_id,
         item_id=row.item_id,
     )
+
+
+def take_back(
+    ledger: LedgerWriter,
+    acquirer: Acquirer,
+    row: ItemRow,
+    stores: Collection[str],
+    progress: Callable[[int], None],
+    actor: Actor = SYSTEM,
+) -> Digests:
+    """Take a quarantined item's copy for good again, after all of it was read.
+
+    Its findings are closed: whatever set it apart, the copy is what was read off the camera.
+
+    Args:
+        ledger: the only way to write.
+        acquirer: reads the copy.
+        row: the item, as it was when this was decided on.
+        stores: names of the configured stores; each is sent the item, or asked again for it.
+        progress: called with the bytes that were read since the last call.
+        actor: who wants it.
+
+    Raises:
+        LocalCopyDamagedError: the copy is something else.
+        ItemMovedError: the item was changed while its copy was read.
+        StagingError: the copy cannot be read.
+    """
+    digests = row.digests()
+    # Outside of the transaction: a large copy takes a while to read.
+    found = acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
+    if found != digests:
+        raise LocalCopyDamagedError(
+            f"the copy of item {row.item_id} no longer is what was read off the camera",
+            hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
+        )
+    with ledger.transaction() as txn:
+        if items.get(txn.conn, row.item_id) != row:
+            raise ItemMovedError(f"item {row.item_id} moved while its copy was read")
+        data = {"sha256": digests.sha256.hex()}
+        items.record(txn, row, ItemEvent.REINSTATED, data, actor=actor, quarantine_reason="")
+        back = items.get(txn.conn, row.item_id)
+        resending.retry_item(txn, back, stores, actor)
+        resending.queue_item(txn, back, frozenset(stores))
+        findings.close_about(txn, clock.now_text(), subject=f"item:{row.item_id}")
+    return digests
 
 
 def queue_uploads(shop: Workshop, txn: Txn, verified: Sequence[tuple[ItemRow, int]]) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from bodycam_ingest import clock
 from bodycam_ingest.backoff import is_due
-from bodycam_ingest.db import dockings, findings, items, resending
+from bodycam_ingest.db import dockings, findings, items
 from bodycam_ingest.errors import (
     AbandonedError,
     DelayClass,
@@ -28,7 +28,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.evidence import Acquired, part_size_for
 from bodycam_ingest.leftearly import RESTARTED
 from bodycam_ingest.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.pipeline import record_acquired
+from bodycam_ingest.pipeline import record_acquired, take_back
 from bodycam_ingest.stagingwatch import STAGING_SUBJECT
 from bodycam_ingest.undocking import end_docking
 
@@ -215,28 +215,9 @@ class Recovery:
     def _take_back(self, row: ItemRow, progress: Callable[[int], None]) -> None:
         """Take a copy that was missed and lies in its place again, if it is what was read."""
         self._watch.recovering.discard(row.item_id)
-        digests = row.digests()
+        stores = [name for name, _ in self._dock.stores]
         try:
-            found = self._acquirer.rehash(
-                row.staged_path, row.path, digests.part_size_bytes, progress
-            )
-            if found != digests:
-                raise LocalCopyDamagedError("it is not what was read off the camera")
-            with self._dock.ledger.transaction() as txn:
-                if items.get(txn.conn, row.item_id) != row:
-                    raise ItemMovedError("it moved while its copy was read")
-                data = {"sha256": digests.sha256.hex()}
-                items.record(txn, row, ItemEvent.REINSTATED, data, quarantine_reason="")
-                back = items.get(txn.conn, row.item_id)
-                stores = frozenset(name for name, _ in self._dock.stores)
-                resending.retry_item(txn, back, stores)
-                resending.queue_item(txn, back, stores)
-                findings.close_finding(
-                    txn,
-                    clock.now_text(),
-                    code=StagingMissingError.code,
-                    subject=f"item:{row.item_id}",
-                )
+            digests = take_back(self._dock.ledger, self._acquirer, row, stores, progress)
         except AbandonedError:
             raise
         except IngestError as error:
