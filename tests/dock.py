@@ -25,6 +25,21 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parent.parent
 # What is long or handles signals; all else is quicker in the process of the test.
 _PROCESSES = {"run", "demo"}
+# All that a configuration must say.
+SMALL_CONFIG = """
+[dock]
+id = "dock-7"
+agency = "police.example.org"
+state_dir = "state"
+[cameras]
+mount_roots = ["cameras"]
+[staging]
+dir = "staging"
+[[stores]]
+name = "archive"
+type = "directory"
+path = "archive"
+"""
 DIRECTORY_STORE = '[[stores]]\nname = "nas"\ntype = "directory"\npath = "store"\n'
 
 

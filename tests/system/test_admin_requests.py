@@ -12,7 +12,6 @@ import sys
 import pytest
 
 from bodycam_ingest.control.place import short_address
-from tests.dock import Dock
 
 pytestmark = pytest.mark.system
 
@@ -27,16 +26,6 @@ UNKNOWN = (
     (("findings", "close", NOBODY, "--reason", "x"), "no finding"),
     (("items", NOBODY), "no item"),
 )
-
-
-@pytest.fixture
-def dock(tmp_path):
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
-    yield made
-    if made.daemon is not None:
-        made.stop(kill=True)
 
 
 def refusals(dock):

@@ -7,23 +7,11 @@ import sys
 
 import pytest
 
-from tests.dock import Dock
-
 pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
 
 # Root without the rights that make it root: a closed directory is closed to it as well.
 WITHOUT_OVERRIDE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 RUN = [sys.executable, "-m", "bodycam_ingest", "run"]
-
-
-@pytest.fixture
-def dock(tmp_path):
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
-    yield made
-    if made.daemon is not None:
-        made.stop(kill=True)
 
 
 def alarms(dock):

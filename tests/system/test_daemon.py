@@ -13,16 +13,6 @@ from tests.dock import Dock, sha256
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture
-def dock(tmp_path):
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
-    yield made
-    if made.daemon is not None:
-        made.stop(kill=True)
-
-
 def content(seed: int, size: int = 40_000) -> bytes:
     return random.Random(seed).randbytes(size)
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.dock import Dock, sha256
+from tests.dock import sha256
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
@@ -18,16 +18,6 @@ RESERVE = "min_free_bytes = 1000000"
 NO_ROOM = f"min_free_bytes = {10**17}"
 DEFAULT_BACKOFF = ("backoff_initial_s = 0.1\nbackoff_max_s = 0.5\n", "")
 WATCHED_S = 15
-
-
-@pytest.fixture
-def dock(tmp_path):
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
-    yield made
-    if made.daemon is not None:
-        made.stop(kill=True)
 
 
 def edit(dock, old, new):

@@ -8,19 +8,8 @@ import sys
 import pytest
 
 from bodycam_ingest.errors import LedgerUnwritableError, NotRunningError
-from tests.dock import Dock
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-def dock(tmp_path):
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
-    yield made
-    if made.daemon is not None:
-        made.stop(kill=True)
 
 
 def told(dock):

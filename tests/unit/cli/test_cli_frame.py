@@ -13,28 +13,15 @@ import pytest
 
 from bodycam_ingest import errors
 from bodycam_ingest.cli import group, main, output
+from tests.dock import SMALL_CONFIG
 
 HOSTILE = b"a\n\x1b[2K[bold red]x[/]\xff.mp4"
-CONFIG = """
-[dock]
-id = "dock-7"
-agency = "police.example.org"
-state_dir = "state"
-[cameras]
-mount_roots = ["cameras"]
-[staging]
-dir = "staging"
-[[stores]]
-name = "archive"
-type = "directory"
-path = "archive"
-"""
 
 
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "config.toml"
-    path.write_text(CONFIG, encoding="utf-8")
+    path.write_text(SMALL_CONFIG, encoding="utf-8")
     for name in ("cameras", "staging", "archive"):
         (tmp_path / name).mkdir()
     return path
@@ -176,7 +163,7 @@ def test_the_configuration_is_found_by_option_then_environment(config, tmp_path)
 def test_check_config_gives_faults_as_data(call, config):
     code, out, _ = call("--config", config, "check-config", "--json")
     assert (code, json.loads(out)["result"]) == (0, "holds")
-    config.write_text(CONFIG + "[lgo]\n", encoding="utf-8")
+    config.write_text(SMALL_CONFIG + "[lgo]\n", encoding="utf-8")
     code, out, _ = call("--config", config, "check-config", "--json")
     told = json.loads(out)
     assert (code, told["result"]) == (2, "broken")

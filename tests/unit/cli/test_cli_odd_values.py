@@ -17,22 +17,9 @@ from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.engine import open_database
 from bodycam_ingest.db.installation import initialise
 from bodycam_ingest.db.schema import metadata
+from tests.dock import SMALL_CONFIG
 from tests.terminal import said
 
-CONFIG = """
-[dock]
-id = "dock-7"
-agency = "police.example.org"
-state_dir = "state"
-[cameras]
-mount_roots = ["cameras"]
-[staging]
-dir = "staging"
-[[stores]]
-name = "archive"
-type = "directory"
-path = "archive"
-"""
 # Some thousand commands.
 pytestmark = pytest.mark.system
 ITEM = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -93,7 +80,7 @@ def filled(tmp_path_factory) -> Path:
     root: Path = tmp_path_factory.mktemp("filled")
     for name in ("cameras", "staging", "archive"):
         (root / name).mkdir()
-    (root / "config.toml").write_text(CONFIG)
+    (root / "config.toml").write_text(SMALL_CONFIG)
     initialise(root / "state", "police.example.org/custody/dock-7")
     engine = open_database(root / "state/bodycam.db")
     with sqlite3.connect(root / "state/bodycam.db") as raw:

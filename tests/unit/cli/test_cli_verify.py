@@ -17,28 +17,15 @@ from bodycam_ingest.errors import (
     SchemaUnknownError,
     StoreUnreachableError,
 )
+from tests.dock import SMALL_CONFIG
 
-CONFIG = """
-[dock]
-id = "dock-7"
-agency = "police.example.org"
-state_dir = "state"
-[cameras]
-mount_roots = ["cameras"]
-[staging]
-dir = "staging"
-[[stores]]
-name = "archive"
-type = "directory"
-path = "archive"
-"""
 ORIGIN = "police.example.org/custody/dock-7"
 
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capfd):
     config = tmp_path / "config.toml"
-    config.write_text(CONFIG, encoding="utf-8")
+    config.write_text(SMALL_CONFIG, encoding="utf-8")
     for name in ("cameras", "archive"):
         (tmp_path / name).mkdir()
 

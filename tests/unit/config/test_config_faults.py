@@ -9,21 +9,8 @@ from hypothesis import strategies as st
 from bodycam_ingest.config import examine, load
 from bodycam_ingest.config.faults import shown_value
 from bodycam_ingest.errors import ConfigError
+from tests.dock import SMALL_CONFIG
 
-GOOD = """
-[dock]
-id = "dock-7"
-agency = "police.example.org"
-state_dir = "state"
-[cameras]
-mount_roots = ["cameras"]
-[staging]
-dir = "staging"
-[[stores]]
-name = "archive"
-type = "directory"
-path = "archive"
-"""
 S3 = """
 [[stores]]
 name = "cloud"
@@ -144,7 +131,7 @@ def test_what_cannot_work_is_refused(tmp_path, text, key, problem):
     ],
 )
 def test_directories_of_ours_are_kept_apart(tmp_path, change, key, problem):
-    found = faults(tmp_path, GOOD.replace(*change))
+    found = faults(tmp_path, SMALL_CONFIG.replace(*change))
     assert list(found) == [key]
     assert problem in found[key].problem
 
@@ -160,7 +147,7 @@ def test_directories_of_ours_are_kept_apart(tmp_path, change, key, problem):
     ],
 )
 def test_patterns_that_could_never_tell_anything_are_refused(tmp_path, line, key, problem):
-    text = GOOD + '[[cameras.profile]]\nname = "a"\n' + line
+    text = SMALL_CONFIG + '[[cameras.profile]]\nname = "a"\n' + line
     found = faults(tmp_path, text)
     assert list(found) == [f"cameras.profile.#1.{key}"]
     assert problem in found[f"cameras.profile.#1.{key}"].problem
@@ -169,26 +156,26 @@ def test_patterns_that_could_never_tell_anything_are_refused(tmp_path, line, key
 def test_a_link_does_not_hide_that_two_directories_are_one(tmp_path):
     (tmp_path / "staging").mkdir()
     (tmp_path / "link").symlink_to("staging")
-    found = faults(tmp_path, GOOD.replace('path = "archive"', 'path = "link"'))
+    found = faults(tmp_path, SMALL_CONFIG.replace('path = "archive"', 'path = "link"'))
     assert "same directory as staging.dir" in found["stores.archive.path"].problem
 
 
 def test_one_copy_does_not_count_as_two_stores(tmp_path):
-    found = faults(tmp_path, GOOD + S3 + S3.replace("cloud", "other"))
+    found = faults(tmp_path, SMALL_CONFIG + S3 + S3.replace("cloud", "other"))
     assert "is the same place as stores.cloud" in found["stores.other.bucket"].problem
-    assert "stands twice" in faults(tmp_path, GOOD + S3 + S3)["stores.cloud.name"].problem
+    assert "stands twice" in faults(tmp_path, SMALL_CONFIG + S3 + S3)["stores.cloud.name"].problem
 
 
 def test_part_sizes_must_agree_because_parts_are_hashed_once(tmp_path):
     other = S3.replace("cloud", "other") + 'prefix = "b"\npart_size_bytes = 8_388_608\n'
-    found = faults(tmp_path, GOOD + S3 + other)
+    found = faults(tmp_path, SMALL_CONFIG + S3 + other)
     assert list(found) == ["stores.other.part_size_bytes"]
 
 
 def test_secrets_that_stand_where_they_should_not_are_masked(tmp_path):
     told = message(
         tmp_path,
-        GOOD
+        SMALL_CONFIG
         + S3
         + 'secret_access_key = "hunter2"\nendpoint_url = "https://u:hunter2@s3.example.org"\n'
         + 'credentials = { source = "profile", password = "hunter2" }\n',

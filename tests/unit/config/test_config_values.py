@@ -18,7 +18,8 @@ from bodycam_ingest.config import (
     load,
     needs_restart,
 )
-from tests.unit.config.test_config_faults import GOOD, S3
+from tests.dock import SMALL_CONFIG
+from tests.unit.config.test_config_faults import S3
 
 
 def read(tmp_path: Path, text: str) -> Config:
@@ -29,24 +30,24 @@ def read(tmp_path: Path, text: str) -> Config:
 
 def test_relative_paths_start_at_the_file_whatever_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
-    config = read(tmp_path, GOOD.replace('"cameras"', '"../cameras", "/media/b"'))
+    config = read(tmp_path, SMALL_CONFIG.replace('"cameras"', '"../cameras", "/media/b"'))
     assert config.staging.dir == tmp_path / "staging"
     assert config.dock.state_dir == tmp_path / "state"
     assert config.cameras.mount_roots == (tmp_path.parent / "cameras", Path("/media/b"))
 
 
 def test_the_relative_name_of_the_file_itself_does_not_matter(tmp_path, monkeypatch):
-    read(tmp_path, GOOD)
+    read(tmp_path, SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
     assert load(Path("config.toml")).staging.dir == tmp_path / "staging"
 
 
 def test_what_the_ledger_is_called_comes_from_agency_and_dock(tmp_path):
-    assert read(tmp_path, GOOD).origin == "police.example.org/custody/dock-7"
+    assert read(tmp_path, SMALL_CONFIG).origin == "police.example.org/custody/dock-7"
 
 
 def test_defaults_are_safe(tmp_path):
-    config = read(tmp_path, GOOD + S3)
+    config = read(tmp_path, SMALL_CONFIG + S3)
     assert config.release.policy == "keep"
     assert all(store.required for store in config.stores)
     store = config.stores[1]
@@ -57,7 +58,7 @@ def test_defaults_are_safe(tmp_path):
 
 def test_http_is_for_this_machine_alone_and_asked_for(tmp_path):
     config = read(
-        tmp_path, GOOD + S3 + 'allow_http = true\nendpoint_url = "http://127.0.0.1:8333/"'
+        tmp_path, SMALL_CONFIG + S3 + 'allow_http = true\nendpoint_url = "http://127.0.0.1:8333/"'
     )
     store = config.stores[1]
     assert isinstance(store, S3StoreConfig)
@@ -65,31 +66,31 @@ def test_http_is_for_this_machine_alone_and_asked_for(tmp_path):
 
 
 def test_equal_configurations_have_one_digest_however_they_are_written(tmp_path):
-    plain = read(tmp_path, GOOD)
-    spelt = read(tmp_path, "# comment\n" + GOOD.replace('"staging"', '"./x/../staging"'))
+    plain = read(tmp_path, SMALL_CONFIG)
+    spelt = read(tmp_path, "# comment\n" + SMALL_CONFIG.replace('"staging"', '"./x/../staging"'))
     assert digest(plain) == digest(spelt)
     assert changed_keys(plain, spelt) == ()
 
 
 def test_a_change_is_named_by_its_key_and_says_whether_it_needs_a_restart(tmp_path):
-    old = read(tmp_path, GOOD + S3)
+    old = read(tmp_path, SMALL_CONFIG + S3)
     new = read(
         tmp_path,
-        (GOOD + S3).replace('"evidence"', '"evidence-2"') + '[log]\nlevel = "debug"\n',
+        (SMALL_CONFIG + S3).replace('"evidence"', '"evidence-2"') + '[log]\nlevel = "debug"\n',
     )
     assert changed_keys(old, new) == ("log.level", "stores.cloud.bucket")
     assert needs_restart(changed_keys(old, new)) == ("stores.cloud.bucket",)
     assert digest(old) != digest(new)
-    gone = read(tmp_path, GOOD)
+    gone = read(tmp_path, SMALL_CONFIG)
     assert "stores.cloud.bucket" in changed_keys(old, gone)
 
 
 def test_every_reloadable_key_exists(tmp_path):
-    assert set(flatten(read(tmp_path, GOOD))) >= RELOADABLE
+    assert set(flatten(read(tmp_path, SMALL_CONFIG))) >= RELOADABLE
 
 
 def test_a_profile_in_the_file_is_the_profile_that_cameras_are_matched_with(tmp_path):
-    config = read(tmp_path, GOOD + '[[cameras.profile]]\nname = "a"\n')
+    config = read(tmp_path, SMALL_CONFIG + '[[cameras.profile]]\nname = "a"\n')
     given = config.cameras.profile[0].model_dump()
     assert camera.Profile(**given) == camera.Profile("a", {}, **_defaults())
     assert given.keys() == {field.name for field in dataclasses.fields(camera.Profile)}
@@ -113,5 +114,5 @@ def _defaults():
     ],
 )
 def test_windows_hold_their_minutes_also_past_midnight(tmp_path, window, minute, inside):
-    config = read(tmp_path, GOOD + f'[upload]\nwindows = ["{window}"]')
+    config = read(tmp_path, SMALL_CONFIG + f'[upload]\nwindows = ["{window}"]')
     assert config.upload.windows[0].holds(minute) is inside
