@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import regex
+
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 
 SERIAL_MAX: Final = 64
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
-# A hostile name must not make a pattern work for ever.
+# A hostile name must not make an admin's pattern work for ever; an honest one takes microseconds.
 _PATH_MAX: Final = 1024
+_SEARCH_MAX_S: Final = 0.1
 _DIGITS_MAX: Final = 18
 
 
@@ -178,7 +181,7 @@ def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
         return ItemFacts()
     text = _text(path)
     for pattern in profile.patterns:
-        match = re.search(pattern, text)
+        match = _search(pattern, text)
         if match is not None:
             groups = {name: _clean(value or "") for name, value in match.groupdict().items()}
             number = groups.get("number", "")
@@ -195,8 +198,17 @@ def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
 
 def serial_in_text(profile: Profile, text: str) -> str:
     """The serial in a camera's own file, empty where the pattern finds none."""
-    match = re.search(profile.serial_pattern, text) if profile.serial_pattern else None
+    match = _search(profile.serial_pattern, text) if profile.serial_pattern else None
     return _clean((match.groupdict().get("serial") or "").strip()) if match else ""
+
+
+def _search(pattern: str, text: str) -> regex.Match[str] | None:
+    """What a pattern finds; nothing where it has not found it within the time that it gets."""
+    try:
+        # Other threads go on meanwhile: the interpreter's lock is not held.
+        return regex.search(pattern, text, timeout=_SEARCH_MAX_S, concurrent=True)
+    except TimeoutError:
+        return None
 
 
 def _recorded_at(text: str, profile: Profile) -> str:

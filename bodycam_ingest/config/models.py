@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import regex
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from bodycam_ingest.backoff import Line
@@ -62,10 +63,10 @@ class CameraLimits(Section):
 _GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "date", "time", "number"})
 
 
-def _compiled(value: str) -> re.Pattern[str]:
+def _compiled(value: str) -> regex.Pattern[str]:
     try:
-        return re.compile(value)
-    except re.error as error:
+        return regex.compile(value)
+    except regex.error as error:
         raise ValueError(f"is no regular expression: {error}") from None
 
 
@@ -84,7 +85,10 @@ def _serial_pattern(value: str) -> str:
 
 def _shell_pattern(value: str) -> str:
     for bracket in re.findall(r"\[[^\]]*\]", value):
-        _compiled(bracket)
+        try:
+            re.compile(bracket)
+        except re.error as error:
+            raise ValueError(f"is no shell pattern: {error}") from None
     return value
 
 

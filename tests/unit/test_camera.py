@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import threading
 import tomllib
 
 import pytest
@@ -221,6 +222,29 @@ def test_a_pattern_selects_what_it_says_in_whatever_order_it_is_looked_for(patte
     # `**/` where a directory begins is a word of its own, with cases of its own above.
     assume("***" not in pattern and not re.search(r"(^|/)\*\*/", pattern))
     assert selects(pattern, path.encode()) is _plainly(pattern, path)
+
+
+@pytest.mark.timeout(20)
+def test_no_name_and_no_file_makes_an_admins_expression_work_for_long():
+    slow = r"(?P<serial>(a|a)*)+$"
+    hostile = "a" * 60 + "!"
+    profile = Profile("one", {}, patterns=(slow, r"(?P<number>\d+)"), serial_pattern=slow)
+    beats = []
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.001):
+            beats.append(1)
+
+    other = threading.Thread(target=beat)
+    other.start()
+    assert serial_in_text(profile, hostile) == ""
+    facts = facts_of(profile, f"17{hostile}".encode())
+    stop.set()
+    other.join()
+    # The next pattern is tried, and the other threads went on.
+    assert facts.number == 17
+    assert len(beats) > 10
 
 
 @pytest.mark.timeout(60)

@@ -140,7 +140,7 @@ def test_directories_of_ours_are_kept_apart(tmp_path, change, key, problem):
     ("line", "key", "problem"),
     [
         ("patterns = ['(?P<seriel>x)']", "patterns.#1", "has a group of no meaning: seriel"),
-        ("exclude = ['DCIM/[z-a].mp4']", "exclude.#1", "is no regular expression"),
+        ("exclude = ['DCIM/[z-a].mp4']", "exclude.#1", "is no shell pattern"),
         ("serial_file = 'id.txt'", "serial_pattern", "need each other"),
         ("serial_pattern = '(?P<serial>x)'", "serial_pattern", "need each other"),
         ("serial_file = 'id.txt'\nserial_pattern = 'x'", "serial_pattern", "no group named serial"),
