@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import regex
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from bodycam_ingest.backoff import Line
@@ -21,6 +20,9 @@ from bodycam_ingest.config.kinds import (
 )
 from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
 from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT
+
+if TYPE_CHECKING:
+    import regex
 
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
@@ -64,6 +66,8 @@ _GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "date", "time", 
 
 
 def _compiled(value: str) -> regex.Pattern[str]:
+    import regex  # noqa: PLC0415 - few configurations have one, and every command reads its own
+
     try:
         return regex.compile(value)
     except regex.error as error:
