@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import fnmatch
 import functools
@@ -15,11 +16,11 @@ import regex
 from bodycam_ingest.evidence import printable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 SERIAL_MAX: Final = 64
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
-# A hostile name must not make an admin's pattern work for ever; an honest one takes microseconds.
+# A hostile name must not make an admin's pattern work for ever.
 _PATH_MAX: Final = 1024
 _SEARCH_MAX_S: Final = 0.1
 _DIGITS_MAX: Final = 18
@@ -175,13 +176,54 @@ def is_included(profile: Profile | None, path: bytes) -> bool:
     )
 
 
-def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
-    """What a path tells, by the profile's patterns; nothing for an unknown camera."""
+class LimitedSearch:
+    """Looks for an admin's patterns in a camera's texts, each time for so long at most.
+
+    An honest text takes microseconds. A pattern that needed too long several times is given up, so
+    that a card full of hostile names costs no more than one of them. One thread uses it.
+
+    Args:
+        given_up: called with a pattern that will not be tried any more.
+        tries: so many times may one need too long.
+    """
+
+    def __init__(
+        self, given_up: Callable[[str], None] = lambda _pattern: None, tries: int = 3
+    ) -> None:
+        self._given_up = given_up
+        self._tries = tries
+        self._slow: collections.Counter[str] = collections.Counter()
+
+    def __call__(self, pattern: str, text: str) -> regex.Match[str] | None:
+        """What a pattern finds; nothing where it is given up or took too long."""
+        if self._slow[pattern] >= self._tries:
+            return None
+        try:
+            # The time is the processor's, of all threads; the interpreter's lock is not held.
+            return regex.search(pattern, text, timeout=_SEARCH_MAX_S, concurrent=True)
+        except TimeoutError:
+            self._slow[pattern] += 1
+            if self._slow[pattern] == self._tries:
+                self._given_up(pattern)
+            return None
+
+
+def facts_of(
+    profile: Profile | None, path: bytes, search: LimitedSearch | None = None
+) -> ItemFacts:
+    """What a path tells, by the profile's patterns; nothing for an unknown camera.
+
+    Args:
+        profile: the camera's, None for an unknown one.
+        path: below the card's root.
+        search: one for all paths of a card.
+    """
     if profile is None or len(path) > _PATH_MAX:
         return ItemFacts()
     text = _text(path)
+    search = search or LimitedSearch()
     for pattern in profile.patterns:
-        match = _search(pattern, text)
+        match = search(pattern, text)
         if match is not None:
             groups = {name: _clean(value or "") for name, value in match.groupdict().items()}
             number = groups.get("number", "")
@@ -196,19 +238,11 @@ def facts_of(profile: Profile | None, path: bytes) -> ItemFacts:
     return ItemFacts()
 
 
-def serial_in_text(profile: Profile, text: str) -> str:
+def serial_in_text(profile: Profile, text: str, search: LimitedSearch | None = None) -> str:
     """The serial in a camera's own file, empty where the pattern finds none."""
-    match = _search(profile.serial_pattern, text) if profile.serial_pattern else None
+    search = search or LimitedSearch()
+    match = search(profile.serial_pattern, text) if profile.serial_pattern else None
     return _clean((match.groupdict().get("serial") or "").strip()) if match else ""
-
-
-def _search(pattern: str, text: str) -> regex.Match[str] | None:
-    """What a pattern finds; nothing where it has not found it within the time that it gets."""
-    try:
-        # Other threads go on meanwhile: the interpreter's lock is not held.
-        return regex.search(pattern, text, timeout=_SEARCH_MAX_S, concurrent=True)
-    except TimeoutError:
-        return None
 
 
 def _recorded_at(text: str, profile: Profile) -> str:

@@ -220,10 +220,10 @@ def take_back(
     stores: Collection[str],
     progress: Callable[[int], None],
     actor: Actor = SYSTEM,
+    *,
+    ended: Sequence[str] = (),
 ) -> Digests:
     """Take a quarantined item's copy for good again, after all of it was read.
-
-    Its findings are closed: whatever set it apart, the copy is what was read off the camera.
 
     Args:
         ledger: the only way to write.
@@ -232,6 +232,8 @@ def take_back(
         stores: names of the configured stores; each is sent the item, or asked again for it.
         progress: called with the bytes that were read since the last call.
         actor: who wants it.
+        ended: codes of the findings that this ends; none means all about the item, as where a
+            person looked at it.
 
     Raises:
         LocalCopyDamagedError: the copy is something else.
@@ -254,7 +256,11 @@ def take_back(
         back = items.get(txn.conn, row.item_id)
         resending.retry_item(txn, back, stores, actor)
         resending.queue_item(txn, back, frozenset(stores))
-        findings.close_about(txn, clock.now_text(), subject=f"item:{row.item_id}")
+        now, subject = clock.now_text(), f"item:{row.item_id}"
+        for code in ended:
+            findings.close_finding(txn, now, code=code, subject=subject)
+        if not ended:
+            findings.close_about(txn, now, subject=subject)
     return digests
 
 

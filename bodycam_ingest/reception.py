@@ -20,7 +20,7 @@ from bodycam_ingest.errors import IngestError
 from bodycam_ingest.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bodycam_ingest.devices.mounted import MountedVolume
     from bodycam_ingest.docking import DeviceSource
@@ -124,7 +124,8 @@ class Reception:
             # The camera is taken all the same, under the name that the source gives it.
             log.warning("camera.serial_unreadable", bay=mounted.bay, error=str(error))
             return ""
-        return camera.serial_in_text(profile, text.decode("utf-8", "replace"))
+        search = camera.LimitedSearch(_given_up(mounted.bay), tries=1)
+        return camera.serial_in_text(profile, text.decode("utf-8", "replace"), search)
 
     def open_docking(
         self,
@@ -170,6 +171,7 @@ class Reception:
             profile=profile.name if profile else "",
         )
         progress = Progress()
+        search = camera.LimitedSearch(_given_up(mounted.bay, serial))
         trouble = CameraTrouble(self.dock.engine, self.dock.ledger, serial)
         return Docking(
             mounted=mounted,
@@ -177,7 +179,7 @@ class Reception:
             record=record,
             card=Card(
                 record=record,
-                facts_of=lambda path: camera.facts_of(profile, path),
+                facts_of=lambda path: camera.facts_of(profile, path, search),
                 included=lambda path: camera.is_included(profile, path),
                 settling=scan.Settling(self.rules.pace.settle_s),
             ),
@@ -186,3 +188,10 @@ class Reception:
             progress=progress,
             rules=self.rules,
         )
+
+
+def _given_up(bay: str, serial: str = "") -> Callable[[str], None]:
+    def tell(pattern: str) -> None:
+        log.warning("camera.pattern_given_up", bay=bay, camera=serial, pattern=pattern)
+
+    return tell

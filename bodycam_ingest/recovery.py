@@ -217,7 +217,14 @@ class Recovery:
         self._watch.recovering.discard(row.item_id)
         stores = [name for name, _ in self._dock.stores]
         try:
-            digests = take_back(self._dock.ledger, self._acquirer, row, stores, progress)
+            digests = take_back(
+                self._dock.ledger,
+                self._acquirer,
+                row,
+                stores,
+                progress,
+                ended=[StagingMissingError.code],
+            )
         except AbandonedError:
             raise
         except IngestError as error:

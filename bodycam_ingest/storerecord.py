@@ -268,6 +268,7 @@ class StoreRecord:
             if storehealth.was_lifted(txn, before):
                 # `retry` came while this try was under way, which may have begun with what was
                 # mended meanwhile: what it met says nothing of the store as it is now.
+                log.debug("store.tried_again", store=before.store, error=error.code)
                 return self._now_ms()
             storehealth.pause(
                 txn,

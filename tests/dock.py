@@ -91,7 +91,10 @@ class Dock:
     def run(
         self, *arguments: str, timeout_s: float = 60
     ) -> subprocess.CompletedProcess[str] | Said:
-        """Run one command to its end."""
+        """Run one command to its end; `timeout_s` is for what runs as a process.
+
+        What runs in this process is ended by the time limit of the test.
+        """
         # Standard output and environment belong to the process: one thread alone may change them.
         alone = threading.current_thread() is threading.main_thread()
         if arguments[0] not in _PROCESSES and alone and not self._own_env:

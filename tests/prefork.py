@@ -66,7 +66,9 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may end at this moment, and is waited for elsewhere.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""
@@ -155,7 +157,7 @@ def _program(arguments: tuple[str, ...]) -> int:
     return main()
 
 
-def apart(work: Callable[[], None], log: Path, timeout_s: float = 600) -> None:
+def apart(work: Callable[[], None], log: Path, timeout_s: float = 240) -> None:
     """Run a function in a process of its own, to its end; it must not fail.
 
     Args:
@@ -167,11 +169,14 @@ def apart(work: Callable[[], None], log: Path, timeout_s: float = 600) -> None:
     try:
         code = process.wait(timeout_s)
     finally:
-        process.kill()
+        # With whatever it forked itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert code == 0, log.read_text(errors="replace")[-6000:]
 
 
 def _child(order: _Order) -> int:
+    os.setsid()
     log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, nothing), (1, log), (2, log)):
@@ -216,14 +221,14 @@ def _serve() -> None:
             if not pid:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _in_child(pickle.loads(order))
+                _in_child(order)
             orders.sendall(pickle.dumps(_Answer(pid)))
 
 
-def _in_child(order: _Order) -> NoReturn:
+def _in_child(order: bytes) -> NoReturn:
     code = 70
     try:
-        code = _child(order)
+        code = _child(pickle.loads(order))
     except BaseException:  # noqa: BLE001 - told in the log and by the code
         traceback.print_exc()
     finally:

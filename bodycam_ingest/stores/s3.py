@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 MARKER: Final = ".bodycam-store"
 # A slow line must give one piece within the time that a thread may be silent.
 _CHUNK_BYTES: Final = 64 * 1024
-# S3 may give pages without a key; that many in a row it does not.
-_BARE_PAGES_MAX: Final = 100
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
@@ -312,7 +310,7 @@ class S3Store:
             StoreError: as its subclass says.
         """
         token: dict[str, str] = {}
-        bare = 0
+        seen: set[str] = set()
         while True:
             page = self._client.call("list_objects_v2", Prefix=self._prefix + prefix, **token)
             for found in map(Reply, page.get("Contents") or []):
@@ -322,9 +320,9 @@ class S3Store:
             after = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not after:
                 return
-            bare = 0 if page.get("Contents") else bare + 1
-            if token.get("ContinuationToken") == after or bare > _BARE_PAGES_MAX:
+            if after in seen:
                 raise StoreError(f"{self._client.describe()}: its listing does not end")
+            seen.add(after)
             token = {"ContinuationToken": after}
 
     def probe(self) -> StoreProbe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import functools
 import io
 import os
@@ -18,7 +19,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.handlers import add_expect_header
 
-from bodycam_ingest.errors import StoreCredentialsError, StoreError, StoreMisconfiguredError
+from bodycam_ingest.errors import StoreCredentialsError, StoreMisconfiguredError
 from bodycam_ingest.stores.s3_signing import sign_prehashed
 
 if TYPE_CHECKING:
@@ -173,6 +174,12 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
     return client
 
 
+class OverlongError(botocore.exceptions.BotoCoreError):  # type: ignore[misc]  # untyped
+    """An answer that S3 never gives; told as every other fault that botocore meets."""
+
+    fmt = "the answer is longer than {max_bytes} bytes"
+
+
 class _BoundedResponse(botocore.awsrequest.AWSResponse):  # type: ignore[misc]  # untyped
     """An answer whose body is not read beyond what S3 ever says."""
 
@@ -183,15 +190,20 @@ class _BoundedResponse(botocore.awsrequest.AWSResponse):  # type: ignore[misc]  
         """The body.
 
         Raises:
-            StoreError: it is longer than any answer of S3.
+            OverlongError: it is longer than any answer of S3.
         """
         if self._read is None:
             body = io.BytesIO()
-            for piece in self.raw.stream(_PIECE_BYTES):
-                if body.write(piece) and body.tell() > _ANSWER_BYTES_MAX:
-                    self.raw.close()
-                    raise StoreError(f"the store's answer is longer than {_ANSWER_BYTES_MAX} bytes")
-            self._read = body.getvalue()
+            with contextlib.closing(self.raw.stream(_PIECE_BYTES)) as pieces:
+                for piece in pieces:
+                    if body.tell() + len(piece) > _ANSWER_BYTES_MAX:
+                        break
+                    body.write(piece)
+                else:
+                    self._read = body.getvalue()
+        if self._read is None:
+            self.raw.close()
+            raise OverlongError(max_bytes=_ANSWER_BYTES_MAX)
         return self._read
 
 

@@ -135,6 +135,9 @@ _TRANSIENT: Final = (
     # Not the certificate, that was sorted out before: the line broke inside of TLS.
     be.SSLError,
     URLLib3SSLError,
+    # Under the body of an answer, which is read outside of botocore's own translation.
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.TimeoutError,
     ResponseParserError,
 )
 _CREDENTIALS: Final = (
@@ -151,7 +154,8 @@ _UNINTELLIGIBLE: Final = (
     AttributeError,
     LookupError,
     ArithmeticError,
-    RecursionError,
+    # Of a time that no calendar has; and too deep a nesting.
+    RuntimeError,
     MemoryError,
     urllib3.exceptions.HTTPError,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import socket
+import struct
 import threading
 import time
 
@@ -32,6 +33,7 @@ class AnyAnswer:
 
     def __init__(self) -> None:
         self.answer = b""
+        self.ending = "close"
         self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -54,6 +56,15 @@ class AnyAnswer:
                     head += more
                 self.requests.append(head)
                 connection.sendall(self.answer)
+                if self.ending == "reset":
+                    # What was sent gets there first.
+                    time.sleep(0.2)
+                    now = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+                    continue
+                if self.ending == "stall":
+                    connection.recv(65536)
+                    continue
                 connection.shutdown(socket.SHUT_WR)
                 connection.settimeout(0.02)
                 while connection.recv(65536):
@@ -158,6 +169,7 @@ def any_store(any_answer):
 @example(answer=CHUNKED)
 @example(answer=well_formed(403, {"date": "Sat, 14 Mar 2026 09:26:53 +99999999999999999999"}, b""))
 @example(answer=well_formed(200, {"content-length": "x"}, b"<a>" * 1000))
+@example(answer=well_formed(200, {"last-modified": "9" * 400}, b""))
 def test_whatever_a_server_answers_is_a_fault_of_the_store(any_answer, any_store, answer):
     any_answer.answer = answer
     store = any_store
@@ -190,6 +202,21 @@ def test_an_answer_without_an_end_is_given_up(any_answer, status, monkeypatch):
             assert status == 200
         assert len(any_answer.requests) > before
     with pytest.raises(StoreError, match="longer than 100000 bytes"):
+        list(store.keys(""))
+    store.close()
+
+
+@pytest.mark.parametrize("ending", ["reset", "stall"])
+@pytest.mark.parametrize("length", ["content-length", "transfer-encoding"])
+def test_a_line_that_breaks_under_an_answer_is_the_lines_fault(
+    any_answer, ending, length, monkeypatch
+):
+    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT_S", 1)
+    any_answer.ending = ending
+    value = "5000" if length == "content-length" else "chunked"
+    any_answer.answer = well_formed(200, {length: value}, b"100\r\n<ListBucketResult>")
+    store = store_at(any_answer.url)
+    with pytest.raises(StoreUnreachableError):
         list(store.keys(""))
     store.close()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.servers.seaweedfs import SeaweedServer
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 _PART_BYTES = 5 * 1024 * 1024
 # 0: the first of each kind alone.
@@ -224,6 +224,5 @@ def test_a_directory_store(tmp_path) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(300)
 def test_an_s3_store(tmp_path, seaweed) -> None:
     prefork.apart(functools.partial(s3_way, tmp_path, seaweed), tmp_path / "log")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.camera import (
     ItemFacts,
+    LimitedSearch,
     Profile,
     facts_of,
     is_included,
@@ -244,6 +245,11 @@ def test_no_name_and_no_file_makes_an_admins_expression_work_for_long():
     other.join()
     # The next pattern is tried, and the other threads went on.
     assert facts.number == 17
+    given_up: list[str] = []
+    search = LimitedSearch(given_up.append)
+    for n in range(10_000):
+        assert facts_of(profile, f"{n}{hostile}".encode(), search).number == n
+    assert given_up == [slow]
     assert len(beats) > 10
 
 
