@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bodycam_ingest import control
 from bodycam_ingest.errors import NotRunningError
 from tests import prefork
 from tests.terminal import Said, said
@@ -242,7 +243,9 @@ class Dock:
 
     def bay(self, camera: str) -> dict[str, Any] | None:
         """The bay of a camera, None while it has none."""
-        bays = self.json("status")["bays"]
+        # Of the daemon itself, while it runs: this is asked for all the time.
+        status = control.ask(self.state_dir, control.StatusRequest()) or self.json("status")
+        bays = status["bays"]
         return next((bay for bay in bays if bay["camera"] == camera), None)
 
     def wait_state(self, camera: str, state: str, timeout_s: float = 60) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_what_does_not_exist_is_told_by_one_code_with_a_daemon_and_without(dock)
 def test_a_step_that_an_item_cannot_take_is_a_refusal_and_no_defect(dock):
     dock.plug("CAM1", {"A.MP4": b"x" * 5000})
     with dock.running():
-        dock.wait_state("CAM1", "confirmed")
+        dock.wait_for(lambda: [item["state"] for item in dock.items()] == ["released"])
         item_id = dock.items()[0]["item_id"]
         for command in (("add", item_id, "--reason", "x"), ("reinstate", item_id)):
             done = dock.run("quarantine", *command)

@@ -106,7 +106,7 @@ def test_a_year_forward_purges_nothing_running_or_restarted_confirmed_or_not(doc
     dock.wait_for(lambda: findings(dock) == set())
     until_s = time.monotonic() + 6
     while time.monotonic() < until_s:
-        assert states(dock) == {"released"}
+        dock.wait_for(lambda: states(dock) == {"released"})
         time.sleep(0.5)
     assert dock.stop() == 0
     assert len(dock.stored()) == 6
