@@ -9,10 +9,12 @@ end when asked, so it is killed: what was acknowledged survives that.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ipaddress
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -39,6 +41,7 @@ BUCKET = "evidence"
 LOCKED_BUCKET = "locked"
 _START_TIMEOUT_S = 60.0
 _PORTS = 9
+_PORTS_FROM, _SPANS, _SPAN_PORTS = 20_000, 8, 1_500
 _ACTIONS = ("Read", "Write", "List", "Tagging", "PutObjectRetention", "GetObjectRetention")
 
 
@@ -81,10 +84,22 @@ def write_certificate(directory: Path, *, also: Sequence[str] = ()) -> tuple[Pat
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free on loopback now."""
+    """Ports that are free on loopback now, and that nobody else is about to take.
+
+    They lie below those that outgoing connections get, each process of a run in a span of its own:
+    between the look and the server's start nothing holds them.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _PORTS_FROM + worker % _SPANS * _SPAN_PORTS
     with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]
+        found: list[int] = []
+        for port in random.sample(range(first, first + _SPAN_PORTS), _SPAN_PORTS):
+            if len(found) == count:
+                break
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+        return found
 
 
 class SeaweedServer:
