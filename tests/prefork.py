@@ -175,7 +175,8 @@ def apart(work: Callable[[], None], log: Path, timeout_s: float = 240) -> None:
     assert code == 0, log.read_text(errors="replace")[-6000:]
 
 
-def _child(order: _Order) -> int:
+def _child(pickled: bytes) -> int | None:
+    order: _Order = pickle.loads(pickled)
     os.setsid()
     log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -186,7 +187,7 @@ def _child(order: _Order) -> int:
     os.environ.clear()
     os.environ.update(order.env)
     time.tzset()
-    return order.work() or 0
+    return order.work()
 
 
 def _serve() -> None:
@@ -221,18 +222,20 @@ def _serve() -> None:
             if not pid:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _in_child(order)
+                end_with(functools.partial(_child, order))
             orders.sendall(pickle.dumps(_Answer(pid)))
 
 
-def _in_child(order: bytes) -> NoReturn:
+def end_with(work: Callable[[], int | None]) -> NoReturn:
+    """Run a function in a process that was just forked, and end it by that function's code."""
     code = 70
     try:
-        code = _child(pickle.loads(order))
+        code = work() or 0
     except BaseException:  # noqa: BLE001 - told in the log and by the code
         traceback.print_exc()
     finally:
         sys.stderr.flush()
+        # Nothing of the parent's is unwound or flushed a second time.
         os._exit(code)
 
 

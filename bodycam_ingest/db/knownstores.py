@@ -97,7 +97,7 @@ def set_now(conn: sa.Connection) -> StoreSet:
     for name, row in known(conn).items():
         if not row.noted:
             continue
-        if row.required and not row.left_at:
+        if row.required and row.configured:
             required.add(name)
         elif row.required and not row.retired_at:
             left.add(name)

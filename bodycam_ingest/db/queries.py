@@ -40,7 +40,7 @@ def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str
         found.setdefault(row.item_id, {})[row.store] = {
             "state": row.state,
             # As the configuration has it now, not as it was when the item was queued.
-            "required": now.required and not now.left_at if now and now.noted else row.required,
+            "required": now.required and now.configured if now and now.noted else row.required,
             "key": row.key,
             "version_id": row.version_id,
             "proof": row.proof,

@@ -25,7 +25,6 @@ import sqlite3
 import sys
 import threading
 import time
-import traceback
 import uuid
 import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -98,20 +97,17 @@ DIGESTS: Final = sorted(
 def forked(work: Callable[[], int], log: Path) -> int:
     """Start `work` in a process of its own; returns its pid."""
     pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-        sys.stdout = sys.stderr = os.fdopen(os.dup(fd), "w", buffering=1)
-        code = work()
-    except BaseException:  # noqa: BLE001 - a child tells its fault in its log and by its code
-        traceback.print_exc()
-    finally:
-        # Nothing of the parent's is unwound or flushed a second time.
-        os._exit(code)
+    if not pid:
+        prefork.end_with(functools.partial(_logging, work, log))
+    return pid
+
+
+def _logging(work: Callable[[], int], log: Path) -> int:
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    sys.stdout = sys.stderr = os.fdopen(os.dup(fd), "w", buffering=1)
+    return work()
 
 
 class Moment(NamedTuple):

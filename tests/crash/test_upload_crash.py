@@ -41,14 +41,8 @@ _KILLED = -signal.SIGKILL
 def forked(work: Callable[[], None]) -> int:
     """Run `work` in a process of its own; returns its exit code, negative for a signal."""
     pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            # Nothing of the parent's is unwound or flushed a second time.
-            os._exit(code)
+    if not pid:
+        prefork.end_with(work)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -92,15 +86,14 @@ def points(acts: list[str]) -> list[int]:
 
     Between the end of one act and the beginning of the next nothing durable happens.
     """
-    ends = [
-        number
-        for number, (last, act) in enumerate(itertools.pairwise(acts), 2)
-        if last == act.replace("after:", "before:") and act != last
-    ]
-    if not EVERY:
-        every = reversed(range(1, len(acts) + 1))
-        first = {acts[number - 1]: number for number in every}
-        ends = [number for act, number in first.items() if act.startswith("after:")]
+    if EVERY:
+        ends = [
+            number
+            for number, (last, act) in enumerate(itertools.pairwise(acts), 2)
+            if last == act.replace("after:", "before:") and act != last
+        ]
+    else:
+        ends = [acts.index(act) + 1 for act in set(acts) if act.startswith("after:")]
     return [1, *sorted(ends)]
 
 

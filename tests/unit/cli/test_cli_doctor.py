@@ -21,23 +21,16 @@ from bodycam_ingest.errors import IngestError
 from bodycam_ingest.evidence import StoreProbe
 from bodycam_ingest.stores.directory import DirectoryStore
 from bodycam_ingest.stores.registry import prepare_store
+from tests.dock import SMALL_CONFIG
 
 ORIGIN = "police.example.org/custody/dock-7"
-CONFIG = """
-[dock]
-id = "dock-7"
-agency = "police.example.org"
-state_dir = "state"
-[cameras]
-mount_roots = ["cameras"]
-[staging]
-dir = "staging"
-min_free_bytes = 1
-[[stores]]
+HEAD, MARK, DIRECTORY = SMALL_CONFIG.partition("[[stores]]")
+HEAD += "min_free_bytes = 1\n"
+CONFIG = f"""{HEAD}{MARK}
 name = "cloud"
 type = "s3"
 bucket = "evidence"
-credentials = { source = "file", path = "keys.ini" }
+credentials = {{ source = "file", path = "keys.ini" }}
 """
 
 
@@ -141,19 +134,11 @@ def test_every_check_that_is_not_ok_says_what_to_do(machine):
         assert bool(check.todo) is (check.outcome is not Outcome.OK)
 
 
-DIRECTORY = """
-[[stores]]
-name = "archive"
-type = "directory"
-path = "archive"
-"""
-
-
 @pytest.fixture
 def dock(tmp_path):
     """A dock after `init`, with a directory as its one store."""
     path = tmp_path / "config.toml"
-    path.write_text(CONFIG.partition("[[stores]]")[0] + DIRECTORY, encoding="utf-8")
+    path.write_text(HEAD + MARK + DIRECTORY, encoding="utf-8")
     for name in ("cameras", "archive"):
         (tmp_path / name).mkdir()
     config = load(path)
