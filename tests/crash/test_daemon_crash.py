@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from bodycam_ingest import anchors, control, daemon, durable
+from bodycam_ingest import control, daemon, durable
 from bodycam_ingest.cli import main as cli_main
 from tests import prefork
 from tests.dock import Dock
@@ -121,9 +121,7 @@ class Moment(NamedTuple):
 
 
 def run_daemon(config: Path, kill_at: Moment | None, marks: Path) -> int:
-    """The daemon, quickened, killing itself at one moment."""
-    anchors._RELEASE_GAP_MS = 50  # type: ignore[misc]
-    anchors._BURST_GAP_MS = 200  # type: ignore[misc]
+    """The daemon, killing itself at one moment."""
     fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     seen: collections.Counter[str] = collections.Counter()
     one_at_a_time = threading.Lock()
