@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest import errors, lifecycle
+from bodycam_ingest import errors
+from bodycam_ingest.model import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

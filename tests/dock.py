@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bodycam_ingest import control
+from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import NotRunningError
 from tests import prefork
 from tests.terminal import Said, said

@@ -192,13 +192,13 @@ def _child(pickled: bytes) -> int | None:
 
 def _serve() -> None:
     import bodycam_ingest.cli.run  # noqa: PLC0415
-    import bodycam_ingest.daemon  # noqa: F401, PLC0415
-    from bodycam_ingest.stores import s3_endpoint  # noqa: PLC0415
+    import bodycam_ingest.daemon.service  # noqa: F401, PLC0415
+    from bodycam_ingest.stores.s3 import endpoint  # noqa: PLC0415
 
     # What is read from files at the first client is there for all.
-    keys = s3_endpoint.Keys("none", "none")
-    nowhere = s3_endpoint.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys)
-    s3_endpoint.build(nowhere)
+    keys = endpoint.Keys("none", "none")
+    nowhere = endpoint.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys)
+    endpoint.build(nowhere)
     orders = socket.socket(fileno=os.dup(0))
     woken, wake = os.pipe()
     os.set_blocking(woken, False)

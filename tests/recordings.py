@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 from ulid import ULID
 
-from bodycam_ingest import volume
-from bodycam_ingest.acquire import Acquirer, Wanted
-from bodycam_ingest.diskio.buffers import BufferPool
-from bodycam_ingest.evidence import Digests, FileStamp
-from bodycam_ingest.sampling import sample_digest
+from bodycam_ingest.acquire.acquirer import Acquirer, Wanted
+from bodycam_ingest.camera import files
+from bodycam_ingest.model.evidence import Digests, FileStamp
+from bodycam_ingest.model.sampling import sample_digest
+from bodycam_ingest.staging.buffers import BufferPool
 
 if TYPE_CHECKING:
     import threading
@@ -114,7 +114,7 @@ class Desk:
         """The recording's stamp now."""
         fd = os.open(self.card / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return volume.stamp_of(fd)
+            return files.stamp_of(fd)
         finally:
             os.close(fd)
 

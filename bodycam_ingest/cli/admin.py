@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from bodycam_ingest import control
 from bodycam_ingest.cli.output import progress, say
-from bodycam_ingest.control import user_name
+from bodycam_ingest.daemon import control
+from bodycam_ingest.daemon.control import user_name
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.cli.context import Context
     from bodycam_ingest.config import Config
-    from bodycam_ingest.control import Request
+    from bodycam_ingest.daemon.control import Request
 
 
 def pull(context: Context, request: Request) -> dict[str, Any]:
@@ -57,9 +57,9 @@ class _Waiting:
 
 
 def _pull_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
-    from bodycam_ingest.acquire import Acquirer  # noqa: PLC0415 - only where no daemon runs
-    from bodycam_ingest.db.installation import open_ledger  # noqa: PLC0415 - the same
-    from bodycam_ingest.levers import Levers  # noqa: PLC0415 - the same
+    from bodycam_ingest.acquire.acquirer import Acquirer  # noqa: PLC0415 - only where no daemon runs
+    from bodycam_ingest.daemon.admin import Levers  # noqa: PLC0415 - the same
+    from bodycam_ingest.db.state_dir import open_ledger  # noqa: PLC0415 - the same
 
     engine, ledger = open_ledger(config.dock.state_dir, config.origin)
     try:
@@ -77,7 +77,7 @@ def database(config: Config) -> Engine:
     Raises:
         NotInitialisedError: there is none.
     """
-    from bodycam_ingest.db.installation import open_for_reading  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.state_dir import open_for_reading  # noqa: PLC0415 - sqlalchemy
 
     return open_for_reading(config.dock.state_dir)
 

@@ -12,7 +12,7 @@ from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
-from bodycam_ingest.control import AssignRequest
+from bodycam_ingest.daemon.control import AssignRequest
 
 
 @click.group("cameras", invoke_without_command=True)
@@ -22,13 +22,13 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     """List known cameras and their last docking."""
     if ctx.invoked_subcommand is not None:
         return 0
-    from bodycam_ingest.db import queries  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import views  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
     engine = database(context.load())
     try:
         with engine.connect() as conn:
-            found = queries.list_cameras(conn)
+            found = views.list_cameras(conn)
     finally:
         engine.dispose()
     if as_json:

@@ -7,7 +7,7 @@ import click
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line
-from bodycam_ingest.control import ConfirmClockRequest
+from bodycam_ingest.daemon.control import ConfirmClockRequest
 
 
 @click.group("clock", invoke_without_command=True)
@@ -20,8 +20,8 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from bodycam_ingest import clock  # noqa: PLC0415 - `--help` needs none of it
     from bodycam_ingest.db import docktime  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.linux import clock  # noqa: PLC0415 - `--help` needs none of it
 
     context: Context = ctx.obj
     engine = database(context.load())

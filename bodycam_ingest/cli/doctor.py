@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bodycam_ingest.cli import checkup, dockcheck, fips, fitness
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.outcome import Check, Outcome
 from bodycam_ingest.cli.output import activity, emit_json, say, sentence, table
 from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.doctor import dock, fips, machine, usb
+from bodycam_ingest.doctor.result import Check, Outcome
 from bodycam_ingest.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _print(checks: list[Check]) -> None:
 
 
 def _checks(context: Context) -> Iterator[Check]:
-    yield from checkup.machine()
+    yield from machine.machine()
     yield fips.check()
     try:
         config = context.load()
@@ -65,7 +65,7 @@ def _checks(context: Context) -> Iterator[Check]:
         yield Check("config", Outcome.FAIL, error.message, error.hint)
         return
     yield Check("config", Outcome.OK, str(config.path))
-    yield from checkup.directories(config)
-    yield fitness.ledger(config)
-    yield from dockcheck.checks(config.cameras)
-    yield from fitness.stores(config)
+    yield from machine.directories(config)
+    yield dock.ledger(config)
+    yield from usb.checks(config.cameras)
+    yield from dock.stores(config)

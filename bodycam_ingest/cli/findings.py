@@ -12,7 +12,7 @@ from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import during
 from bodycam_ingest.cli.words import local
-from bodycam_ingest.control import CloseFindingRequest
+from bodycam_ingest.daemon.control import CloseFindingRequest
 
 
 @click.group("findings", invoke_without_command=True)

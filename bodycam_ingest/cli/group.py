@@ -119,7 +119,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def group(ctx: click.Context, config_path: Path) -> None:
     """Take recordings off docked body cameras, prove the copies, upload them to storage."""
-    from bodycam_ingest import log  # noqa: PLC0415 - `--help` needs none of it
+    from bodycam_ingest.daemon import log  # noqa: PLC0415 - `--help` needs none of it
 
     # Standard output is for results; the daemon sets its own log up when it starts.
     log.configure("warning", stream=sys.stderr)

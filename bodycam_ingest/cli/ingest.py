@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from bodycam_ingest import control
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, progress, sentence, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import count, size, span
+from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import AlreadyRunningError, IngestError
-from bodycam_ingest.evidence import printable_path
+from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
-    from bodycam_ingest.rescue import RescueReport
+    from bodycam_ingest.daemon.ingest_once import RescueReport
 
 
 @click.command("ingest")
@@ -37,8 +37,8 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
     Nothing in the directory is changed. What lies there already known is not copied again. Exit
     code 1: something could not be taken; it is listed.
     """
-    from bodycam_ingest.assembly import assemble  # noqa: PLC0415 - everything hangs on it
-    from bodycam_ingest.rescue import look_at, rescue  # noqa: PLC0415 - the same
+    from bodycam_ingest.daemon.components import assemble  # noqa: PLC0415 - everything hangs on it
+    from bodycam_ingest.daemon.ingest_once import look_at, rescue  # noqa: PLC0415 - the same
 
     config = context.load()
     mounted = look_at(path, serial)

@@ -16,7 +16,7 @@ def command(context: Context) -> int:
     Also makes the staging directory, and prepares each directory store; its directory must be
     there, because a path that is missing is most often a file system that is not mounted.
     """
-    from bodycam_ingest.db.installation import initialise  # noqa: PLC0415 - alembic
+    from bodycam_ingest.db.state_dir import initialise  # noqa: PLC0415 - alembic
     from bodycam_ingest.stores.registry import prepare_store  # noqa: PLC0415 - botocore
 
     config = context.load()

@@ -13,8 +13,8 @@ from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import during, limit_option
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local, size
-from bodycam_ingest.evidence import decode_path
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.model.evidence import decode_path
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,14 +50,14 @@ def command(
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
-    from bodycam_ingest.db import listings, lookup, queries  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import listings, lookup, views  # noqa: PLC0415 - sqlalchemy
 
     config = context.load()
     engine = database(config)
     try:
         with engine.connect() as conn:
             if item is not None:
-                found = queries.item_history(conn, lookup.item_id(conn, item))
+                found = views.item_history(conn, lookup.item_id(conn, item))
                 assert found is not None  # no item is ever deleted
                 _print_one(found, as_json=as_json)
                 return 0
@@ -156,7 +156,7 @@ def _print_report(item: Mapping[str, Any]) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        from bodycam_ingest.evidence import printable_path  # noqa: PLC0415 - rarely needed
+        from bodycam_ingest.model.evidence import printable_path  # noqa: PLC0415 - rarely needed
 
         return printable_path(value)
     return str(value)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bodycam_ingest import clock
-from bodycam_ingest.evidence import encode_path
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import encode_path
 
 SCHEMA: Final = 1
 # Beyond it a reader that holds numbers as doubles (jq, JavaScript) rounds silently.

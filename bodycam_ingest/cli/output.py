@@ -12,7 +12,7 @@ import click
 
 from bodycam_ingest.cli import jsonform, tables, words
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.evidence import printable_path
+from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bodycam_ingest import clock
+from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,14 @@ from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.control import QuarantineRequest, ReinstateRequest, Request, RequeueRequest
-from bodycam_ingest.evidence import decode_path
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.daemon.control import (
+    QuarantineRequest,
+    ReinstateRequest,
+    Request,
+    RequeueRequest,
+)
+from bodycam_ingest.model.evidence import decode_path
+from bodycam_ingest.model.lifecycle import ItemState
 
 _reason = click.option("--reason", required=True, help="Why; it stands in the ledger.")
 

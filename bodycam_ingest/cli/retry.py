@@ -11,7 +11,7 @@ from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.cli.words import count
-from bodycam_ingest.control import RetryRequest
+from bodycam_ingest.daemon.control import RetryRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest import clock, control
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, sentence, table
 from bodycam_ingest.cli.words import count, local, size, span
+from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import NotRunningError
+from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def read_status(context: Context) -> dict[str, Any]:
     answered = control.ask(config.dock.state_dir, control.StatusRequest())
     if answered is not None:
         return answered
-    from bodycam_ingest.status import dock_status  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.daemon.status import dock_status  # noqa: PLC0415 - sqlalchemy
 
     engine = database(config)
     try:

@@ -14,9 +14,9 @@ from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdi
 from bodycam_ingest.errors import IngestError, UncheckedError
 
 if TYPE_CHECKING:
+    from bodycam_ingest.audit.verify import Report
     from bodycam_ingest.config import Config
-    from bodycam_ingest.upload import ObjectStore
-    from bodycam_ingest.verification import Report
+    from bodycam_ingest.upload.uploader import ObjectStore
 
 # Whatever else stops a check is "could not be checked": 1 is kept for a record that is broken.
 _EXIT: Final = {"holds": 0, "broken": 1, "unchecked": 2}
@@ -32,8 +32,8 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
     Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
     """
-    from bodycam_ingest.acquire import Acquirer  # noqa: PLC0415 - only this command needs it
-    from bodycam_ingest.verification import Scope, Verification  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.acquire.acquirer import Acquirer  # noqa: PLC0415 - only this command needs it
+    from bodycam_ingest.audit.verify import Scope, Verification  # noqa: PLC0415 - sqlalchemy
 
     config = context.load()
     opened, closed = _open(config) if stores else (None, [])

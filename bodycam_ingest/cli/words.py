@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bodycam_ingest import clock
+from bodycam_ingest.linux import clock
 
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600

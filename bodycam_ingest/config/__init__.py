@@ -4,13 +4,7 @@
 credentials are named (a profile, a file, environment variables), never written out.
 """
 
-from bodycam_ingest.config.changes import (
-    RELOADABLE,
-    changed_keys,
-    digest,
-    flatten,
-    needs_restart,
-)
+from bodycam_ingest.config.changes import RELOADABLE, changed_keys, digest, flatten, needs_restart
 from bodycam_ingest.config.faults import Fault
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.config.load import examine, load

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from bodycam_ingest.backoff import Line
 from bodycam_ingest.config.kinds import (
     ConfigPath,
     Listed,
@@ -19,7 +18,8 @@ from bodycam_ingest.config.kinds import (
     Window,
 )
 from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
-from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT
+from bodycam_ingest.model.backoff import Line
+from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 
 if TYPE_CHECKING:
     import regex

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from bodycam_ingest.config.kinds import ConfigPath, Listed, Section, Window
-from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT
+from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 
 _MIB: Final = 1024 * 1024
 _VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from bodycam_ingest.backoff import wait_s
 from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.schema import docking, inventory, item, outbox
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.model.backoff import wait_s
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

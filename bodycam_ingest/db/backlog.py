@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bodycam_ingest.db import outbox
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import item, ledger_entry
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

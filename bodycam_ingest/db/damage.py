@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
-from bodycam_ingest.evidence import EntryKind, Verdict
-from bodycam_ingest.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.evidence import EntryKind, Verdict
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.ledgertree import LOG_ID
+from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import camera, docking, inventory, item, ledger_entry
 from bodycam_ingest.errors import UnknownSubjectError
-from bodycam_ingest.evidence import EntryKind, Verdict
+from bodycam_ingest.model.evidence import EntryKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest import clock
-from bodycam_ingest.backoff import HORIZON_MS
 from bodycam_ingest.db import facts
 from bodycam_ingest.db.schema import item, outbox, store_state, upload
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.backoff import HORIZON_MS
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import item
 from bodycam_ingest.errors import ItemMovedError, UnknownSubjectError, UsageError
-from bodycam_ingest.evidence import Digests
-from bodycam_ingest.lifecycle import ItemEvent, ItemState, advance_item
+from bodycam_ingest.model.evidence import Digests
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,8 @@
 """Every store that was ever in the configuration: is it still, is it required, was it retired?
 
 The daemon notes the configuration's stores at each start, with an entry for each change; who is
-required is asked here, never of an upload's own row. `bodycam_ingest.storeset` decides from it.
+required is asked here, never of an upload's own row. `bodycam_ingest.model.store_set` decides from
+it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from bodycam_ingest.db import findings, storehealth
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import finding, inventory, item, store_state, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
-from bodycam_ingest.lifecycle import ItemState, UploadState
-from bodycam_ingest.storeset import StoreSet
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.store_set import StoreSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

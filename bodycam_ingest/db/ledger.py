@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest import audience, clock, durable
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.checkpoint import Checkpoint
+from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
 from bodycam_ingest.custody.entry import (
     SYSTEM,
     Actor,
@@ -28,14 +28,8 @@ from bodycam_ingest.custody.entry import (
     storable,
 )
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
-from bodycam_ingest.custody.sealing import SALT_BYTES, commitment
 from bodycam_ingest.db.engine import for_writing
-from bodycam_ingest.db.ledgertree import (
-    LOG_ID,
-    NODE_LEVELS,
-    last_of_subjects,
-    subtree,
-)
+from bodycam_ingest.db.ledger_tree import LOG_ID, NODE_LEVELS, last_of_subjects, subtree
 from bodycam_ingest.db.schema import (
     ledger_checkpoint,
     ledger_entry,
@@ -45,6 +39,7 @@ from bodycam_ingest.db.schema import (
 )
 from bodycam_ingest.db.standing import LedgerHead, read_head_row, read_state_file, standing
 from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError
+from bodycam_ingest.linux import clock, durable, group_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -233,7 +228,7 @@ class LedgerWriter:
                 durable.replace_file(
                     self._state_file,
                     head.checkpoint.encode(),
-                    mode=audience.file_mode(self._state_file.parent),
+                    mode=group_access.file_mode(self._state_file.parent),
                 )
         except OSError as error:
             raise LedgerUnwritableError(

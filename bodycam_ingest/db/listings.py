@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import queries
+from bodycam_ingest.db import views
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import docking, finding, item, upload
-from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.model.lifecycle import UploadState
 
 ITEM_ORDERS: Final = {
     "discovered": item.c.item_id,
@@ -89,7 +89,7 @@ def items(
     if choice.not_in:
         proven = _sent_to(choice.not_in).where(upload.c.state == UploadState.CONFIRMED.value)
         where.append(item.c.item_id.not_in(proven))
-    rows = queries.list_items(conn, where=where, order=ITEM_ORDERS[order], limit=limit)
+    rows = views.list_items(conn, where=where, order=ITEM_ORDERS[order], limit=limit)
     return Listing(rows, _total(conn, item, where) if limit else len(rows))
 
 

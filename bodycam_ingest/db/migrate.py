@@ -14,17 +14,17 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest import audience, durable
 from bodycam_ingest.db.engine import fault_of, for_writing, open_database
-from bodycam_ingest.db.installation import DATABASE, check_directory, take_lock
+from bodycam_ingest.db.schema_version import database_version, is_known, program_version, upgrade
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.db.versions import database_version, is_known, program_version, upgrade
+from bodycam_ingest.db.state_dir import DATABASE, check_directory, take_lock
 from bodycam_ingest.errors import (
     LedgerForkError,
     LedgerUnwritableError,
     SchemaUnknownError,
     StateDirectoryError,
 )
+from bodycam_ingest.linux import durable, group_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def _migrated_copy(database: Path, copy: Path) -> Path:
         # Left by a migration that was cut off; it never was in use.
         copy.with_name(copy.name + side).unlink(missing_ok=True)
     fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.fchmod(fd, audience.file_mode(copy.parent))
+    os.fchmod(fd, group_access.file_mode(copy.parent))
     os.close(fd)
     with (
         durable.act("migrate.copy"),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db.schema import outbox
 from bodycam_ingest.errors import UsageError
-from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

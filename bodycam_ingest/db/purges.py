@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import item, upload
-from bodycam_ingest.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import items, knownstores, storehealth, uploads
 from bodycam_ingest.db.schema import item, ledger_entry, outbox, upload
-from bodycam_ingest.lifecycle import ItemEvent, UploadEvent, UploadState
+from bodycam_ingest.model.lifecycle import ItemEvent, UploadEvent, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

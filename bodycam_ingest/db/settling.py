@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db import items, knownstores, uploads
 from bodycam_ingest.db.schema import item, upload
-from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadState
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.storeset import StoreSet
+    from bodycam_ingest.model.store_set import StoreSet
 
 PROVEN: Final = frozenset({UploadState.CONFIRMED})
 _WAITING: Final = (ItemState.VERIFIED.value, ItemState.STORED.value)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.custody.note import NoteError
-from bodycam_ingest.db.ledgertree import LOG_ID, leaves, peaks_at
+from bodycam_ingest.db.ledger_tree import LOG_ID, leaves, peaks_at
 from bodycam_ingest.db.schema import ledger_entry, ledger_head
 from bodycam_ingest.errors import DatabaseDamagedError, LedgerForkError, StateDirectoryError
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bodycam_ingest.db import knownstores, storehealth, uploads
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import item, upload
-from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest import clock
 from bodycam_ingest.db.schema import outbox, store_state, upload
-from bodycam_ingest.evidence import StoreProbe
-from bodycam_ingest.lifecycle import UploadState
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import StoreProbe
+from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.backoff import is_due
 from bodycam_ingest.db.schema import item, upload, upload_part
 from bodycam_ingest.errors import UsageError
-from bodycam_ingest.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
-from bodycam_ingest.storeset import Reached
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
+from bodycam_ingest.model.store_set import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.storeset import StoreSet
+    from bodycam_ingest.model.store_set import StoreSet
 
 _CHUNK: Final = 500
 # An item in any other state has no copy that may be sent.

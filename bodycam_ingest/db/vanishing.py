@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest import clock
 from bodycam_ingest.db import findings, items
-from bodycam_ingest.db.ledgertree import LOG_ID
+from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import docking, finding, item, ledger_entry
-from bodycam_ingest.evidence import printable_path
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import printable_path
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ class Disposition(enum.Enum):
 
 
 class DelayClass(enum.Enum):
-    """How long a retry waits; the figures are in `bodycam_ingest.backoff`."""
+    """How long a retry waits; the figures are in `bodycam_ingest.model.backoff`."""
 
     SHORT = "short"
     THROTTLED = "throttled"

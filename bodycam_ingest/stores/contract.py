@@ -11,7 +11,7 @@ from bodycam_ingest.errors import StoreConflictError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bodycam_ingest.evidence import FoundObject, StoreObject
+    from bodycam_ingest.model.evidence import FoundObject, StoreObject
 
 # Called with the bytes that were read back since the last call: it may take its time, so that a
 # line's limit holds, and it raises AbandonedError once the process must end.

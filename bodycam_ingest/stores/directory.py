@@ -14,31 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from ulid import ULID
 
-from bodycam_ingest import durable
-from bodycam_ingest.errors import (
-    StoreMisconfiguredError,
-    StoreMismatchError,
-    StoreUnreachableError,
-)
-from bodycam_ingest.evidence import (
-    Confirmation,
-    ProofKind,
-    StoredObject,
-    StoreProbe,
-)
+from bodycam_ingest.errors import StoreMisconfiguredError, StoreMismatchError, StoreUnreachableError
+from bodycam_ingest.linux import durable
+from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject, StoreProbe
 from bodycam_ingest.stores import directory_files as files
-from bodycam_ingest.stores.contract import (
-    at_once,
-    check,
-    check_key,
-    is_ours,
-    must_be_ours,
-)
+from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bodycam_ingest.evidence import FoundObject, StoreObject
+    from bodycam_ingest.model.evidence import FoundObject, StoreObject
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
 
 MARKER: Final = ".bodycam-store"

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ulid import ULID
 
-from bodycam_ingest import durable
-from bodycam_ingest.diskio.direct import ALIGNMENT_BYTES, MediumFile, NewFile
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
     ReadBackUnprovenError,
@@ -31,14 +29,16 @@ from bodycam_ingest.errors import (
     StoreObstructedError,
     StoreUnreachableError,
 )
-from bodycam_ingest.evidence import FoundObject
+from bodycam_ingest.linux import durable
+from bodycam_ingest.linux.direct_io import ALIGNMENT_BYTES, MediumFile, NewFile
+from bodycam_ingest.model.evidence import FoundObject
 from bodycam_ingest.stores.contract import ITEM_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bodycam_ingest.evidence import StoreObject
+    from bodycam_ingest.model.evidence import StoreObject
     from bodycam_ingest.stores.contract import ByteSource, Pace
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from bodycam_ingest.stores import directory
 from bodycam_ingest.stores.directory import DirectoryStore
-from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
-from bodycam_ingest.stores.s3_client import S3Client
-from bodycam_ingest.stores.s3_endpoint import Endpoint, keys_from_environment, keys_from_file
+from bodycam_ingest.stores.s3.client import S3Client
+from bodycam_ingest.stores.s3.endpoint import Endpoint, keys_from_environment, keys_from_file
+from bodycam_ingest.stores.s3.store import ObjectSettings, S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bodycam_ingest.config.stores import Credentials, DirectoryStoreConfig, S3StoreConfig
-    from bodycam_ingest.stores.s3_endpoint import Keys
+    from bodycam_ingest.stores.s3.endpoint import Keys
 
 # Connections that one store keeps: its workers', and those of `verify` and `doctor`.
 _SPARE_CONNECTIONS = 4

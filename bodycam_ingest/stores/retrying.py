@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-from bodycam_ingest.backoff import LONGEST_S, Schedule
+from bodycam_ingest.model.backoff import LONGEST_S, Schedule
 
 if TYPE_CHECKING:
     from bodycam_ingest.errors import DelayClass

@@ -21,26 +21,28 @@ from typing import TYPE_CHECKING
 
 from ulid import ULID
 
-from bodycam_ingest import clock, log, volume
-from bodycam_ingest.acquire import SMALL_FILE_BYTES, Acquirer, Wanted
-from bodycam_ingest.cameratrouble import CameraTrouble
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer, Wanted
+from bodycam_ingest.acquire.read_back import Verifier
+from bodycam_ingest.acquire.reader import Reader
+from bodycam_ingest.acquire.records import BATCH_ITEMS, Workshop
+from bodycam_ingest.acquire.staging_watch import StagingWatch
+from bodycam_ingest.camera import files
+from bodycam_ingest.daemon import log
 from bodycam_ingest.db import dockings, items
-from bodycam_ingest.db.installation import initialise, open_ledger
-from bodycam_ingest.diskio.buffers import BufferPool
-from bodycam_ingest.diskio.direct import MediumFile, NewFile
-from bodycam_ingest.diskio.groupcommit import GroupCommit
-from bodycam_ingest.diskio.pumping import Pump
-from bodycam_ingest.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.pipeline import BATCH_ITEMS, Workshop
-from bodycam_ingest.reader import Reader
-from bodycam_ingest.stagingwatch import StagingWatch
-from bodycam_ingest.verifier import Verifier
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking.camera_findings import CameraTrouble
+from bodycam_ingest.linux import clock
+from bodycam_ingest.linux.direct_io import MediumFile, NewFile
+from bodycam_ingest.linux.group_commit import GroupCommit
+from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
+from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.staging.buffers import BufferPool
+from bodycam_ingest.staging.pump import Pump
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.errors import IngestError
-    from bodycam_ingest.evidence import FileStamp
+    from bodycam_ingest.model.evidence import FileStamp
 
 ORIGIN = "pd.example/custody/bench"
 CAMERA = "BENCH-0001"
@@ -72,9 +74,9 @@ def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     acquirer.recover()
     docking_id = str(ULID())
     started = time.perf_counter()
-    root_fd = volume.open_volume(source)
+    root_fd = files.open_volume(source)
     wanted = [
-        Wanted(str(ULID()), docking_id, path, volume.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
+        Wanted(str(ULID()), docking_id, path, files.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
         for path, status in listed(source)
     ]
     small = all(one.stamp.size_bytes <= SMALL_FILE_BYTES for one in wanted)
@@ -133,7 +135,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
             verifier.run_once(0.05)
 
     started = time.perf_counter()
-    root_fd = volume.open_volume(source)
+    root_fd = files.open_volume(source)
     beside = threading.Thread(target=verify, name="verifier")
     beside.start()
     try:
@@ -191,7 +193,7 @@ def _discovered(
             )
             items.discover(txn, row, {"path": os.fsdecode(path), "size_bytes": status.st_size})
             rows.append(row)
-            stamps[row.item_id] = volume.stamp_from(status)
+            stamps[row.item_id] = files.stamp_from(status)
     return rows, stamps
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest import durable
 from bodycam_ingest.errors import StoreUnreachableError
+from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from bodycam_ingest.stores.s3 import ObjectSettings, S3Store
-from bodycam_ingest.stores.s3_client import S3Client
-from bodycam_ingest.stores.s3_endpoint import Endpoint, Keys
+from bodycam_ingest.stores.s3.client import S3Client
+from bodycam_ingest.stores.s3.endpoint import Endpoint, Keys
+from bodycam_ingest.stores.s3.store import ObjectSettings, S3Store
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.memory_store import MemoryStore
 

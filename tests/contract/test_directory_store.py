@@ -9,7 +9,6 @@ import stat
 
 import pytest
 
-from bodycam_ingest import durable
 from bodycam_ingest.config.stores import DirectoryStoreConfig
 from bodycam_ingest.errors import (
     StoreConflictError,
@@ -18,6 +17,7 @@ from bodycam_ingest.errors import (
     StoreMisconfiguredError,
     StoreUnreachableError,
 )
+from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from tests.servers.sending import Bytes, Journal, object_of, some_bytes
@@ -202,6 +202,6 @@ def test_copies_that_can_only_be_read_from_memory_are_not_claimed(store, monkeyp
     monkeypatch.setattr(
         "bodycam_ingest.stores.directory_files.MediumFile.past_cache", lambda _self: False
     )
-    monkeypatch.setattr("bodycam_ingest.diskio.residency.on_memory_file_system", lambda _fd: False)
+    monkeypatch.setattr("bodycam_ingest.linux.residency.on_memory_file_system", lambda _fd: False)
     with pytest.raises(StoreError, match="memory"):
         store.confirm(obj, stored)

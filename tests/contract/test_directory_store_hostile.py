@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest import durable
 from bodycam_ingest.errors import (
     StoreConflictError,
     StoreError,
@@ -23,6 +22,7 @@ from bodycam_ingest.errors import (
     StoreObstructedError,
     StoreUnreachableError,
 )
+from bodycam_ingest.linux import durable
 from bodycam_ingest.stores import directory_files
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
 from tests.servers.sending import Bytes, Journal, object_of, some_bytes

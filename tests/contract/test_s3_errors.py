@@ -19,9 +19,9 @@ from bodycam_ingest.errors import (
     StoreThrottledError,
     StoreUnreachableError,
 )
-from bodycam_ingest.stores import s3_endpoint
-from bodycam_ingest.stores.s3_endpoint import Keys, keys_from_environment, keys_from_file
-from bodycam_ingest.stores.s3_errors import retry_after_s, skew
+from bodycam_ingest.stores.s3 import endpoint
+from bodycam_ingest.stores.s3.endpoint import Keys, keys_from_environment, keys_from_file
+from bodycam_ingest.stores.s3.errors import retry_after_s, skew
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import write_certificate
 from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes
@@ -165,8 +165,8 @@ def test_nobody_there_is_transient(open_s3, proxy):
 
 @pytest.mark.parametrize("kind", ["drop", "reset", "blackhole", "refuse", "lost_answer"])
 def test_a_line_that_breaks_under_a_part_is_transient(open_s3, proxy, monkeypatch, kind):
-    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT_S", 1)
-    monkeypatch.setattr(s3_endpoint, "CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(endpoint, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(endpoint, "CONNECT_TIMEOUT_S", 1)
     store = open_s3()
     data = some_bytes(PART_BYTES + 1)
     obj, journal = object_of(data), Journal()
@@ -174,7 +174,7 @@ def test_a_line_that_breaks_under_a_part_is_transient(open_s3, proxy, monkeypatc
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)
     assert fault.hits == 1
-    monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT_S", 60)
+    monkeypatch.setattr(endpoint, "READ_TIMEOUT_S", 60)
     store = open_s3(prefix=store._prefix.rstrip("/"))
     store.confirm(obj, store.send(obj, Bytes(data), journal))
 

@@ -13,8 +13,8 @@ from bodycam_ingest.errors import (
     StoreMismatchError,
     StoreUnreachableError,
 )
-from bodycam_ingest.evidence import ProofKind, StoreProbe
-from bodycam_ingest.stores.s3 import ObjectSettings
+from bodycam_ingest.model.evidence import ProofKind, StoreProbe
+from bodycam_ingest.stores.s3.store import ObjectSettings
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import LOCKED_BUCKET
 from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes

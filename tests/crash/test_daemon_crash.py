@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from bodycam_ingest import control, daemon, durable
 from bodycam_ingest.cli import main as cli_main
+from bodycam_ingest.daemon import control, service
+from bodycam_ingest.linux import durable
 from tests import prefork
 from tests.dock import Dock
 
@@ -136,7 +137,7 @@ def run_daemon(config: Path, kill_at: Moment | None, marks: Path) -> int:
                 time.sleep(60)
 
     durable.listen(note)
-    return daemon.run(config)
+    return service.run(config)
 
 
 def run_command(config: Path, *arguments: str) -> int:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest import durable
 from bodycam_ingest.config.stores import DirectoryStoreConfig, FileCredentials, S3StoreConfig
-from bodycam_ingest.lifecycle import ItemState, UploadState
+from bodycam_ingest.linux import durable
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from bodycam_ingest.stores.retrying import RetryPolicy
-from bodycam_ingest.upload import Uploader
+from bodycam_ingest.upload.uploader import Uploader
 from tests import prefork
 from tests.servers.dockbench import Bench
 

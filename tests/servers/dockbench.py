@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db import items, uploads
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_state
-from bodycam_ingest.diskio.staging import StagingArea
-from bodycam_ingest.evidence import Digests, StoreObject
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.sampling import sample_digest
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.model.evidence import Digests, StoreObject
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.sampling import sample_digest
+from bodycam_ingest.staging.area import StagingArea
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

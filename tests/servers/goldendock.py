@@ -5,19 +5,20 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from bodycam_ingest import clock, objectkeys
-from bodycam_ingest.acquire import Acquirer
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.audit.verify import Scope, Verification
 from bodycam_ingest.db import dockings, items, uploads
 from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.items import ItemRow
+from bodycam_ingest.db.keys import load_log_key
 from bodycam_ingest.db.schema import upload
-from bodycam_ingest.evidence import StoreObject
-from bodycam_ingest.keys import load_log_key
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.evidence import StoreObject
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from bodycam_ingest.verification import Scope, Verification
 from tests.servers.dockbench import BytesSource, MemoryJournal, digests_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MOMENT = "2026-03-14T09:26:53.589Z"
 BODIES = {f"01J000000000000000000{n:05d}": bytes([n]) * (5000 + n) for n in range(1, 5)}
 CONFIRMED, VERIFIED, DISCOVERED, RELEASED = BODIES
 KEYS = {
-    item: objectkeys.evidence_key("CAM", clock.parse_rfc3339(MOMENT), DOCKING, item, b"a.mp4")
+    item: object_keys.evidence_key("CAM", clock.parse_rfc3339(MOMENT), DOCKING, item, b"a.mp4")
     for item in BODIES
 }
 
@@ -205,6 +206,6 @@ def anchor(dock, ledger, note=None):
     head = ledger.head
     body = (note or head.checkpoint).encode()
     digests = digests_of(body, 1024)
-    key = objectkeys.checkpoint_key(ORIGIN, head.size)
+    key = object_keys.checkpoint_key(ORIGIN, head.size)
     obj = StoreObject(key, digests, {"item-id": key, "sha256": digests.sha256.hex()})
     dock.store.send(obj, BytesSource(body), MemoryJournal())

@@ -21,7 +21,7 @@ from bodycam_ingest.errors import (
     StoreMismatchError,
     StoreUnreachableError,
 )
-from bodycam_ingest.evidence import (
+from bodycam_ingest.model.evidence import (
     Confirmation,
     FoundObject,
     ProofKind,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bodycam_ingest.errors import IngestError
-    from bodycam_ingest.evidence import StoreObject
+    from bodycam_ingest.model.evidence import StoreObject
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
 
 

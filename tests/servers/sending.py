@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import random
 
-from bodycam_ingest.evidence import Digests, StoreObject
+from bodycam_ingest.model.evidence import Digests, StoreObject
 
 PART_BYTES = 5 * 1024 * 1024
 _numbers = itertools.count(1)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from bodycam_ingest.control.place import short_address
+from bodycam_ingest.daemon.control.place import short_address
 
 pytestmark = pytest.mark.system
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bodycam_ingest.db.installation import DATABASE, initialise
 from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.db.migrate import migrate
-from bodycam_ingest.db.versions import program_version
+from bodycam_ingest.db.schema_version import program_version
+from bodycam_ingest.db.state_dir import DATABASE, initialise
 from tests.dock import Dock
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from bodycam_ingest import clock
 from bodycam_ingest.db import findings
-from bodycam_ingest.db.installation import open_ledger
+from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import NotRunningError, UnknownSubjectError
+from bodycam_ingest.linux import clock
 from tests.dock import DIRECTORY_STORE, Dock
 from tests.terminal import on_a_terminal, said, told
 

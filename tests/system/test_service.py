@@ -85,7 +85,8 @@ def test_a_frozen_worker_gets_no_pings_so_that_systemd_restarts_the_daemon(tmp_p
     sock, path = manager
     dock = made(tmp_path, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
     program = (
-        "import time, bodycam_ingest.daemon as d, bodycam_ingest.assembly as a, sys\n"
+        "import time, sys\n"
+        "import bodycam_ingest.daemon.service as d, bodycam_ingest.daemon.components as a\n"
         "d._LONG_SILENCE_MAX_S = 7.0\n"
         "a.Plant.housekeeping = lambda self: time.sleep(3600)\n"
         "from bodycam_ingest.cli import main\n"
@@ -174,7 +175,8 @@ def test_a_defect_in_one_worker_is_an_alarm_until_it_works_and_the_others_go_on(
     dock = made(tmp_path)
     mended = tmp_path / "mended"
     program = (
-        "import bodycam_ingest.anchors as a, bodycam_ingest.workers as w, pathlib, sys\n"
+        "import pathlib, sys\n"
+        "import bodycam_ingest.upload.checkpoints as a, bodycam_ingest.daemon.workers as w\n"
         "w._FIRST_PAUSE_S, w._LONGEST_PAUSE_S, w._HEALED_AFTER_S = 0.1, 0.2, 1.0\n"
         "tick = a.AnchorKeeper.tick\n"
         "def broken(self):\n"

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 from ulid import ULID
 
-from bodycam_ingest import durable
-from bodycam_ingest.diskio import direct
-from bodycam_ingest.diskio.buffers import BUFFER_BYTES_DEFAULT
 from bodycam_ingest.errors import (
     AbandonedError,
     ItemMovedError,
@@ -25,12 +22,14 @@ from bodycam_ingest.errors import (
     StagingFullError,
     StagingMissingError,
 )
+from bodycam_ingest.linux import direct_io, durable
+from bodycam_ingest.staging.buffers import BUFFER_BYTES_DEFAULT
 from tests.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bodycam_ingest.evidence import Acquired
+    from bodycam_ingest.model.evidence import Acquired
 
 PART = 3 * 4096
 SIZES = sorted(
@@ -166,8 +165,8 @@ def test_without_direct_io_the_copy_is_the_same(desk, monkeypatch, refuse, size_
 
 def test_without_direct_io_much_is_written_back_early(desk, monkeypatch):
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(direct, "_WRITE_BACK_EVERY_BYTES", 8192)
-    monkeypatch.setattr(direct, "_WRITE_BACK_SPAN_BYTES", 16384)
+    monkeypatch.setattr(direct_io, "_WRITE_BACK_EVERY_BYTES", 8192)
+    monkeypatch.setattr(direct_io, "_WRITE_BACK_SPAN_BYTES", 16384)
     refuse_at_open(monkeypatch)
     real = os.posix_fadvise
 

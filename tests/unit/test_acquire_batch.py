@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest.acquire import SMALL_FILE_BYTES
-from bodycam_ingest.diskio import groupcommit
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES
 from bodycam_ingest.errors import (
     AbandonedError,
     IngestError,
@@ -17,14 +16,15 @@ from bodycam_ingest.errors import (
     StagingFullError,
     StagingUnreadableError,
 )
-from bodycam_ingest.evidence import Acquired
+from bodycam_ingest.linux import group_commit
+from bodycam_ingest.model.evidence import Acquired
 from tests.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.evidence import Wanted
+    from bodycam_ingest.model.evidence import Wanted
 
 PART = 10_000
 
@@ -193,7 +193,7 @@ def test_when_the_common_flush_fails_each_is_made_durable_alone(desk, monkeypatc
     def failing(_fd):
         raise OSError(errno.EIO, "failing")
 
-    monkeypatch.setattr(groupcommit, "_syncfs", failing)
+    monkeypatch.setattr(group_commit, "_syncfs", failing)
     synced: list[str] = []
     real = os.fsync
 
@@ -324,12 +324,12 @@ def test_threads_end_with_the_batch(desk):
     ],
 )
 def test_old_kernels_whose_syncfs_hides_faults_are_not_trusted(release, told):
-    assert groupcommit.syncfs_tells_errors(release) is told
+    assert group_commit.syncfs_tells_errors(release) is told
 
 
 def test_a_failing_syncfs_is_told():
     with pytest.raises(OSError) as caught:
-        groupcommit._syncfs(-1)
+        group_commit._syncfs(-1)
     assert caught.value.errno == errno.EBADF
 
 

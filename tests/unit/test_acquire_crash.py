@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bodycam_ingest.errors import ReadBackMismatchError
-from bodycam_ingest.evidence import Acquired
+from bodycam_ingest.model.evidence import Acquired
 from tests.recordings import Desk, content, file_of
 
 pytestmark = pytest.mark.process

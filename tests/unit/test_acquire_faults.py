@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest import volume
+from bodycam_ingest.camera import files as volume
 from bodycam_ingest.errors import (
     SourceForbiddenError,
     SourceGoneError,
@@ -184,7 +184,7 @@ def test_naming_the_copy(desk, monkeypatch, code, expected):
     def failing(_source, _target):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("bodycam_ingest.durable.rename_no_replace", failing)
+    monkeypatch.setattr("bodycam_ingest.linux.durable.rename_no_replace", failing)
     assert_sorted(desk, expected)
 
 

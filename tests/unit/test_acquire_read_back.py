@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from ulid import ULID
 
-from bodycam_ingest.diskio import direct, residency
-from bodycam_ingest.diskio.direct import MediumFile
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
     ReadBackMismatchError,
@@ -17,14 +15,16 @@ from bodycam_ingest.errors import (
     StagingMissingError,
     StagingUnreadableError,
 )
+from bodycam_ingest.linux import direct_io, residency
+from bodycam_ingest.linux.direct_io import MediumFile
 from tests.recordings import Desk, content, digests_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bodycam_ingest.acquire import Acquirer
-    from bodycam_ingest.evidence import Acquired
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.model.evidence import Acquired
 
 PART = 10_000
 
@@ -151,7 +151,7 @@ def test_when_all_of_the_disk_fails_the_copy_stays_where_it_is(desk, acquirer, m
     def failing(_source, _target):
         raise OSError(errno.EIO, "failing")
 
-    monkeypatch.setattr("bodycam_ingest.durable.rename_no_replace", failing)
+    monkeypatch.setattr("bodycam_ingest.linux.durable.rename_no_replace", failing)
     with pytest.raises(StagingUnreadableError):
         acquirer.read_back(copy)
 
@@ -172,7 +172,7 @@ def refuse_direct(monkeypatch) -> None:
 def test_a_copy_that_stays_in_the_cache_is_not_proven(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
     refuse_direct(monkeypatch)
-    monkeypatch.setattr(direct, "_DROP_PAUSE_S", 0)
+    monkeypatch.setattr(direct_io, "_DROP_PAUSE_S", 0)
     monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
     monkeypatch.setattr(residency, "cached", lambda *_: True)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bodycam_ingest.anchors import AnchorFacts, due
+from bodycam_ingest.upload.checkpoints import AnchorFacts, due
 
 INTERVAL_MS = 900_000
 QUIET = AnchorFacts(size=10, queued_size=8, age_ms=2_000, waiting_seq=None, under_way=0)

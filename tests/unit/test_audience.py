@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from bodycam_ingest import audience
-from bodycam_ingest.control import Lane, RetryRequest, StatusRequest, ask, server
-from bodycam_ingest.control.place import SOCKET_NAME
-from bodycam_ingest.control.server import ControlServer
-from bodycam_ingest.db.installation import check_directory, initialise, open_ledger
+from bodycam_ingest.daemon.control import Lane, RetryRequest, StatusRequest, ask, server
+from bodycam_ingest.daemon.control.place import SOCKET_NAME
+from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.db.state_dir import check_directory, initialise, open_ledger
 from bodycam_ingest.errors import ControlError, IngestError, StateDirectoryError
+from bodycam_ingest.linux import group_access
 
 ORIGIN = "police.example.org/custody/dock-1"
 
@@ -25,7 +25,7 @@ ORIGIN = "police.example.org/custody/dock-1"
 @pytest.fixture
 def state(tmp_path, monkeypatch):
     """A state directory; our own group is the one that may read."""
-    monkeypatch.setattr(audience, "GROUP", grp.getgrgid(os.getgid()).gr_name)
+    monkeypatch.setattr(group_access, "GROUP", grp.getgrgid(os.getgid()).gr_name)
     initialise(tmp_path / "state", ORIGIN)
     return tmp_path / "state"
 
@@ -49,7 +49,7 @@ def test_the_group_may_not_write_and_nobody_else_may_anything(state, given):
 
 @pytest.mark.parametrize("name", ["no-such-group-here", "nogroup"])
 def test_another_group_may_nothing(state, monkeypatch, name):
-    monkeypatch.setattr(audience, "GROUP", name)
+    monkeypatch.setattr(group_access, "GROUP", name)
     state.chmod(0o2750)
     with pytest.raises(StateDirectoryError, match="open to others"):
         check_directory(state)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.backoff import LONGEST_S, Schedule, closed_for_s
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.errors import DelayClass
+from bodycam_ingest.model.backoff import LONGEST_S, Schedule, closed_for_s
 from bodycam_ingest.stores.retrying import RetryPolicy
 
 CLASSES = st.sampled_from(list(DelayClass))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bodycam_ingest import bays
-from bodycam_ingest.bays import BayKeeper
-from bodycam_ingest.devices.mounted import MountedVolume
-from bodycam_ingest.docking import Pace
+from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.docking import manager
+from bodycam_ingest.docking.docking import Pace
+from bodycam_ingest.docking.manager import BayKeeper
 
 
 class Source:
@@ -182,7 +182,7 @@ def mute(mounted):
 
 
 def test_a_camera_that_does_not_tell_its_name_holds_up_no_other_bay(dock, monkeypatch):
-    monkeypatch.setattr(bays, "_SILENT_S", 0.0)
+    monkeypatch.setattr(manager, "_SILENT_S", 0.0)
     dock.source.volumes = [mute(volume("bay1")), volume("bay2", camera="OTHER")]
     assert dock.look() == [("OTHER", "bay2", "")]
     assert dock.look() == [("OTHER", "bay2", "")]
@@ -196,7 +196,7 @@ def test_a_camera_that_does_not_tell_its_name_holds_up_no_other_bay(dock, monkey
 
 
 def test_a_silent_camera_that_is_pulled_is_no_alarm_any_more(dock, monkeypatch):
-    monkeypatch.setattr(bays, "_SILENT_S", 0.0)
+    monkeypatch.setattr(manager, "_SILENT_S", 0.0)
     dock.source.volumes = [mute(volume("bay1"))]
     dock.look()
     dock.look()
@@ -232,7 +232,7 @@ def test_a_docking_that_crashed_is_an_alarm_and_stays_until_its_camera_goes_or_i
 
 def test_a_docking_that_keeps_crashing_is_begun_later_each_time(dock, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("bodycam_ingest.bays.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bodycam_ingest.docking.manager.time.monotonic", lambda: now[0])
     dock.source.volumes = [volume("bay1")]
     waits = []
     for begun in range(1, 5):

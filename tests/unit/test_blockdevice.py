@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bodycam_ingest.devices.blockdevice import Condition, condition
+from bodycam_ingest.camera.sources.disk_health import Condition, condition
 
 
 @pytest.fixture

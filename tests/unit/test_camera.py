@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest.camera import (
+from bodycam_ingest.camera.profile import (
     ItemFacts,
     LimitedSearch,
     Profile,

@@ -9,24 +9,24 @@ import pytest
 import sqlalchemy as sa
 from ulid import ULID
 
-from bodycam_ingest import camera, scan, volume
-from bodycam_ingest.card import Card, Look
+from bodycam_ingest.acquire.records import record_acquired
+from bodycam_ingest.camera import files, listing, profile
 from bodycam_ingest.db import items
 from bodycam_ingest.db.dockings import DockingRow, inventory_rows
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import finding, ledger_entry
-from bodycam_ingest.docking_record import DockingRecord
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking.record import DockingRecord
+from bodycam_ingest.docking.tracker import Card, Look
+from bodycam_ingest.docking.undock import Dock
 from bodycam_ingest.errors import SourceUnreadableError
-from bodycam_ingest.evidence import Acquired, Digests, EntryKind, FileStamp, Verdict
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.pipeline import record_acquired
-from bodycam_ingest.undocking import Dock
+from bodycam_ingest.model.evidence import Acquired, Digests, EntryKind, FileStamp, Verdict
+from bodycam_ingest.model.lifecycle import ItemState
 
 ORIGIN = "police.example.org/dock-1"
-LIMITS = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=24)
+LIMITS = listing.Limits(max_files=10_000, max_path_bytes=4096, max_depth=24)
 HOUR_NS = 3_600_000_000_000
 T0_NS = 1_750_000_000_000_000_000
-NUMBERED = camera.Profile("numbered", {}, exclude=["*.tmp"], patterns=[r"(?P<number>\d{4})\.MP4$"])
+NUMBERED = profile.Profile("numbered", {}, exclude=["*.tmp"], patterns=[r"(?P<number>\d{4})\.MP4$"])
 
 
 class Bench:
@@ -62,9 +62,9 @@ class Bench:
         self.record.begin({}, assigned=True, profile="numbered")
         self.card = Card(
             record=self.record,
-            facts_of=lambda path: camera.facts_of(NUMBERED, path),
-            included=lambda path: camera.is_included(NUMBERED, path),
-            settling=scan.Settling(settle_s),
+            facts_of=lambda path: profile.facts_of(NUMBERED, path),
+            included=lambda path: profile.is_included(NUMBERED, path),
+            settling=listing.Settling(settle_s),
         )
         return self
 
@@ -74,9 +74,9 @@ class Bench:
     def list(self, times=1, *, complete=True, pause_s=1.0):
         for _ in range(times):
             self.now_s += pause_s
-            fd = volume.open_volume(self.root)
+            fd = files.open_volume(self.root)
             try:
-                entries = scan.walk(fd, LIMITS).entries
+                entries = listing.walk(fd, LIMITS).entries
                 self.look = self.card.take(fd, entries, complete=complete, now_s=self.now_s)
             finally:
                 os.close(fd)
@@ -89,9 +89,9 @@ class Bench:
         """What the reader does, without a copy."""
         for row in self.look.due:
             stamp = self.look.stamps[row.item_id]
-            fd = volume.open_volume(self.root)
+            fd = files.open_volume(self.root)
             try:
-                sample = scan.sample(fd, row.path, stamp)
+                sample = listing.sample(fd, row.path, stamp)
             finally:
                 os.close(fd)
             data = (self.root / os.fsdecode(row.path)).read_bytes()
@@ -221,14 +221,14 @@ def test_a_file_that_a_process_still_writes_is_not_read(bench):
 def test_a_file_that_cannot_be_opened_holds_up_no_other(bench, monkeypatch):
     bench.write("0001.MP4")
     bench.write("0002.MP4")
-    real = volume.open_beneath
+    real = files.open_beneath
 
     def failing(root_fd, path):
         if path == b"0001.MP4":
             raise SourceUnreadableError("0001.MP4: EIO")
         return real(root_fd, path)
 
-    monkeypatch.setattr(volume, "open_beneath", failing)
+    monkeypatch.setattr(files, "open_beneath", failing)
     bench.plug().list()
     assert b"0002.MP4" in bench.due()
 
@@ -237,18 +237,18 @@ def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(b
     bench.write("0001.MP4")
     bench.write("0002.MP4", b"another")
     bench.docked_once()
-    real = scan.sample
+    real = listing.sample
 
     def failing(root_fd, path, stamp):
         if path == b"0001.MP4":
             raise SourceUnreadableError("0001.MP4: EIO")
         return real(root_fd, path, stamp)
 
-    monkeypatch.setattr(scan, "sample", failing)
+    monkeypatch.setattr(listing, "sample", failing)
     bench.plug().list()
     assert bench.look.unplanned == 1
     assert bench.verdicts() == {b"0002.MP4": Verdict.SAME}
-    monkeypatch.setattr(scan, "sample", real)
+    monkeypatch.setattr(listing, "sample", real)
     bench.list()
     assert bench.look.unplanned == 0
     assert len(bench.items()) == 2
@@ -289,7 +289,7 @@ def test_an_item_that_was_read_and_left_the_card_is_missing_and_no_alarm(bench):
 def test_inode_numbers_that_change_write_nothing_and_read_nothing_twice(bench, monkeypatch):
     bench.write("0001.MP4")
     bench.write("0002.MP4")
-    real = volume.stamp_from
+    real = files.stamp_from
     generation = [0]
 
     def fat(status):
@@ -298,7 +298,7 @@ def test_inode_numbers_that_change_write_nothing_and_read_nothing_twice(bench, m
             stamp.size_bytes, stamp.mtime_ns, stamp.inode + generation[0], stamp.device
         )
 
-    monkeypatch.setattr(volume, "stamp_from", fat)
+    monkeypatch.setattr(files, "stamp_from", fat)
     bench.plug().list()
     assert bench.entries("item.changed") == 0
     before = bench.ledger.head.size

@@ -11,15 +11,15 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest import clock
-from bodycam_ingest.acquire import Acquirer
-from bodycam_ingest.clock import Reading, parse_rfc3339, rfc3339
-from bodycam_ingest.clockwatch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
-from bodycam_ingest.control import ConfirmClockRequest
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
+from bodycam_ingest.daemon.control import ConfirmClockRequest
 from bodycam_ingest.db import docktime, storehealth
 from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
 from bodycam_ingest.db.schema import finding, store_state
-from bodycam_ingest.levers import Levers
+from bodycam_ingest.linux import clock
+from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
 from tests.servers.dockbench import Bench
 
 START = dt.datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=dt.UTC)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest.control import (
+from bodycam_ingest.daemon.control import (
     AssignRequest,
     Lane,
     QuarantineRequest,
@@ -25,8 +25,8 @@ from bodycam_ingest.control import (
     parse,
     server,
 )
-from bodycam_ingest.control.place import SOCKET_NAME, short_address
-from bodycam_ingest.control.server import ControlServer
+from bodycam_ingest.daemon.control.place import SOCKET_NAME, short_address
+from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.errors import (
     AbandonedError,
     ControlError,

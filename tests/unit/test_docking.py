@@ -13,33 +13,35 @@ import sqlalchemy as sa
 import structlog
 from ulid import ULID
 
-from bodycam_ingest import camera, docking, scan, volume
-from bodycam_ingest.cameratrouble import CameraTrouble
-from bodycam_ingest.card import Card
+from bodycam_ingest.acquire.reader import Reader
+from bodycam_ingest.acquire.records import Workshop
+from bodycam_ingest.acquire.staging_watch import StagingWatch
+from bodycam_ingest.camera import files, profile
+from bodycam_ingest.camera import listing as scan
+from bodycam_ingest.camera.sources.disk_health import Condition
+from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.db import items
 from bodycam_ingest.db.dockings import DockingRow
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import finding
-from bodycam_ingest.devices.blockdevice import Condition
-from bodycam_ingest.devices.mounted import MountedVolume
-from bodycam_ingest.diskio.room import Space
-from bodycam_ingest.docking import Docking, Pace, Progress, Rules
-from bodycam_ingest.docking_record import DockingRecord
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking import docking
+from bodycam_ingest.docking.camera_findings import CameraTrouble
+from bodycam_ingest.docking.docking import Docking, Pace, Progress, Rules
+from bodycam_ingest.docking.record import DockingRecord
+from bodycam_ingest.docking.tracker import Card
+from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import (
     AbandonedError,
     SourceForbiddenError,
     SourceGoneError,
     SourceUnreadableError,
 )
-from bodycam_ingest.pipeline import Workshop
-from bodycam_ingest.reader import Reader
-from bodycam_ingest.stagingwatch import StagingWatch
-from bodycam_ingest.undocking import Dock
-from bodycam_ingest.unlisted import Unlisted
+from bodycam_ingest.staging.free_space import Space
 
 if TYPE_CHECKING:
-    from bodycam_ingest.acquire import Acquirer
-    from bodycam_ingest.verifier import Verifier
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.acquire.read_back import Verifier
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -139,8 +141,8 @@ class Bench:
             record=record,
             card=Card(
                 record=record,
-                facts_of=lambda path: camera.facts_of(None, path),
-                included=lambda path: camera.is_included(None, path),
+                facts_of=lambda path: profile.facts_of(None, path),
+                included=lambda path: profile.is_included(None, path),
                 settling=scan.Settling(0.0),
             ),
             reader=Reader(shop, cast("Verifier", None), trouble, lambda _count: None),
@@ -279,7 +281,7 @@ def shut(bench):
         def refuse(_path):
             raise SourceForbiddenError("/mnt/X812: EACCES: Permission denied")
 
-        patch.setattr(volume, "open_volume", refuse)
+        patch.setattr(files, "open_volume", refuse)
         yield patch
 
 
@@ -308,7 +310,7 @@ def test_one_file_that_goes_while_the_camera_is_looked_at_is_no_alarm(bench, mon
     def gone(_path):
         raise SourceGoneError("0.MP4: ENOENT")
 
-    monkeypatch.setattr(volume, "open_volume", gone)
+    monkeypatch.setattr(files, "open_volume", gone)
     assert bench.docking.look_once()
     assert bench.findings() == []
     assert bench.docking.look_once()
@@ -330,14 +332,14 @@ def test_the_wait_for_the_next_listing_grows_to_a_minute(bench):
 def test_part_of_a_camera_that_cannot_be_listed_is_named_with_its_errno(bench, monkeypatch):
     (bench.root / "DCIM").mkdir()
     (bench.root / "0.MP4").write_bytes(b"x")
-    openat = volume.open_directory_beneath
+    openat = files.open_directory_beneath
 
     def refuse(root_fd, path):
         if path:
             raise PermissionError(errno.EACCES, "Permission denied")
         return openat(root_fd, path)
 
-    monkeypatch.setattr(volume, "open_directory_beneath", refuse)
+    monkeypatch.setattr(files, "open_directory_beneath", refuse)
     assert bench.docking.look_once()
     assert "inventory_incomplete" in bench.findings()
     assert "DCIM: EACCES" in bench.docking.live().unlisted

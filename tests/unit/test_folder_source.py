@@ -8,8 +8,8 @@ import threading
 import pytest
 import structlog
 
-from bodycam_ingest.devices import folder
-from bodycam_ingest.devices.folder import FolderSource
+from bodycam_ingest.camera.sources import folder
+from bodycam_ingest.camera.sources.folder import FolderSource
 
 WAKE_TIMEOUT_S = 20
 

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest import scan, volume
+from bodycam_ingest.camera import files as volume
+from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.custody.entry import figure, parse_entry, read_figure
-from bodycam_ingest.custody.fold import ItemFold
-from bodycam_ingest.db import audit, queries
+from bodycam_ingest.custody.replay import ItemFold
+from bodycam_ingest.db import verify_reads, views
 from bodycam_ingest.db.schema import ledger_entry
-from bodycam_ingest.evidence import EntryKind, InventoryEntry
-from bodycam_ingest.inventory import is_dead_clock
+from bodycam_ingest.docking.comparison import is_dead_clock
+from bodycam_ingest.model.evidence import EntryKind, InventoryEntry
 from tests.unit.test_card import Bench
 
 LENGTHS = st.one_of(
@@ -66,8 +67,8 @@ def test_anything_that_a_stat_gives_reaches_inventory_and_ledger(listed):
                 read = [parse_entry(body) for body in bodies]
                 for seq, entry in enumerate(read):
                     fold.take(seq, entry)
-                fold.compare(audit.kept_items(conn))
-                counts = queries.queue_counts(conn)["items"].get("discovered", {"bytes": 0})
+                fold.compare(verify_reads.kept_items(conn))
+                counts = views.queue_counts(conn)["items"].get("discovered", {"bytes": 0})
             assert fold.findings == []
             assert counts["bytes"] == sum(found.size_bytes for found in files)
             told = [entry.data for entry in read if entry.type == "camera.inventoried"]

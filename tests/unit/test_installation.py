@@ -13,7 +13,7 @@ import textwrap
 
 import pytest
 
-from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,

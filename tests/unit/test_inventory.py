@@ -5,8 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.evidence import EntryKind, FileStamp, InventoryEntry, Verdict
-from bodycam_ingest.inventory import (
+from bodycam_ingest.docking.comparison import (
     KnownItem,
     candidates,
     files_of,
@@ -15,7 +14,8 @@ from bodycam_ingest.inventory import (
     is_dead_clock,
     resolve,
 )
-from bodycam_ingest.lifecycle import ItemState
+from bodycam_ingest.model.evidence import EntryKind, FileStamp, InventoryEntry, Verdict
+from bodycam_ingest.model.lifecycle import ItemState
 
 HOUR_NS = 3_600_000_000_000
 T0_NS = 1_700_000_000_000_000_000

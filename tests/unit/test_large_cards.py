@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from bodycam_ingest import scan
+from bodycam_ingest.camera import listing
 from bodycam_ingest.db import agenda, dockings, findings, vanishing
 from bodycam_ingest.db.schema import finding, inventory, item
 from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.releaser import Live, Releaser
+from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.release.releaser import Live, Releaser
 from tests.unit.test_card import Bench
 
 pytestmark = pytest.mark.long
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_compared_are_told_once_a_docking_and_fault(bench, 
     def failing(_root_fd, path, _stamp):
         raise SourceUnreadableError(f"{path!r}: EIO")
 
-    monkeypatch.setattr(scan, "sample", failing)
+    monkeypatch.setattr(listing, "sample", failing)
     with structlog.testing.capture_logs() as logs:
         bench.plug().list(5)
     (line,) = told(logs, "camera.sample_failed", "warning")

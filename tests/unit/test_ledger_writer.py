@@ -15,17 +15,16 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest import durable
 from bodycam_ingest.custody import checkpoint
+from bodycam_ingest.custody.commitment import commitment
 from bodycam_ingest.custody.entry import Actor, parse_entry
 from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
 from bodycam_ingest.custody.note import Verifier
-from bodycam_ingest.custody.sealing import commitment
 from bodycam_ingest.db import schema
-from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
-from bodycam_ingest.db.ledgertree import peaks_at
+from bodycam_ingest.db.ledger_tree import peaks_at
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
 from bodycam_ingest.db.standing import read_head
+from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
 from bodycam_ingest.errors import (
     DatabaseDamagedError,
     LedgerEntryError,
@@ -33,6 +32,7 @@ from bodycam_ingest.errors import (
     LedgerUnwritableError,
     StateDirectoryError,
 )
+from bodycam_ingest.linux import durable
 
 ORIGIN = "pd.example/custody/dock-1"
 

@@ -8,13 +8,13 @@ import os
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest import leftearly
 from bodycam_ingest.db import dockings, findings
 from bodycam_ingest.db.dockings import DockingRow
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import finding
-from bodycam_ingest.docking_record import DockingRecord
-from bodycam_ingest.undocking import Dock, end_docking
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking import left_early
+from bodycam_ingest.docking.record import DockingRecord
+from bodycam_ingest.docking.undock import Dock, end_docking
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -71,8 +71,8 @@ def station(tmp_path):
 
 @pytest.fixture
 def absentees(station, monkeypatch):
-    monkeypatch.setattr(leftearly, "_GRACE_S", 0.0)
-    return lambda: leftearly.Absentees(station.engine, station.ledger).tick()
+    monkeypatch.setattr(left_early, "_GRACE_S", 0.0)
+    return lambda: left_early.Absentees(station.engine, station.ledger).tick()
 
 
 @pytest.mark.parametrize("reason", ["daemon_restarted", "fault", "finished"])
@@ -142,5 +142,5 @@ def test_a_rescued_directory_left_nothing(station, absentees):
 
 def test_nothing_is_told_before_every_camera_had_the_time_to_come_back(station):
     station.end(station.docked(), "daemon_restarted")
-    leftearly.Absentees(station.engine, station.ledger).tick()
+    left_early.Absentees(station.engine, station.ledger).tick()
     assert station.told() == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.errors import IllegalTransitionError
-from bodycam_ingest.lifecycle import (
+from bodycam_ingest.model.lifecycle import (
     ITEM_TRANSITIONS,
     UPLOAD_TRANSITIONS,
     ItemEvent,

@@ -12,7 +12,7 @@ import warnings
 import pytest
 import structlog
 
-from bodycam_ingest import log
+from bodycam_ingest.daemon import log
 
 HOSTILE = (
     "a.mp4\n2026-01-01T00:00:00.000Z info     item.confirmed item_id=X\x1b[2K\x1b[1A\u2028\x9b"

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest import durable
-from bodycam_ingest.db import migrations, versions
-from bodycam_ingest.db.installation import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db import migrations, schema_version
 from bodycam_ingest.db.migrate import migrate
 from bodycam_ingest.db.standing import read_head
+from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
 from bodycam_ingest.errors import (
     AlreadyRunningError,
     LedgerUnwritableError,
@@ -27,6 +26,7 @@ from bodycam_ingest.errors import (
     SchemaUnknownError,
     StateDirectoryError,
 )
+from bodycam_ingest.linux import durable
 
 ORIGIN = "pd.example/custody/dock-1"
 
@@ -68,15 +68,15 @@ def newer_program(directory, more="pass"):
     """Migration scripts of a version to come."""
     scripts = directory / f"scripts{abs(hash(more))}"
     shutil.copytree(Path(migrations.__file__).parent, scripts)
-    text = NEXT.format(before=versions.program_version(), more=more)
+    text = NEXT.format(before=schema_version.program_version(), more=more)
     (scripts / "versions/v9001.py").write_text(text, encoding="utf-8")
     return scripts
 
 
 @pytest.fixture
 def newer(tmp_path, monkeypatch):
-    before = versions.program_version()
-    monkeypatch.setattr(versions, "_SCRIPTS", newer_program(tmp_path))
+    before = schema_version.program_version()
+    monkeypatch.setattr(schema_version, "_SCRIPTS", newer_program(tmp_path))
     return before
 
 
@@ -218,7 +218,7 @@ def test_a_migration_that_fails_or_changes_the_ledger_changes_nothing(
 ):
     before = (state / "bodycam.db").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(versions, "_SCRIPTS", newer_program(tmp_path, more))
+        patch.setattr(schema_version, "_SCRIPTS", newer_program(tmp_path, more))
         with pytest.raises(error):
             migrate(state)
     assert (state / "bodycam.db").read_bytes() == before
@@ -274,7 +274,7 @@ def test_cut_off_at(state, tmp_path, monkeypatch, moment):
     swapped = moment == "after:migrate.swap"
     assert ("note" in columns(state / "bodycam.db")) == swapped
     with monkeypatch.context() as patch:
-        patch.setattr(versions, "_SCRIPTS", scripts)
+        patch.setattr(schema_version, "_SCRIPTS", scripts)
         assert migrate(state).after == "9001"
         assert head_of(state) == before
         engine, ledger = open_ledger(state, ORIGIN)

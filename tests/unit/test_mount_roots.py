@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db.installation import initialise, open_ledger
 from bodycam_ingest.db.schema import finding
-from bodycam_ingest.mountroots import MountRoots
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking.mount_roots import MountRoots
 
 ORIGIN = "police.example.org/dock-1"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bodycam_ingest.news import LONGEST_S, News
+from bodycam_ingest.db.commit_watch import LONGEST_S, News
 
 
 class World:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.db import findings, items
-from bodycam_ingest.evidence import Acquired
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.pipeline import record_acquired
+from bodycam_ingest.model.evidence import Acquired
+from bodycam_ingest.model.lifecycle import ItemState
 from tests.servers.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
 
 if TYPE_CHECKING:

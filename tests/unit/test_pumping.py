@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from bodycam_ingest.diskio.buffers import HUGE_PAGE_BYTES, BufferPool
-from bodycam_ingest.diskio.pumping import DEPTH, Pump
 from bodycam_ingest.errors import AbandonedError
+from bodycam_ingest.staging.buffers import HUGE_PAGE_BYTES, BufferPool
+from bodycam_ingest.staging.pump import DEPTH, Pump
 from tests.recordings import PAGE_BYTES, content
 
 

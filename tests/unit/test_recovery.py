@@ -6,18 +6,18 @@ from typing import Any, cast
 
 import pytest
 
-from bodycam_ingest.acquire import Acquirer
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.acquire.staging_watch import StagingWatch
+from bodycam_ingest.daemon.recovery import Recovery
 from bodycam_ingest.db import items
+from bodycam_ingest.docking.undock import Dock
 from bodycam_ingest.errors import (
     AbandonedError,
     ReadBackUnprovenError,
     StagingForbiddenError,
     StagingUnreadableError,
 )
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.recovery import Recovery
-from bodycam_ingest.stagingwatch import StagingWatch
-from bodycam_ingest.undocking import Dock
+from bodycam_ingest.model.lifecycle import ItemState
 from tests.servers.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
 
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]

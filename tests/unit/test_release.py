@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.evidence import BayState
-from bodycam_ingest.lifecycle import ItemState
-from bodycam_ingest.release import DockingFacts, ItemStanding, decide
+from bodycam_ingest.model.evidence import BayState
+from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.release.decision import DockingFacts, ItemStanding, decide
 
 PROVEN = {ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED}
 CLEAR = DockingFacts(

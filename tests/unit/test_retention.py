@@ -8,11 +8,10 @@ import shutil
 import pytest
 import structlog
 
-from bodycam_ingest import clock
-from bodycam_ingest.acquire import Acquirer
-from bodycam_ingest.anchors import AnchorKeeper
-from bodycam_ingest.clockwatch import ClockWatch
-from bodycam_ingest.control.requests import RetryRequest
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.clock_watch import ClockWatch
+from bodycam_ingest.daemon.control.requests import RetryRequest
 from bodycam_ingest.db import docktime, items
 from bodycam_ingest.db.schema import item
 from bodycam_ingest.errors import (
@@ -21,12 +20,13 @@ from bodycam_ingest.errors import (
     StoreMisconfiguredError,
     StoreUnreachableError,
 )
-from bodycam_ingest.levers import Levers
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.retention import Retention
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.store_witness import Witnesses
 from bodycam_ingest.stores.retrying import RetryPolicy
-from bodycam_ingest.upload import Uploader
-from bodycam_ingest.witness import Witnesses
+from bodycam_ingest.upload.checkpoints import AnchorKeeper
+from bodycam_ingest.upload.uploader import Uploader
 from tests.servers.dockbench import MOMENT, Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore, _Kept
 

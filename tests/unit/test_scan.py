@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest import scan, volume, writers
+from bodycam_ingest.camera import files
+from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.errors import (
     AbandonedError,
     SourceChangedError,
@@ -17,8 +18,9 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     SourceLimitError,
 )
-from bodycam_ingest.evidence import EntryKind, FileStamp
-from bodycam_ingest.sampling import SampleHasher, sample_digest, sample_windows
+from bodycam_ingest.linux import open_writers
+from bodycam_ingest.model.evidence import EntryKind, FileStamp
+from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
 
 WIDE = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=64)
 
@@ -27,7 +29,7 @@ WIDE = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=64)
 def card(tmp_path):
     root = tmp_path / "card"
     root.mkdir()
-    fd = volume.open_volume(root)
+    fd = files.open_volume(root)
     yield root, fd
     os.close(fd)
 
@@ -70,12 +72,12 @@ def test_no_path_leads_out_of_the_volume(card, monkeypatch, path, kernel_guards)
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(volume, "_openat2", refused)
+        monkeypatch.setattr(files, "_openat2", refused)
     (root.parent / "outside").write_bytes(b"secret")
     (root / "etc").symlink_to("/etc")
     (root / "link").symlink_to("../outside")
     with pytest.raises(SourceError):
-        volume.open_beneath(fd, path)
+        files.open_beneath(fd, path)
 
 
 @pytest.mark.parametrize("kernel_guards", [True, False])
@@ -86,10 +88,10 @@ def test_a_file_in_a_directory_opens_either_way(card, monkeypatch, kernel_guards
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(volume, "_openat2", refused)
+        monkeypatch.setattr(files, "_openat2", refused)
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "c").write_bytes(b"clip")
-    found = volume.open_beneath(fd, b"a/b/c")
+    found = files.open_beneath(fd, b"a/b/c")
     assert os.pread(found, 10, 0) == b"clip"
     os.close(found)
 
@@ -98,13 +100,13 @@ def test_a_fifo_neither_blocks_nor_opens(card):
     root, fd = card
     os.mkfifo(root / "fifo")
     with pytest.raises(SourceChangedError):
-        volume.open_beneath(fd, b"fifo")
+        files.open_beneath(fd, b"fifo")
 
 
 def test_a_file_that_is_gone_is_told_as_gone_not_as_empty(card):
     _, fd = card
     with pytest.raises(SourceGoneError):
-        volume.open_beneath(fd, b"DCIM/A.MP4")
+        files.open_beneath(fd, b"DCIM/A.MP4")
 
 
 @pytest.mark.parametrize(
@@ -130,14 +132,14 @@ def test_a_directory_that_cannot_be_listed_hides_no_other_and_is_never_complete(
     for name in ("bad", "good"):
         (root / name).mkdir()
         (root / name / "A.MP4").write_bytes(b"")
-    real = volume.open_directory_beneath
+    real = files.open_directory_beneath
 
     def failing(root_fd, path):
         if path == b"bad":
             raise OSError(5, "Input/output error")
         return real(root_fd, path)
 
-    monkeypatch.setattr(volume, "open_directory_beneath", failing)
+    monkeypatch.setattr(files, "open_directory_beneath", failing)
     listing, entries = listed(fd)
     assert not listing.complete
     assert b"good/A.MP4" in entries
@@ -147,7 +149,7 @@ def test_a_directory_that_cannot_be_listed_hides_no_other_and_is_never_complete(
 def test_a_directory_swapped_for_a_link_is_not_entered(card, monkeypatch):
     root, fd = card
     (root / "DCIM").mkdir()
-    real = volume.open_directory_beneath
+    real = files.open_directory_beneath
 
     def swapping(root_fd, path):
         if path == b"DCIM":
@@ -155,7 +157,7 @@ def test_a_directory_swapped_for_a_link_is_not_entered(card, monkeypatch):
             (root / "DCIM").symlink_to("/etc")
         return real(root_fd, path)
 
-    monkeypatch.setattr(volume, "open_directory_beneath", swapping)
+    monkeypatch.setattr(files, "open_directory_beneath", swapping)
     listing, entries = listed(fd)
     assert not listing.complete
     assert not [path for path in entries if path.startswith(b"DCIM/")]
@@ -178,7 +180,7 @@ def test_another_mount_below_the_volume_is_not_entered(card):
         assert b"inner/stranger" not in entries
         assert listing.complete
         with pytest.raises(SourceError):
-            volume.open_beneath(fd, b"inner/stranger")
+            files.open_beneath(fd, b"inner/stranger")
     finally:
         subprocess.run(["umount", inner], check=True)
 
@@ -192,7 +194,7 @@ def test_a_file_mounted_over_a_file_is_not_opened(card, monkeypatch, kernel_guar
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(volume, "_openat2", refused)
+        monkeypatch.setattr(files, "_openat2", refused)
     (root / "A.MP4").write_bytes(b"clip")
     mounted = subprocess.run(
         ["mount", "--bind", "/proc/version", root / "A.MP4"], check=False, capture_output=True
@@ -202,7 +204,7 @@ def test_a_file_mounted_over_a_file_is_not_opened(card, monkeypatch, kernel_guar
     try:
         assert listed(fd)[1][b"A.MP4"].kind is EntryKind.OTHER_MOUNT
         with pytest.raises(SourceError):
-            volume.open_beneath(fd, b"A.MP4")
+            files.open_beneath(fd, b"A.MP4")
     finally:
         subprocess.run(["umount", root / "A.MP4"], check=True)
 
@@ -243,7 +245,7 @@ def test_a_writer_is_seen_without_the_right_to_ask_for_a_lease(card, monkeypatch
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("fcntl.fcntl", refused)
-    monkeypatch.setattr(writers, "_FRESH_S", -1.0)
+    monkeypatch.setattr(open_writers, "_FRESH_S", -1.0)
     (root / "A.MP4").write_bytes(b"clip")
     with (root / "A.MP4").open("rb"):
         assert not scan.being_written(fd, b"A.MP4")
@@ -264,9 +266,9 @@ def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
         return iter(())
 
     monkeypatch.setattr("fcntl.fcntl", refused)
-    monkeypatch.setattr(writers, "_FRESH_S", 1000.0)
-    monkeypatch.setattr(writers, "_writers", writers._Writers())
-    monkeypatch.setattr(writers, "_open_for_writing", look)
+    monkeypatch.setattr(open_writers, "_FRESH_S", 1000.0)
+    monkeypatch.setattr(open_writers, "_writers", open_writers._Writers())
+    monkeypatch.setattr(open_writers, "_open_for_writing", look)
     for number in range(20):
         (root / f"{number}.MP4").write_bytes(b"clip")
         assert not scan.being_written(fd, b"%d.MP4" % number)
@@ -296,7 +298,7 @@ def test_a_file_that_cannot_be_opened_holds_up_nobody(card, monkeypatch):
     def failing(root_fd, path, flags):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(volume, "_open", failing)
+    monkeypatch.setattr(files, "_open", failing)
     assert not scan.being_written(fd, b"A.MP4")
 
 
@@ -334,14 +336,14 @@ def test_a_directory_that_cannot_be_entered_is_no_sign_that_the_camera_left(card
     root, fd = card
     (root / "bad").mkdir()
     (root / "A.MP4").write_bytes(b"clip")
-    real = volume.open_directory_beneath
+    real = files.open_directory_beneath
 
     def failing(root_fd, path):
         if path == b"bad":
             raise OSError(2, "No such file or directory")
         return real(root_fd, path)
 
-    monkeypatch.setattr(volume, "open_directory_beneath", failing)
+    monkeypatch.setattr(files, "open_directory_beneath", failing)
     listing, entries = listed(fd)
     assert not listing.complete
     assert not isinstance(listing.fault, SourceGoneError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.storeset import Reached, StoreSet
+from bodycam_ingest.model.store_set import Reached, StoreSet
 
 NAMES = ("a", "b", "c", "d", "e")
 ROLES = st.fixed_dictionaries(

@@ -13,9 +13,8 @@ import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest import objectkeys
-from bodycam_ingest.backoff import Line
 from bodycam_ingest.config.kinds import UploadWindow
+from bodycam_ingest.daemon.workers import Worker, moving
 from bodycam_ingest.db import findings, items, outbox, resending, storehealth, uploads
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
@@ -31,13 +30,14 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from bodycam_ingest.evidence import part_size_for
-from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
-from bodycam_ingest.storerecord import STORE_WIDE_CODES
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.backoff import Line
+from bodycam_ingest.model.evidence import part_size_for
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.stores.retrying import RetryPolicy
-from bodycam_ingest.upload import Uploader
-from bodycam_ingest.uploadqueue import SMALL_BYTES, Claim, UploadQueue
-from bodycam_ingest.workers import Worker, moving
+from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
+from bodycam_ingest.upload.store_state import STORE_WIDE_CODES
+from bodycam_ingest.upload.uploader import Uploader
 from tests.servers.dockbench import Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
 
@@ -538,7 +538,7 @@ def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) 
     assert main.objects[key].body == b"foreign"
     moved = [k for k in main.objects if k.startswith("ledger/") and k != key]
     assert [main.objects[k].body for k in moved] == [b"note"]
-    assert objectkeys.checkpoint_size(moved[0].rpartition("/")[2]) == 7
+    assert object_keys.checkpoint_size(moved[0].rpartition("/")[2]) == 7
     assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
     assert dock.bench.entries("upload.refused") == [
         {"store": "main", "key": key, "reason": "store_conflict", "instead": moved[0]}

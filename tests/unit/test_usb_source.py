@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from bodycam_ingest.devices.udev import UsbBlockDevice
-from bodycam_ingest.devices.usb import UsbSource, bay_of, volume_of
+from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+from bodycam_ingest.camera.sources.usb import UsbSource, bay_of, volume_of
 
 ID_PATH = "pci-0000:00:14.0-usb-0:{port}:1.0-scsi-0:0:0:{lun}"
 
@@ -233,7 +233,7 @@ def test_what_no_rule_allows_is_left_alone_and_said_once(dock):
 def test_a_volume_that_nobody_mounts_is_said(dock, source, monkeypatch):
     dock.plug("sdb1")
     assert events(source) == []
-    monkeypatch.setattr("bodycam_ingest.devices.usb._MOUNT_PATIENCE_S", -1)
+    monkeypatch.setattr("bodycam_ingest.camera.sources.usb._MOUNT_PATIENCE_S", -1)
     assert events(source) == ["source.not_mounted"]
     assert events(source) == []
 

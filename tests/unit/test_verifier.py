@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
+from bodycam_ingest.acquire.read_back import Verifier
+from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, Workshop
+from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import items
 from bodycam_ingest.errors import ReadBackMismatchError
-from bodycam_ingest.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.pipeline import SMALL_FILE_BYTES, Workshop
-from bodycam_ingest.verifier import Verifier
-from bodycam_ingest.workers import Worker
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from tests.servers.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
 
 

@@ -12,13 +12,13 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bodycam_ingest import clock
 from bodycam_ingest.custody import checkpoint
 from bodycam_ingest.custody.checkpoint import Checkpoint
 from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.installation import initialise
+from bodycam_ingest.db.state_dir import initialise
+from bodycam_ingest.linux import clock
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.servers.dockbench import digests_of
 from tests.servers.goldendock import (

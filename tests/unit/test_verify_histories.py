@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest import clock
-from bodycam_ingest.acquire import Acquired, Acquirer
-from bodycam_ingest.anchors import AnchorKeeper
-from bodycam_ingest.control import parse
+from bodycam_ingest.acquire.acquirer import Acquired, Acquirer
+from bodycam_ingest.acquire.records import record_acquired, reject_copy
+from bodycam_ingest.audit.verify import Scope, Verification
+from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.control import parse
 from bodycam_ingest.db import dockings, items, outbox, uploads
 from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.db.schema import outbox as outbox_table
@@ -25,16 +26,15 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from bodycam_ingest.evidence import EntryKind, Verdict
-from bodycam_ingest.levers import Levers
-from bodycam_ingest.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
-from bodycam_ingest.pipeline import record_acquired, reject_copy
-from bodycam_ingest.releaser import Releaser
-from bodycam_ingest.retention import Retention
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import EntryKind, Verdict
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
+from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.releaser import Releaser
+from bodycam_ingest.release.store_witness import Witnesses
 from bodycam_ingest.stores.retrying import RetryPolicy
-from bodycam_ingest.upload import Uploader
-from bodycam_ingest.verification import Scope, Verification
-from bodycam_ingest.witness import Witnesses
+from bodycam_ingest.upload.checkpoints import AnchorKeeper
+from bodycam_ingest.upload.uploader import Uploader
 from tests.servers.dockbench import DOCKING_ID, ORIGIN, Bench, digests_of, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
 

@@ -5,13 +5,13 @@ import threading
 
 import structlog
 
-from bodycam_ingest import workers
+from bodycam_ingest.daemon import workers
+from bodycam_ingest.daemon.workers import Worker, moving
 from bodycam_ingest.errors import LedgerUnwritableError, StoreUnreachableError
-from bodycam_ingest.workers import Worker, moving
 
 
 def test_a_step_that_fails_is_called_again_and_stops_nobody_else(monkeypatch):
-    monkeypatch.setattr("bodycam_ingest.workers._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("bodycam_ingest.daemon.workers._FIRST_PAUSE_S", 0.0)
     calls = []
     done = threading.Event()
 
@@ -110,7 +110,7 @@ class Clock:
     def __init__(self, monkeypatch) -> None:
         self.now_s = 1000.0
         self.waits: list[float] = []
-        monkeypatch.setattr("bodycam_ingest.workers.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("bodycam_ingest.daemon.workers.time.monotonic", lambda: self.now_s)
 
     def worker(self, step, told, halt=lambda _error: None) -> Worker:
         made = Worker("test", step, halt, silence_max_s=30, witness=told)

@@ -19,8 +19,8 @@ from gi.repository import UMockdev  # type: ignore[import-not-found, unused-igno
 
 testbed = UMockdev.Testbed.new()
 
-from bodycam_ingest.devices.udev import Udev  # noqa: E402 - pyudev after the testbed stands
-from bodycam_ingest.devices.usb import UsbSource  # noqa: E402
+from bodycam_ingest.camera.sources.udev import Udev  # noqa: E402 - pyudev after the testbed stands
+from bodycam_ingest.camera.sources.usb import UsbSource  # noqa: E402
 
 WAIT_S = 20
 

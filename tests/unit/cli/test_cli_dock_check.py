@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bodycam_ingest.cli import dockcheck, dockfacts, dockvolumes, doctor
-from bodycam_ingest.cli.dockfacts import (
+from bodycam_ingest.camera.sources import mountinfo
+from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+from bodycam_ingest.cli import doctor
+from bodycam_ingest.config import load
+from bodycam_ingest.doctor import usb, usb_facts, usb_volumes
+from bodycam_ingest.doctor.result import Outcome
+from bodycam_ingest.doctor.usb_facts import (
     Answer,
     Entry,
     Module,
@@ -22,17 +27,13 @@ from bodycam_ingest.cli.dockfacts import (
     Udev,
     Unit,
 )
-from bodycam_ingest.cli.outcome import Outcome
-from bodycam_ingest.config import load
-from bodycam_ingest.devices import mountinfo
-from bodycam_ingest.devices.udev import UsbBlockDevice
 
 if TYPE_CHECKING:
     from bodycam_ingest.cli.context import Context
 
 OK, WARN, FAIL = Outcome.OK, Outcome.WARN, Outcome.FAIL
 ROOT = Path("/run/bodycam-ingest/volumes")
-OURS = (Path(__file__).parents[3] / "systemd" / dockfacts.RULES).read_text(encoding="utf-8")
+OURS = (Path(__file__).parents[3] / "systemd" / usb_facts.RULES).read_text(encoding="utf-8")
 
 
 def volume(name="sdb1", number=17, **changes):
@@ -77,11 +78,11 @@ def outcome(check):
     ],
 )
 def test_udev_must_be_there_and_run(udev, expected):
-    assert outcomes(dockcheck.judge_udev(udev)) == {"usb.udev": expected}
+    assert outcomes(usb.judge_udev(udev)) == {"usb.udev": expected}
 
 
 def test_a_device_that_the_machine_refuses_is_told_with_its_port():
-    *_, check = dockcheck.judge_udev(Udev("", runs=True, unauthorised=("1-3",)))
+    *_, check = usb.judge_udev(Udev("", runs=True, unauthorised=("1-3",)))
     assert outcome(check) is WARN
     assert "1-3" in check.found
 
@@ -99,12 +100,12 @@ def test_a_device_that_the_machine_refuses_is_told_with_its_port():
     ],
 )
 def test_rules_must_be_there_whole_and_of_this_version(rules, expected):
-    assert outcomes(dockcheck.judge_rules(rules)) == {"usb.rules": expected}
+    assert outcomes(usb.judge_rules(rules)) == {"usb.rules": expected}
 
 
 def test_rules_of_others_that_mount_are_named():
     rules = Rules("/etc/x.rules", OURS, OURS, ("/etc/udev/rules.d/10-stick.rules",))
-    *_, check = dockcheck.judge_rules(rules)
+    *_, check = usb.judge_rules(rules)
     assert (check.name, outcome(check)) == ("usb.other_rules", WARN)
     assert "10-stick.rules" in check.found
 
@@ -121,7 +122,7 @@ def test_rules_of_others_that_mount_are_named():
 )
 def test_a_volume_without_the_marks_of_our_rules_is_named(changes):
     devices = (volume("sda1", 1), volume(**changes))
-    check = dockvolumes.judge_rules_active(Udev("", runs=True), devices)
+    check = usb_volumes.judge_rules_active(Udev("", runs=True), devices)
     assert outcome(check) is FAIL
     assert "sdb1" in check.found
     assert "sda1" not in check.found
@@ -130,14 +131,14 @@ def test_a_volume_without_the_marks_of_our_rules_is_named(changes):
 
 def test_rules_are_active_where_udev_shows_their_marks():
     device = volume(SYSTEMD_WANTS="other.service bodycam-mount@sdb1.service", TAGS=":x:systemd:")
-    assert outcome(dockvolumes.judge_rules_active(Udev("", runs=True), [device])) is OK
+    assert outcome(usb_volumes.judge_rules_active(Udev("", runs=True), [device])) is OK
 
 
 @pytest.mark.parametrize("fault", ["", "No library named udev"])
 def test_what_could_not_be_tried_is_no_ok(fault):
     udev = Udev(fault, runs=True)
-    assert outcome(dockvolumes.judge_rules_active(udev, [])) is WARN
-    assert outcomes(dockvolumes.judge_volumes(udev, [], [], [ROOT])) == {"usb.volumes": WARN}
+    assert outcome(usb_volumes.judge_rules_active(udev, [])) is WARN
+    assert outcomes(usb_volumes.judge_volumes(udev, [], [], [ROOT])) == {"usb.volumes": WARN}
 
 
 # -- kernel --
@@ -155,7 +156,7 @@ def test_what_could_not_be_tried_is_no_ok(fault):
     ],
 )
 def test_the_kernel_must_have_what_cameras_need(loaded, available, blocked_by, expected):
-    check = dockcheck.judge_module(Module("vfat", loaded, available, blocked_by))
+    check = usb.judge_module(Module("vfat", loaded, available, blocked_by))
     assert (check.name, outcome(check)) == ("usb.kernel.vfat", expected)
     assert blocked_by in check.found
 
@@ -167,7 +168,7 @@ SERVICE = Unit("loaded", "active", "running", "enabled", stale=False)
 
 
 def systemd(mount=MOUNT, service=SERVICE, fault="", failed=()):
-    units = {dockfacts.MOUNT_UNIT: mount, dockfacts.SERVICE: service}
+    units = {usb_facts.MOUNT_UNIT: mount, usb_facts.SERVICE: service}
     return Systemd(fault, {name: unit for name, unit in units.items() if unit}, failed)
 
 
@@ -185,7 +186,7 @@ def systemd(mount=MOUNT, service=SERVICE, fault="", failed=()):
     ],
 )
 def test_the_mount_unit_must_be_loaded_and_failures_are_listed(told, expected, word):
-    check = dockcheck.judge_mount_unit(told)
+    check = usb.judge_mount_unit(told)
     assert outcome(check) is expected
     assert word in check.todo
 
@@ -205,13 +206,13 @@ def test_the_mount_unit_must_be_loaded_and_failures_are_listed(told, expected, w
     ],
 )
 def test_the_service_must_run_and_come_back_after_a_start(changes, expected, word):
-    check = dockcheck.judge_service(systemd(service=replace(SERVICE, **changes)))
+    check = usb.judge_service(systemd(service=replace(SERVICE, **changes)))
     assert outcome(check) is expected
     assert word in check.todo
 
 
 def test_a_missing_systemctl_is_a_clear_finding():
-    check = dockcheck.judge_service(systemd(None, None, "systemctl is not installed"))
+    check = usb.judge_service(systemd(None, None, "systemctl is not installed"))
     assert (outcome(check), check.found) == (FAIL, "systemctl is not installed")
 
 
@@ -242,18 +243,18 @@ NEEDED = MountHelp(
     ],
 )
 def test_whatever_the_mount_unit_would_stumble_over_fails(changes, word):
-    check = dockcheck.judge_mount_help(replace(NEEDED, **changes))
+    check = usb.judge_mount_help(replace(NEEDED, **changes))
     assert outcome(check) is FAIL
     assert word in check.todo
 
 
 def test_a_mount_unit_with_all_that_it_needs():
-    assert outcome(dockcheck.judge_mount_help(NEEDED)) is OK
+    assert outcome(usb.judge_mount_help(NEEDED)) is OK
 
 
 def test_the_daemon_must_look_where_is_mounted():
-    assert outcome(dockcheck.judge_mount_roots((Path("/media/a"), ROOT))) is OK
-    check = dockcheck.judge_mount_roots((Path("/media/a"),))
+    assert outcome(usb.judge_mount_roots((Path("/media/a"), ROOT))) is OK
+    check = usb.judge_mount_roots((Path("/media/a"),))
     assert outcome(check) is FAIL
     assert str(ROOT) in check.todo
 
@@ -264,7 +265,7 @@ def test_the_daemon_must_look_where_is_mounted():
 def volumes(mounts, device=None, *, taken=True):
     device = device or volume()
     udev = Udev("", runs=True, devices=(device,))
-    return list(dockvolumes.judge_volumes(udev, [device] if taken else [], mounts, [ROOT]))
+    return list(usb_volumes.judge_volumes(udev, [device] if taken else [], mounts, [ROOT]))
 
 
 def test_a_camera_mounted_read_only_below_a_root_is_right():
@@ -326,7 +327,7 @@ RULES = Rules("/etc/x.rules", OURS, OURS)
 
 
 def automounters(*running, rules=RULES, taken=()):
-    return outcome(dockvolumes.judge_automounters(frozenset(running), rules, taken))
+    return outcome(usb_volumes.judge_automounters(frozenset(running), rules, taken))
 
 
 def test_nothing_else_that_mounts():
@@ -334,7 +335,7 @@ def test_nothing_else_that_mounts():
 
 
 def test_processes_that_are_hidden_are_no_ok():
-    assert outcome(dockvolumes.judge_automounters(None, RULES, ())) is WARN
+    assert outcome(usb_volumes.judge_automounters(None, RULES, ())) is WARN
 
 
 def test_udisks_is_held_off_by_the_rules_and_only_by_them():
@@ -406,14 +407,12 @@ def test_a_dock_with_folders_is_asked_nothing_of_this(tmp_path):
     def unasked(*_arguments):
         raise AssertionError
 
-    found = dockcheck.checks(
-        cameras(tmp_path, "folder"), root=tmp_path, devices=unasked, run=unasked
-    )
+    found = usb.checks(cameras(tmp_path, "folder"), root=tmp_path, devices=unasked, run=unasked)
     assert list(found) == []
 
 
 def test_a_dock_with_usb_is_asked_everything_even_where_most_is_missing(tmp_path, tree):
-    found = dockcheck.checks(cameras(tmp_path), root=tree, devices=list, run=silent)
+    found = usb.checks(cameras(tmp_path), root=tree, devices=list, run=silent)
     names = outcomes(found)
     assert set(names) == {
         "usb.automounter",
@@ -444,7 +443,7 @@ def test_a_dock_with_usb_is_asked_everything_even_where_most_is_missing(tmp_path
     ],
 )
 def test_only_what_would_be_taken_is_judged_as_a_camera(tmp_path, tree, changes, active, seen):
-    found = dockcheck.checks(
+    found = usb.checks(
         cameras(tmp_path), root=tree, devices=lambda: [volume(**changes)], run=silent
     )
     names = outcomes(found)
@@ -458,7 +457,7 @@ def test_the_command_asks_all_of_it(tmp_path, monkeypatch):
         asked.append(found.source)
         return []
 
-    monkeypatch.setattr(dockcheck, "checks", checks)
+    monkeypatch.setattr(usb, "checks", checks)
     cameras(tmp_path)
     config = load(tmp_path / "config.toml")
     list(doctor._checks(cast("Context", SimpleNamespace(load=lambda: config))))

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from bodycam_ingest import clock, control
-from bodycam_ingest.cli import checkup, fitness
-from bodycam_ingest.cli.outcome import Outcome
 from bodycam_ingest.config import load
-from bodycam_ingest.db.installation import initialise, open_ledger
+from bodycam_ingest.daemon import control
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.doctor import dock as fitness
+from bodycam_ingest.doctor import machine as checkup
+from bodycam_ingest.doctor.result import Outcome
 from bodycam_ingest.errors import IngestError
-from bodycam_ingest.evidence import StoreProbe
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.stores.directory import DirectoryStore
 from bodycam_ingest.stores.registry import prepare_store
 from tests.dock import SMALL_CONFIG

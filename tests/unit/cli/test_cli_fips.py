@@ -8,8 +8,8 @@ import pytest
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bodycam_ingest.cli import fips
-from bodycam_ingest.cli.outcome import Outcome
+from bodycam_ingest.doctor import fips
+from bodycam_ingest.doctor.result import Outcome
 
 
 def library():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodycam_ingest.cli import jsonform, output
-from bodycam_ingest.evidence import encode_path
+from bodycam_ingest.model.evidence import encode_path
 
 WORD = st.text(st.characters(categories=["Ll"]), min_size=1, max_size=5)
 LEAF = st.one_of(

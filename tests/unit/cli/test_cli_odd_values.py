@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from bodycam_ingest.cli import main
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.engine import open_database
-from bodycam_ingest.db.installation import initialise
 from bodycam_ingest.db.schema import metadata
+from bodycam_ingest.db.state_dir import initialise
 from tests.dock import SMALL_CONFIG
 from tests.terminal import said
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bodycam_ingest import clock
 from bodycam_ingest.cli import status as command
 from bodycam_ingest.config import load
+from bodycam_ingest.linux import clock
 
 NOW_MS = 1_795_544_324_000
 BAY = {

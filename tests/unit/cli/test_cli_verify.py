@@ -10,7 +10,7 @@ import pytest
 
 from bodycam_ingest.cli import main
 from bodycam_ingest.custody.note import Verifier
-from bodycam_ingest.db.installation import open_ledger
+from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bodycam_ingest import camera
+from bodycam_ingest.camera import profile
 from bodycam_ingest.config import (
     RELOADABLE,
     Config,
@@ -92,12 +92,12 @@ def test_every_reloadable_key_exists(tmp_path):
 def test_a_profile_in_the_file_is_the_profile_that_cameras_are_matched_with(tmp_path):
     config = read(tmp_path, SMALL_CONFIG + '[[cameras.profile]]\nname = "a"\n')
     given = config.cameras.profile[0].model_dump()
-    assert camera.Profile(**given) == camera.Profile("a", {}, **_defaults())
-    assert given.keys() == {field.name for field in dataclasses.fields(camera.Profile)}
+    assert profile.Profile(**given) == profile.Profile("a", {}, **_defaults())
+    assert given.keys() == {field.name for field in dataclasses.fields(profile.Profile)}
 
 
 def _defaults():
-    fields = dataclasses.fields(camera.Profile)
+    fields = dataclasses.fields(profile.Profile)
     return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
 
 

@@ -1,0 +1,270 @@
+"""Copies items off a camera into staging and proves the copies.
+
+`acquire` reads the source once, hashes while it reads, writes past the page cache, makes the copy
+durable and names it by its digest. `read_back` reads the copy from the medium and compares. What
+either leaves behind at a crash is told by the names alone; see `bodycam_ingest.staging.area`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.acquire.batch import Crowd
+from bodycam_ingest.camera.source_file import SourceFile
+from bodycam_ingest.errors import IngestError, StagingFullError
+from bodycam_ingest.linux import durable
+from bodycam_ingest.linux.group_commit import syncfs_tells_errors
+from bodycam_ingest.model.evidence import Acquired, Wanted
+from bodycam_ingest.staging.area import StagingArea
+from bodycam_ingest.staging.buffers import BufferPool
+from bodycam_ingest.staging.digests import Digester
+from bodycam_ingest.staging.free_space import Room
+from bodycam_ingest.staging.os_errors import staging_faults
+from bodycam_ingest.staging.pump import Pump, check_abandoned
+from bodycam_ingest.staging.read_back import Prover
+from bodycam_ingest.staging.sealed_copy import SEALED_MODE, Sealer
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bodycam_ingest.model.evidence import Digests
+    from bodycam_ingest.staging.area import Recovered, StagedCopy
+    from bodycam_ingest.staging.free_space import Reservation, Space
+    from bodycam_ingest.staging.pump import Sink
+
+__all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
+
+SMALL_FILE_BYTES: Final = 256 * 1024
+_READ_BACK_THREADS: Final = 2
+
+
+def _ignore(_count: int) -> None:
+    """Nobody wants to know."""
+
+
+class Acquirer:
+    """Copies and proves items; several threads may use one, each for items of its own.
+
+    Args:
+        staging_dir: must exist.
+        min_free_bytes: room that is always left on its file system.
+        pool: buffers; one pool for the whole process bounds its memory.
+        abandon: when set, copying and reading back stop at the next buffer with `AbandonedError`.
+        own_file_system: whether staging has a file system to itself, so that flushing all of it
+            disturbs nobody; None: found out (it has when it is a mount point).
+    """
+
+    def __init__(
+        self,
+        staging_dir: Path,
+        *,
+        min_free_bytes: int,
+        pool: BufferPool | None = None,
+        abandon: threading.Event | None = None,
+        own_file_system: bool | None = None,
+    ) -> None:
+        self.staging: Final = StagingArea(staging_dir)
+        self.pool: Final = pool or BufferPool()
+        self._room = Room(staging_dir, min_free_bytes=min_free_bytes)
+        self._abandon = abandon
+        self._pump = Pump(self.pool, abandon)
+        self._sealer = Sealer(self.staging, self._pump)
+        self._prover = Prover(self.staging, self._pump)
+        if own_file_system is None:
+            own_file_system = staging_dir.is_mount()
+        self._whole_file_system = own_file_system and syncfs_tells_errors()
+
+    def space(self) -> Space:
+        """As `Room.look`."""
+        return self._room.look()
+
+    # -- one item --
+
+    def set_min_free_bytes(self, min_free_bytes: int) -> None:
+        """As `Room.set_min_free_bytes`."""
+        self._room.set_min_free_bytes(min_free_bytes)
+
+    def acquire(
+        self, root_fd: int, wanted: Wanted, progress: Callable[[int], None] = _ignore
+    ) -> Acquired:
+        """Copy one item; when this returns, the copy is durable under its final name.
+
+        Whatever is raised, nothing stands under a final name that is not complete.
+
+        Args:
+            root_fd: directory of the volume's root.
+            wanted: the item.
+            progress: called from this thread with the bytes read since the last call.
+
+        Raises:
+            SourceChangedError: the file is not what was listed, or changed while it was read.
+            SourceError: the camera's side failed.
+            StagingFullError: there is no room.
+            StagingError: the dock's side failed.
+            ItemMovedError: another thread is copying this item.
+            AbandonedError: the daemon is stopping.
+        """
+        check_abandoned(self._abandon)
+        with (
+            self._sealer.claim(wanted.item_id),
+            self._room.reserve(wanted.stamp.size_bytes) as room,
+        ):
+            with self._sealer.discarding(wanted.docking_id, wanted.item_id):
+                digests = self._write(root_fd, wanted, room, progress)
+                staged_path = self._sealer.seal(wanted.docking_id, wanted.item_id, digests)
+            self._sealer.sync_names(wanted.docking_id)
+        return Acquired(wanted.item_id, digests, staged_path)
+
+    def _write(
+        self,
+        root_fd: int,
+        wanted: Wanted,
+        room: Reservation,
+        progress: Callable[[int], None],
+    ) -> Digests:
+        size_bytes = wanted.stamp.size_bytes
+        digester = Digester(wanted.path, size_bytes, wanted.part_size_bytes)
+
+        def moved(count: int) -> None:
+            room.used(count)
+            progress(count)
+
+        with (
+            SourceFile(root_fd, wanted.path, wanted.stamp) as source,
+            staging_faults(f"writing item {wanted.item_id}"),
+            durable.act("item.write"),
+            self._sealer.new_part(wanted.docking_id, wanted.item_id) as file,
+        ):
+            sinks: list[Sink] = [*digester.sinks(), file.write]
+            source.confirm(self._pump.run(source.fill, size_bytes, sinks, moved))
+            file.finish(SEALED_MODE)
+        return digester.digests()
+
+    # -- crowds of small items --
+
+    def acquire_batch(
+        self,
+        root_fd: int,
+        wanted: Sequence[Wanted],
+        progress: Callable[[int], None] = _ignore,
+    ) -> list[Acquired | IngestError]:
+        """Copy many items, the small ones made durable together.
+
+        Args:
+            root_fd: directory of the volume's root.
+            wanted: the items; those over `SMALL_FILE_BYTES` are copied one by one.
+            progress: called from this thread with the bytes read since the last call.
+
+        Returns:
+            One outcome for each, in order; an item's fault is its own alone.
+        """
+        small = {
+            index: one
+            for index, one in enumerate(wanted)
+            if one.stamp.size_bytes <= SMALL_FILE_BYTES
+        }
+        outcomes: dict[int, Acquired | IngestError] = {}
+        # Where there is no room for all, each is asked whether it fits alone.
+        with contextlib.suppress(StagingFullError):
+            total_bytes = sum(one.stamp.size_bytes for one in small.values())
+            with self._room.reserve(total_bytes):
+                crowd = Crowd(self._sealer, root_fd, progress, self._abandon)
+                outcomes = crowd.run(small, whole_file_system=self._whole_file_system)
+        for index, one in enumerate(wanted):
+            if index not in outcomes:
+                outcomes[index] = self._outcome(root_fd, one, progress)
+        return [outcomes[index] for index in range(len(wanted))]
+
+    def _outcome(
+        self, root_fd: int, wanted: Wanted, progress: Callable[[int], None]
+    ) -> Acquired | IngestError:
+        try:
+            return self.acquire(root_fd, wanted, progress)
+        except IngestError as error:
+            return error
+
+    # -- proof --
+
+    def read_back(self, acquired: Acquired, progress: Callable[[int], None] = _ignore) -> str:
+        """Read a copy back from the medium and compare it with what was read off the camera.
+
+        Args:
+            acquired: the copy.
+            progress: called with the bytes read since the last call.
+
+        Returns:
+            How it was read, a value of `ReadMethod`.
+
+        Raises:
+            ReadBackMismatchError: the copy is bad or cannot be read; it lies in quarantine now.
+            ReadBackUnprovenError: it could only be read from memory.
+            StagingError: the dock's side failed.
+            AbandonedError: the daemon is stopping.
+        """
+        return self._prover.prove(acquired.staged_path, acquired.digests, progress).value
+
+    def read_back_batch(
+        self, acquired: Sequence[Acquired], progress: Callable[[int], None] = _ignore
+    ) -> list[str | IngestError]:
+        """Read many copies back, two at a time.
+
+        Args:
+            acquired: the copies.
+            progress: called with the bytes read since the last call, from several threads.
+
+        Returns:
+            One outcome for each, in order: how it was read, or its fault.
+        """
+
+        def outcome(one: Acquired) -> str | IngestError:
+            try:
+                return self.read_back(one, progress)
+            except IngestError as error:
+                return error
+
+        if len(acquired) == 1:
+            return [outcome(acquired[0])]
+        with concurrent.futures.ThreadPoolExecutor(_READ_BACK_THREADS, "read-back") as threads:
+            return list(threads.map(outcome, acquired))
+
+    # -- the staging area, for those who know an acquirer --
+
+    def recover(
+        self, *, discard: bool = True, progress: Callable[[], None] | None = None
+    ) -> Recovered:
+        """As `StagingArea.recover`."""
+        return self.staging.recover(discard=discard, progress=progress)
+
+    def rehash(
+        self,
+        staged_path: str,
+        path: bytes,
+        part_size_bytes: int,
+        progress: Callable[[int], None] = _ignore,
+    ) -> Digests:
+        """As `Prover.rehash`."""
+        return self._prover.rehash(staged_path, path, part_size_bytes, progress)
+
+    def discard_part(self, docking_id: str, item_id: str) -> None:
+        """As `StagingArea.discard_part`."""
+        self.staging.discard_part(docking_id, item_id)
+
+    def move_to_quarantine(self, staged_path: str) -> str:
+        """As `StagingArea.move_to_quarantine`."""
+        return self.staging.move_to_quarantine(staged_path)
+
+    def put_back(self, quarantined: str, staged_path: str) -> None:
+        """As `StagingArea.put_back`."""
+        self.staging.put_back(quarantined, staged_path)
+
+    def purge(self, staged_path: str) -> bool:
+        """As `StagingArea.purge`."""
+        return self.staging.purge(staged_path)
+
+    def open_staged(self, staged_path: str) -> StagedCopy:
+        """As `StagingArea.open_staged`."""
+        return self.staging.open_staged(staged_path)

@@ -1,0 +1,147 @@
+"""Copies a crowd of small items: read one after the other, made durable together."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bodycam_ingest.camera.source_file import SourceFile
+from bodycam_ingest.errors import IngestError
+from bodycam_ingest.linux import durable
+from bodycam_ingest.linux.group_commit import GroupCommit
+from bodycam_ingest.model.evidence import Acquired
+from bodycam_ingest.staging.digests import Digester
+from bodycam_ingest.staging.os_errors import staging_error, staging_faults
+from bodycam_ingest.staging.pump import check_abandoned
+from bodycam_ingest.staging.sealed_copy import SEALED_MODE
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping
+
+    from bodycam_ingest.model.evidence import Digests, Wanted
+    from bodycam_ingest.staging.sealed_copy import Sealer
+
+log = structlog.get_logger(__name__)
+
+
+class Crowd:
+    """One batch of small items.
+
+    Args:
+        sealer: makes the sealed copies.
+        root_fd: directory of the volume's root.
+        progress: called with the bytes read since the last call.
+        abandon: when set, what has not been read yet is left.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        root_fd: int,
+        progress: Callable[[int], None],
+        abandon: threading.Event | None,
+    ) -> None:
+        self._sealer = sealer
+        self._root_fd = root_fd
+        self._progress = progress
+        self._abandon = abandon
+        self._wanted: Mapping[int, Wanted] = {}
+        self._read: dict[int, Digests] = {}
+        self._outcomes: dict[int, Acquired | IngestError] = {}
+
+    def run(
+        self, wanted: Mapping[int, Wanted], *, whole_file_system: bool
+    ) -> dict[int, Acquired | IngestError]:
+        """Copy the items.
+
+        Args:
+            wanted: the items, under any keys.
+            whole_file_system: flush all of staging's file system at once.
+
+        Returns:
+            Outcomes under the same keys. An item without one must be copied alone: the crowd
+            failed as a whole, or something of the item's name was in the way.
+        """
+        self._wanted = wanted
+        with contextlib.ExitStack() as claims:
+            try:
+                try:
+                    with durable.act("item.write"):
+                        self._write(claims, whole_file_system=whole_file_system)
+                except OSError as error:
+                    log.warning("staging.crowd_failed", items=len(wanted), error=str(error))
+                    self._forget(list(self._read))
+                sealed = self._seal()
+            except BaseException:
+                self._forget(list(self._read))
+                raise
+            self._sync_names(sealed)
+        return self._outcomes
+
+    def _write(self, claims: contextlib.ExitStack, *, whole_file_system: bool) -> None:
+        staging = self._sealer.staging
+        with GroupCommit(
+            staging.directory, mode=SEALED_MODE, whole_file_system=whole_file_system
+        ) as group:
+            for index, one in self._wanted.items():
+                try:
+                    check_abandoned(self._abandon)
+                    claims.enter_context(self._sealer.claim(one.item_id))
+                    data, digests = self._read_one(one)
+                    with staging_faults(f"making the directory of docking {one.docking_id}"):
+                        staging.make_docking_directory(one.docking_id)
+                except IngestError as error:
+                    self._outcomes[index] = error
+                else:
+                    self._read[index] = digests
+                    group.add(index, staging.part_path(one.docking_id, one.item_id), data)
+            faults = group.commit()
+        self._forget(faults)
+        for index, fault in faults.items():
+            # A temporary file in the way is gone now: the item can be copied alone.
+            if not isinstance(fault, FileExistsError):
+                doing = f"writing item {self._wanted[index].item_id}"
+                self._outcomes[index] = staging_error(fault, doing)
+
+    def _read_one(self, one: Wanted) -> tuple[bytearray, Digests]:
+        size_bytes = one.stamp.size_bytes
+        data = bytearray(size_bytes)
+        with SourceFile(self._root_fd, one.path, one.stamp) as source, memoryview(data) as view:
+            source.confirm(source.fill(view, size_bytes))
+            digester = Digester(one.path, size_bytes, one.part_size_bytes)
+            for sink in digester.sinks():
+                sink(view, size_bytes)
+        self._progress(size_bytes)
+        return data, digester.digests()
+
+    def _forget(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            del self._read[index]
+            self._sealer.discard(self._wanted[index].docking_id, self._wanted[index].item_id)
+
+    def _seal(self) -> dict[int, Acquired]:
+        sealed: dict[int, Acquired] = {}
+        for index, digests in list(self._read.items()):
+            one = self._wanted[index]
+            try:
+                staged_path = self._sealer.seal(one.docking_id, one.item_id, digests)
+            except IngestError as error:
+                self._forget([index])
+                self._outcomes[index] = error
+            else:
+                sealed[index] = Acquired(one.item_id, digests, staged_path)
+        return sealed
+
+    def _sync_names(self, sealed: Mapping[int, Acquired]) -> None:
+        for docking_id in sorted({self._wanted[index].docking_id for index in sealed}):
+            outcome: IngestError | None = None
+            try:
+                self._sealer.sync_names(docking_id)
+            except IngestError as error:
+                outcome = error
+            for index, acquired in sealed.items():
+                if self._wanted[index].docking_id == docking_id:
+                    self._outcomes[index] = outcome or acquired

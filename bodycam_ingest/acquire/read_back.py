@@ -1,0 +1,228 @@
+"""Reads acquired copies back from the medium, for all dockings of the dock."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.acquire.records import (
+    BATCH_ITEMS,
+    batches,
+    postpone,
+    queue_uploads,
+    reject_copy,
+)
+from bodycam_ingest.daemon.workers import heartbeat
+from bodycam_ingest.db import findings, items
+from bodycam_ingest.errors import (
+    AbandonedError,
+    Disposition,
+    IngestError,
+    ItemMovedError,
+    ReadBackMismatchError,
+    ReadBackUnprovenError,
+    StagingError,
+)
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.evidence import Acquired
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bodycam_ingest.acquire.records import Workshop
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import Txn
+
+log = structlog.get_logger(__name__)
+
+_VERIFY_BACKLOG_ITEMS: Final = 2000
+
+
+class Verifier:
+    """Reads acquired copies back from the medium and queues what holds for upload.
+
+    Args:
+        shop: what readers and verifier share.
+        abandon: set when the process must end.
+    """
+
+    def __init__(self, shop: Workshop, abandon: threading.Event) -> None:
+        self._shop = shop
+        self._abandon = abandon
+        self._waiting: collections.deque[str] = collections.deque()
+        # Looked up already; one of them is one step.
+        self._batches: collections.deque[list[ItemRow]] = collections.deque()
+        self._changed = threading.Condition()
+        self._busy = 0
+
+    def put(self, item_ids: Sequence[str]) -> None:
+        """Take acquired items; blocks while the backlog is long, so that reading waits for it."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._waiting) < _VERIFY_BACKLOG_ITEMS or self._abandon.is_set()
+            )
+            self._waiting.extend(item_ids)
+            self._changed.notify_all()
+
+    def put_left_over(self) -> None:
+        """Take items that an earlier process acquired, or whose read-back failed and is due."""
+        with self._shop.engine.connect() as conn:
+            rows = items.in_states(conn, [ItemState.ACQUIRED])
+        now_ms = clock.now_ms()
+        with self._changed:
+            if self._busy or self._batches:
+                return
+            known = set(self._waiting)
+            self._waiting.extend(
+                row.item_id
+                for row in rows
+                if is_due(row.due_ms, now_ms) and row.item_id not in known
+            )
+            self._changed.notify_all()
+
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is being read back."""
+        with self._changed:
+            return not self._waiting and not self._batches and not self._busy
+
+    def wake(self) -> None:
+        """Have waiting threads look at `abandon` again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def run_once(self, timeout_s: float) -> bool:
+        """Verify the next batch.
+
+        Args:
+            timeout_s: how long to wait for one.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            IngestError: only those whose disposition is HALT; all others are persisted.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: bool(self._batches or self._waiting) or self._abandon.is_set(), timeout_s
+            )
+            if self._abandon.is_set() or not (self._batches or self._waiting):
+                return False
+            wanted: list[str] = []
+            if not self._batches:
+                count = min(len(self._waiting), BATCH_ITEMS)
+                wanted = [self._waiting.popleft() for _ in range(count)]
+            self._busy += 1
+            self._changed.notify_all()
+        try:
+            if wanted:
+                self._batches.extend(batches(self._rows(wanted)))
+            if self._batches:
+                self._verify(self._batches.popleft())
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+        return True
+
+    def _rows(self, item_ids: Sequence[str]) -> list[ItemRow]:
+        with self._shop.engine.connect() as conn:
+            found = items.by_ids(conn, item_ids)
+        return [row for row in found if row.state is ItemState.ACQUIRED]
+
+    def _verify(self, batch: Sequence[ItemRow]) -> None:
+        copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
+        outcomes = self._shop.acquirer.read_back_batch(copies, heartbeat())
+        held = [
+            (row, outcome)
+            for row, outcome in zip(batch, outcomes, strict=True)
+            if not isinstance(outcome, IngestError)
+        ]
+        for row, how in self._recorded(held):
+            log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
+        failed = [
+            (row, outcome)
+            for row, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, IngestError)
+        ]
+        lost = [
+            (row, error)
+            for row, error in failed
+            if isinstance(error, StagingError) and _is_disks(error)
+        ]
+        for row, error in failed:
+            if not _is_disks(error):
+                self._failed(row, error)
+        if lost:
+            self._shop.watch.unreadable([row for row, _ in lost], lost[0][1])
+
+    def _recorded(self, held: Sequence[tuple[ItemRow, str]]) -> list[tuple[ItemRow, str]]:
+        """Record what held, but for items that somebody moved meanwhile; returns what was."""
+        if not held:
+            return []
+        try:
+            with self._shop.ledger.transaction() as txn:
+                self._record(txn, held)
+        except ItemMovedError as error:
+            if len(held) > 1:
+                return [one for alone in held for one in self._recorded([alone])]
+            log.warning("item.moved", item_id=held[0][0].item_id, message=error.message)
+            return []
+        return list(held)
+
+    def _record(self, txn: Txn, held: Sequence[tuple[ItemRow, str]]) -> None:
+        numbers = items.record_many(
+            txn,
+            ItemEvent.VERIFIED,
+            [
+                items.Step(
+                    row,
+                    {"sha256": row.digests().sha256.hex(), "read_back": how},
+                    {"attempts": 0, "due_ms": 0, "last_error": ""},
+                )
+                for row, how in held
+            ],
+        )
+        subjects = {f"item:{row.item_id}" for row, _ in held}
+        for code, subject in findings.open_pairs(txn.conn, [ReadBackMismatchError.code]):
+            if subject in subjects:
+                findings.close_finding(txn, clock.now_text(), code=code, subject=subject)
+        rows = [row for row, _ in held]
+        queue_uploads(self._shop, txn, list(zip(rows, numbers, strict=True)))
+
+    def _failed(self, row: ItemRow, error: IngestError) -> None:
+        if error.disposition is Disposition.HALT:
+            raise error
+        if isinstance(error, AbandonedError):
+            # Still acquired: the next start reads it back.
+            return
+        log.error(
+            "item.read_back_failed",
+            item_id=row.item_id,
+            camera=row.camera,
+            error=error.code,
+            message=error.message,
+            staged=row.staged_path,
+        )
+        try:
+            with self._shop.ledger.transaction() as txn:
+                if error.disposition is Disposition.QUARANTINE:
+                    reject_copy(txn, row, error)
+                else:
+                    postpone(self._shop, txn, row, error)
+        except ItemMovedError as moved:
+            log.warning("item.moved", item_id=row.item_id, message=moved.message)
+            if isinstance(error, ReadBackMismatchError) and error.quarantined:
+                # Its copy stays where the ledger says that it is.
+                self._shop.acquirer.put_back(error.quarantined, row.staged_path)
+
+
+def _is_disks(error: IngestError) -> bool:
+    """Whether the disk as a whole is at fault, not the one copy."""
+    mine = isinstance(error, ReadBackUnprovenError) or error.disposition is not Disposition.RETRY
+    return isinstance(error, StagingError) and not mine

@@ -1,0 +1,306 @@
+"""The steps from a camera to verified staging copies, as they are recorded.
+
+A docking's thread reads (`reader`); one verifier for the whole dock reads back (`verifier`), so
+that the copy of one item is proven while the next is read. Both leave every fault with a persisted
+time at which the item is tried again.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.custody.entry import SYSTEM, figure
+from bodycam_ingest.db import findings, items, resending, uploads
+from bodycam_ingest.errors import (
+    ItemMovedError,
+    LocalCopyDamagedError,
+    ReadBackMismatchError,
+    StagingError,
+)
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.lifecycle import ItemEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.acquire.staging_watch import StagingWatch
+    from bodycam_ingest.custody.entry import Actor
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.errors import DelayClass, IngestError
+    from bodycam_ingest.model.evidence import Acquired, Digests
+
+SMALL_FILE_BYTES: Final = 256 * 1024
+BATCH_ITEMS: Final = 1000
+BATCH_BYTES: Final = 64 * 1024 * 1024
+_STAGING: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
+# An item that was read again is whole, whatever was wrong with it or with its last copy before.
+_ENDED_BY_READING: Final = (
+    "source_unreadable",
+    "source_forbidden",
+    "source_changed",
+    *(kind.code for kind in _STAGING),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A store that every verified item goes to.
+
+    Args:
+        name: the store.
+        required: release waits for it.
+    """
+
+    name: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What reading and verifying share.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        acquirer: copies, reads back, sets apart.
+        targets: where verified items go.
+        dock_id: this dock.
+        part_size_bytes: upload part size that new items get.
+        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        watch: holds what must wait for staging.
+    """
+
+    engine: Engine
+    ledger: LedgerWriter
+    acquirer: Acquirer
+    targets: Sequence[Target]
+    dock_id: str
+    part_size_bytes: int
+    delay_s: Callable[[DelayClass, int], float]
+    watch: StagingWatch
+
+
+def postpone(
+    shop: Workshop, txn: Txn, row: ItemRow, error: IngestError, *, alarm: bool = True
+) -> None:
+    """Persist when an item is tried again, and raise an alarm where its fault wants one.
+
+    Args:
+        shop: knows the delays.
+        txn: the open transaction.
+        row: the item.
+        error: its fault.
+        alarm: the item's own finding is wanted; False where its camera's says it.
+    """
+    attempts = row.attempts + 1
+    due_ms = clock.now_ms() + round(shop.delay_s(error.delay_class, attempts) * 1000)
+    items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+    if alarm and error.alarm_at_once:
+        findings.raise_finding(
+            txn,
+            clock.now_text(),
+            code=error.code,
+            severity="alarm",
+            subject=f"item:{row.item_id}",
+            detail=error.message,
+            docking_id=row.docking_id,
+            item_id=row.item_id,
+        )
+
+
+def batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
+    """Crowds of small items together, every large one alone, in the given order."""
+    found: list[list[ItemRow]] = []
+    crowd: list[ItemRow] = []
+    crowd_bytes = 0
+    for row in rows:
+        if row.size_bytes > SMALL_FILE_BYTES:
+            found.append([row])
+            continue
+        if len(crowd) >= BATCH_ITEMS or crowd_bytes + row.size_bytes > BATCH_BYTES:
+            found.append(crowd)
+            crowd, crowd_bytes = [], 0
+        crowd.append(row)
+        crowd_bytes += row.size_bytes
+    if crowd:
+        found.append(crowd)
+    return found
+
+
+def record_acquired(
+    txn: Txn, pairs: Sequence[tuple[ItemRow, Acquired]], *, recovered: bool
+) -> list[int]:
+    """Record that items' copies are durable: entries, digests and states together.
+
+    Args:
+        txn: the open transaction.
+        pairs: each item and what was read.
+        recovered: the copies were found after a crash and hashed again.
+
+    Returns:
+        The entries' sequence numbers, in order.
+    """
+    steps = [_acquired_step(row, got, recovered=recovered) for row, got in pairs]
+    numbers = items.record_many(txn, ItemEvent.ACQUIRED, steps)
+    subjects = {f"item:{row.item_id}" for row, _ in pairs}
+    for code, subject in findings.open_pairs(txn.conn, _ENDED_BY_READING):
+        if subject in subjects:
+            findings.close_finding(txn, clock.now_text(), code=code, subject=subject)
+    return numbers
+
+
+def _acquired_step(row: ItemRow, got: Acquired, *, recovered: bool) -> items.Step:
+    digests = got.digests
+    return items.Step(
+        row,
+        {
+            "sha256": digests.sha256.hex(),
+            "size_bytes": figure(digests.size_bytes),
+            "part_size_bytes": digests.part_size_bytes,
+            "parts_sha256": digests.composite_sha256().hex(),
+            "sample_sha256": digests.sample_sha256.hex(),
+            "staged": got.staged_path,
+            "recovered": recovered,
+        },
+        {
+            "sha256": digests.sha256,
+            "sample_sha256": digests.sample_sha256,
+            "size_bytes": figure(digests.size_bytes),
+            "part_size_bytes": digests.part_size_bytes,
+            "part_sha256s": b"".join(digests.part_sha256s),
+            "staged_path": got.staged_path,
+            "attempts": 0,
+            "due_ms": 0,
+            "last_error": "",
+        },
+    )
+
+
+def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
+    """Record that a staged copy was no good and that the item is to be read again.
+
+    Args:
+        txn: the open transaction.
+        row: the item, acquired or verified.
+        error: what was wrong; a mismatch names where the bad copy is kept.
+    """
+    quarantined = error.quarantined if isinstance(error, ReadBackMismatchError) else ""
+    items.record(
+        txn,
+        row,
+        ItemEvent.COPY_REJECTED,
+        {"reason": error.code, "quarantined": quarantined},
+        staged_path="",
+        attempts=0,
+        due_ms=0,
+        last_error="",
+    )
+    findings.raise_finding(
+        txn,
+        clock.now_text(),
+        code=error.code,
+        severity="alarm",
+        subject=f"item:{row.item_id}",
+        detail=error.message,
+        docking_id=row.docking_id,
+        item_id=row.item_id,
+    )
+
+
+def take_back(
+    ledger: LedgerWriter,
+    acquirer: Acquirer,
+    row: ItemRow,
+    stores: Collection[str],
+    progress: Callable[[int], None],
+    actor: Actor = SYSTEM,
+    *,
+    ended: Sequence[str] = (),
+) -> Digests:
+    """Take a quarantined item's copy for good again, after all of it was read.
+
+    Args:
+        ledger: the only way to write.
+        acquirer: reads the copy.
+        row: the item, as it was when this was decided on.
+        stores: names of the configured stores; each is sent the item, or asked again for it.
+        progress: called with the bytes that were read since the last call.
+        actor: who wants it.
+        ended: codes of the findings that this ends; none means all about the item, as where a
+            person looked at it.
+
+    Raises:
+        LocalCopyDamagedError: the copy is something else.
+        ItemMovedError: the item was changed while its copy was read.
+        StagingError: the copy cannot be read.
+    """
+    digests = row.digests()
+    # Outside of the transaction: a large copy takes a while to read.
+    found = acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
+    if found != digests:
+        raise LocalCopyDamagedError(
+            f"the copy of item {row.item_id} no longer is what was read off the camera",
+            hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
+        )
+    with ledger.transaction() as txn:
+        if items.get(txn.conn, row.item_id) != row:
+            raise ItemMovedError(f"item {row.item_id} moved while its copy was read")
+        data = {"sha256": digests.sha256.hex()}
+        items.record(txn, row, ItemEvent.REINSTATED, data, actor=actor, quarantine_reason="")
+        back = items.get(txn.conn, row.item_id)
+        resending.retry_item(txn, back, stores, actor)
+        resending.queue_item(txn, back, frozenset(stores))
+        now, subject = clock.now_text(), f"item:{row.item_id}"
+        for code in ended:
+            findings.close_finding(txn, now, code=code, subject=subject)
+        if not ended:
+            findings.close_about(txn, now, subject=subject)
+    return digests
+
+
+def queue_uploads(shop: Workshop, txn: Txn, verified: Sequence[tuple[ItemRow, int]]) -> None:
+    """Queue verified items for every store, in the transaction that says they are verified.
+
+    Args:
+        shop: targets and names.
+        txn: the open transaction.
+        verified: each item and its `item.verified` entry, which is told to the stores.
+    """
+    checkpoint = base64.b64encode(shop.ledger.head.checkpoint.encode()).decode("ascii")
+    uploads.queue_items(
+        txn,
+        [
+            uploads.ToQueue(
+                item_id=row.item_id,
+                key=object_keys.evidence_key(
+                    row.camera,
+                    clock.parse_rfc3339(row.discovered_at),
+                    row.docking_id,
+                    row.item_id,
+                    row.path,
+                ),
+                metadata=_metadata(shop, row, seq, checkpoint),
+            )
+            for row, seq in verified
+        ],
+        [(target.name, target.required) for target in shop.targets],
+    )
+
+
+def _metadata(shop: Workshop, row: ItemRow, seq: int, checkpoint: str) -> dict[str, str]:
+    return {
+        "item-id": row.item_id,
+        "sha256": row.digests().sha256.hex(),
+        "camera": object_keys.safe_segment(row.camera),
+        "dock": object_keys.safe_segment(shop.dock_id),
+        "ledger-entry": str(seq),
+        "custody-checkpoint": checkpoint,
+        **object_keys.source_path_metadata(row.path),
+    }

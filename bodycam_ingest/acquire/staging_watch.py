@@ -1,0 +1,239 @@
+"""How staging stands as a whole, and what waits for it.
+
+A full, read-only or missing staging disk is one trouble, not one for each file: it is decided once
+a listing, told once, and what waits for it waits together, for a growing time that is kept. A
+cheap look every few seconds finds that it is over. A file that does not fit waits alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.db import findings, items
+from bodycam_ingest.errors import StagingError, StagingFullError, StagingTooSmallError
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import printable_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.errors import DelayClass, IngestError
+    from bodycam_ingest.staging.free_space import Space
+
+log = structlog.get_logger(__name__)
+
+STAGING_SUBJECT: Final = "dock:staging"
+FULL: Final = StagingFullError.code
+# What an item waits on that need not wait for its time once there is room.
+FOR_ROOM: Final = frozenset({FULL, StagingTooSmallError.code})
+_STAGING: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
+_NOT_FULL: Final = frozenset(kind.code for kind in _STAGING) - FOR_ROOM
+
+
+class StagingWatch:
+    """Decides what of a card may be copied now, and holds what must wait for staging.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        acquirer: knows the room that there is.
+        delay_s: seconds until the next try, by delay class and failed tries in a row.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: LedgerWriter,
+        acquirer: Acquirer,
+        delay_s: Callable[[DelayClass, int], float],
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._acquirer = acquirer
+        self._delay_s = delay_s
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+        # What an earlier process told may stand open.
+        self._fresh = True
+        # The disk said no although the look said yes (a quota, bad sectors): one file at its due
+        # time finds out whether that is over.
+        self._refused = False
+        # Items whose finished copy a start found and whose digests are still being taken.
+        self.recovering: set[str] = set()
+
+    def choose(self, due: Sequence[ItemRow], waiting: Sequence[ItemRow]) -> list[ItemRow]:
+        """What of one camera is to be copied now; what must wait is kept so.
+
+        Args:
+            due: items whose time has come.
+            waiting: items whose time has not come and that wait for room alone.
+        """
+        due = [row for row in due if row.item_id not in self.recovering]
+        with self._lock:
+            if self._refused:
+                able = sorted(due, key=lambda row: row.size_bytes)[:1]
+            else:
+                able = [*due, *waiting]
+            if not able:
+                return []
+            try:
+                space = self._acquirer.space()
+            except StagingError as error:
+                self._wait(due, error)
+                return []
+            chosen, left_bytes = [], space.free_bytes
+            for row in able:
+                if row.size_bytes <= left_bytes:
+                    chosen.append(row)
+                    left_bytes -= row.size_bytes
+            if not chosen:
+                self._wait_for_room(due, waiting, space)
+            return chosen
+
+    def refused(self, rows: Sequence[ItemRow], error: StagingError) -> None:
+        """Note that the disk refused a copy: these items wait for it together.
+
+        Args:
+            rows: items that were to be copied, the refused ones first.
+            error: what it said.
+        """
+        with self._lock:
+            self._refused = True
+            self._wait(rows, error)
+
+    def unreadable(self, rows: Sequence[ItemRow], error: StagingError) -> None:
+        """Note that copies could not be asked, as where staging is gone: they wait together."""
+        with self._lock:
+            self._wait(rows, error)
+
+    def took(self) -> None:
+        """Note that a copy was made."""
+        with self._lock:
+            self._refused = False
+            told = bool(self._told)
+        if told:
+            self.look()
+
+    def usable(self) -> bool:
+        """Whether staging is there and can be written; told where it is not."""
+        with self._lock:
+            try:
+                self._acquirer.space()
+            except StagingError as error:
+                self._wait([], error)
+                return False
+        return True
+
+    def look(self) -> bool:
+        """Find out whether a trouble began or ended; to be called every few seconds.
+
+        Returns:
+            Whether something that waited may go on.
+        """
+        with self._lock:
+            try:
+                space = self._acquirer.space()
+            except StagingError as error:
+                self._wait([], error)
+                return False
+            if self._refused or not (self._told or self._fresh):
+                return False
+            self._fresh = False
+            return self._over(space)
+
+    def _over(self, space: Space) -> bool:
+        with self._engine.connect() as conn:
+            lasting = set()
+            for_room = [size_bytes for _, size_bytes in items.waiting_on(conn, [FULL])]
+            if for_room and min(for_room) > space.free_bytes:
+                lasting.add(FULL)
+            ended = {
+                code
+                for code, subject in findings.open_pairs(conn, {*_NOT_FULL, FULL} - lasting)
+                if subject == STAGING_SUBJECT
+            }
+            held = items.waiting_on(conn, ended & _NOT_FULL)
+        self._told &= lasting
+        if not ended:
+            return False
+        with self._ledger.transaction() as txn:
+            for code in sorted(ended):
+                findings.close_finding(txn, clock.now_text(), code=code, subject=STAGING_SUBJECT)
+            items.make_due(txn, [item_id for item_id, _ in held])
+        log.info("staging.well", errors=sorted(ended), free_bytes=space.free_bytes)
+        return True
+
+    # -- what waits --
+
+    def _wait_for_room(
+        self, due: Sequence[ItemRow], waiting: Sequence[ItemRow], space: Space
+    ) -> None:
+        never = [row for row in due if row.size_bytes > space.whole_bytes]
+        full = [row for row in due if row.size_bytes <= space.whole_bytes]
+        if full:
+            others = [row for row in waiting if row.last_error == FULL]
+            size_bytes = sum(row.size_bytes for row in [*full, *others])
+            self._wait(
+                full,
+                StagingFullError(
+                    f"{len(full) + len(others)} files of {size_bytes} bytes wait for room in "
+                    f"staging, {max(0, space.free_bytes)} bytes are left"
+                ),
+            )
+        if never:
+            self._wait_alone(never, space)
+
+    def _wait_alone(self, rows: Sequence[ItemRow], space: Space) -> None:
+        first = rows[0]
+        error = StagingTooSmallError(
+            f"{len(rows)} files on camera {first.camera} are larger than all of staging "
+            f"({space.whole_bytes} bytes), such as {printable_path(first.path)} with "
+            f"{first.size_bytes} bytes"
+        )
+        with self._ledger.transaction() as txn:
+            self._postpone(txn, rows, error)
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=error.code,
+                severity="alarm",
+                subject=f"camera:{first.camera}",
+                detail=error.message,
+            )
+
+    def _wait(self, rows: Sequence[ItemRow], error: StagingError) -> None:
+        told = error.code in self._told
+        if told and not rows:
+            return
+        with self._ledger.transaction() as txn:
+            self._postpone(txn, rows, error)
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=error.code,
+                severity="alarm",
+                subject=STAGING_SUBJECT,
+                detail=error.message,
+            )
+        self._told.add(error.code)
+        if told:
+            return
+        if isinstance(error, StagingFullError):
+            log.warning("staging.full", files=len(rows), message=error.message, hint=error.hint)
+        else:
+            log.error("staging.unusable", error=error.code, message=error.message, hint=error.hint)
+
+    def _postpone(self, txn: Txn, rows: Sequence[ItemRow], error: IngestError) -> None:
+        if not rows:
+            return
+        tries = max(row.attempts for row in rows) + 1
+        due_ms = clock.now_ms() + round(self._delay_s(error.delay_class, tries) * 1000)
+        items.postpone_crowd(txn, [row.item_id for row in rows], due_ms=due_ms, error=error.code)

@@ -1,0 +1,1 @@
+"""Is what the dock claims true: ledger, states, staged files and stores, read-only."""

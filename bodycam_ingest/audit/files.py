@@ -1,0 +1,170 @@
+"""What `verify --files` finds in staging: each copy hashed again, and what belongs to no item."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.custody.log_check import Finding
+from bodycam_ingest.db import verify_reads
+from bodycam_ingest.errors import IngestError
+from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.staging.area import QUARANTINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.custody.replay import ItemHistory
+    from bodycam_ingest.db.items import ItemRow
+
+_PART_BYTES: Final = 16 * 1024 * 1024
+_KINDS: Final = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+@dataclass
+class FileCheck:
+    """Looks at the staged copies.
+
+    Args:
+        engine: for what changed since the snapshot.
+        staging: reads copies from the medium.
+        staging_dir: where they lie.
+        progress: told of bytes read.
+        older: the ledger is older than what it made elsewhere, so that copies may be of its future.
+        findings: what does not hold.
+        unreachable: what could not be checked.
+    """
+
+    engine: sa.Engine
+    staging: Acquirer
+    staging_dir: Path
+    progress: Callable[[int], None]
+    older: bool = False
+    findings: list[Finding] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
+
+    def run(self, histories: Mapping[str, ItemHistory]) -> int:
+        """Check every copy that the ledger says there is; returns how many."""
+        staged = {
+            told.staged: (item_id, told)
+            for item_id, told in histories.items()
+            if isinstance(told.staged, str) and told.staged
+        }
+        for path, (item_id, told) in staged.items():
+            self._check(path, item_id, told)
+        try:
+            unknown = self._on_disk() - staged.keys()
+        except OSError as error:
+            self.unreachable.append(f"staging: {error}")
+            return len(staged)
+        if unknown:
+            self._check_unknown(unknown)
+        return len(staged)
+
+    def _find(self, code: str, message: str, subject: str = "") -> None:
+        self.findings.append(Finding(code, message, subject=subject))
+
+    def _check(self, path: str, item_id: str, told: ItemHistory) -> None:
+        subject = f"item:{item_id}"
+        try:
+            status = (self.staging_dir / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_gone(path, item_id)
+            return
+        except (OSError, ValueError) as error:
+            self.unreachable.append(f"{path}: {error}")
+            return
+        # Nothing but a file is opened: a pipe would be waited for, a device may have no end.
+        if not stat.S_ISREG(status.st_mode):
+            what = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            self._find("file_altered", f"{path} is {what}, no regular file", subject)
+        elif status.st_size != told.size_bytes:
+            length = f"{path} has {status.st_size} bytes, {told.size_bytes} were read"
+            self._find("file_altered", length, subject)
+        else:
+            self._hash(path, item_id, told)
+
+    def _hash(self, path: str, item_id: str, told: ItemHistory) -> None:
+        try:
+            # Only the digest of the whole is compared: path and part size do not enter it.
+            digests = self.staging.rehash(path, b"", _PART_BYTES)
+        except IngestError as error:
+            if os.path.lexists(self.staging_dir / path):
+                self.unreachable.append(f"{path}: {error.message}")
+            else:
+                self._check_gone(path, item_id)
+            return
+        except ValueError:
+            self._find("file_altered", f"{path} is no place of a copy", f"item:{item_id}")
+            return
+        self.progress(digests.size_bytes)
+        found = digests.sha256.hex()
+        if found != told.sha256:
+            self._find("file_altered", f"{path} has SHA-256 {found}", f"item:{item_id}")
+
+    def _check_gone(self, path: str, item_id: str) -> None:
+        # The daemon may have purged it or set it apart since the snapshot.
+        now = self._rows().get(item_id)
+        if now is not None and now.staged_path != path:
+            return
+        if now is not None and now.purging_seq is not None:
+            # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
+            self.unreachable.append(f"{path} is being purged")
+            return
+        self._find("file_missing", f"{path} is gone", f"item:{item_id}")
+
+    def _rows(self) -> dict[str, ItemRow]:
+        """The items as they are now."""
+        with self.engine.connect() as conn:
+            return {row.item_id: row for row in verify_reads.all_items(conn)}
+
+    def _check_unknown(self, unknown: set[str]) -> None:
+        # The daemon may have gone on since the snapshot: only what is still unknown counts.
+        rows = self._rows().values()
+        unread = {row.item_id for row in rows if row.state is ItemState.DISCOVERED}
+        for path in sorted(unknown - {row.staged_path for row in rows}):
+            if not os.path.lexists(self.staging_dir / path):
+                continue
+            if path.partition("/")[2].partition("-")[0] in unread:
+                # Copied, and its entry not written yet: now, or when the dock went down.
+                self.unreachable.append(f"{path} is not in the ledger yet")
+            elif self.older:
+                self._find("file_planted", f"{path}: the ledger is older than what it made")
+            else:
+                self._find("file_planted", f"{path} belongs to no item")
+
+    def _on_disk(self) -> set[str]:
+        """Everything below staging but what is set apart and what is being written."""
+        found: set[str] = set()
+        root = self.staging_dir
+        for above, directories, names in os.walk(root, onerror=_raise_unless_gone):
+            if above == str(root):
+                directories[:] = [d for d in directories if d not in {QUARANTINE, "lost+found"}]
+            relative = os.path.relpath(above, root)
+            # A directory that is a link is walked into by nobody: it counts as a file.
+            links = [d for d in directories if Path(above, d).is_symlink()]
+            found |= {
+                os.path.normpath(f"{relative}/{name}")
+                for name in [*names, *links]
+                if not (name.startswith(".") and name.endswith(".part"))
+            }
+        return found
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    # A docking's directory goes away when its last copy is purged.
+    if not isinstance(error, FileNotFoundError) or not Path(error.filename).parent.exists():
+        raise error

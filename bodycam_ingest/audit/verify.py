@@ -1,0 +1,354 @@
+"""`verify`: ledger, states, staged files and stored objects, read-only, every finding.
+
+One snapshot of the database is compared with itself, with the state file, with staging and with
+the stores. Nothing is migrated, repaired or created: a check that mends hides what it found.
+
+Every part is looked at whatever the others showed. What contradicts the record is a finding; what
+the machine or a store refused is "could not be checked", and never called broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.audit.files import FileCheck
+from bodycam_ingest.audit.stores import SignedNote, StoreCheck
+from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
+from bodycam_ingest.custody.note import NoteError, Verifier
+from bodycam_ingest.custody.replay import ItemFold
+from bodycam_ingest.custody.store_replay import StoreFold, lacking
+from bodycam_ingest.db import soundness, verify_reads
+from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
+from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
+from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
+from bodycam_ingest.linux.time_limit import SILENCE_MAX_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.custody.checkpoint import Checkpoint
+    from bodycam_ingest.custody.entry import Entry
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.upload.uploader import ObjectStore
+
+HOLDS: Final = "holds"
+BROKEN: Final = "broken"
+UNCHECKED: Final = "unchecked"
+_STATE_FILE_BYTES_MAX: Final = 16_384
+# What a value that somebody wrote by hand can do to code that expects another one.
+_STRANGE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def _no_stage(_name: str) -> None:
+    """Nobody wants to know how far it is."""
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Args:
+        findings: what does not hold.
+        unreachable: what was to be checked and could not be.
+        checked: how much of what was looked at; what stands at `None` was not asked for.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    unreachable: list[str] = field(default_factory=list)
+    checked: dict[str, int | None] = field(default_factory=dict)
+
+    def result(self) -> str:
+        """`holds` only when everything asked for was looked at and nothing was found."""
+        if self.findings:
+            return BROKEN
+        return UNCHECKED if self.unreachable else HOLDS
+
+    def as_json(self) -> dict[str, Any]:
+        """The value that `verify --json` prints."""
+        return {
+            "result": self.result(),
+            "findings": [finding.as_json() for finding in self.findings],
+            "unreachable": self.unreachable,
+            "checked": self.checked,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to be checked besides the ledger and the states.
+
+    Args:
+        state_dir: the state directory.
+        origin: the log's name, as the configuration has it.
+        staging: reads staged copies; None leaves files out.
+        staging_dir: where they lie.
+        stores: stores by name; None leaves objects out.
+        progress: told of bytes read.
+        required: names of the stores that are required now.
+        stage: told of each part that is begun, in a few words.
+        silence_max_s: how long a store may be silent, s.
+    """
+
+    state_dir: Path
+    origin: str
+    staging: Acquirer | None
+    staging_dir: Path
+    stores: Mapping[str, ObjectStore] | None
+    progress: Callable[[int], None]
+    required: frozenset[str] = frozenset()
+    stage: Callable[[str], None] = _no_stage
+    silence_max_s: float = SILENCE_MAX_S
+
+
+class Verification:
+    """One run of `verify`."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._fold = ItemFold()
+        self._store_fold = StoreFold()
+        self.report = Report()
+
+    def run(self) -> Report:
+        """Check everything in scope; every fault that is met stands in the report."""
+        scope, report = self._scope, self.report
+        # Read first: the state file may lag behind the database, never run ahead of it.
+        state_note = self._read_state_file()
+        stores = StoreCheck(scope.stores or {}, scope.progress, silence_max_s=scope.silence_max_s)
+        if scope.stores:
+            scope.stage("anchors")
+        anchors = stores.anchors(scope.origin)
+        engine: sa.Engine | None = None
+        with self._part("the database"):
+            engine = open_for_reading(scope.state_dir)
+        if engine is not None:
+            try:
+                with self._part("the database"), engine.connect() as conn:
+                    self._check_database(conn, state_note, anchors, stores)
+                with self._part("staged files"):
+                    self._check_files(engine)
+            finally:
+                engine.dispose()
+        stores.settle()
+        report.findings += stores.findings
+        report.unreachable += stores.unreachable
+        return report
+
+    @contextlib.contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        """One part of the run, which ends with a word in the report at worst."""
+        try:
+            yield
+        except DatabaseDamagedError as error:
+            self._find("database_damaged", f"{what}: {error.message}")
+        except IngestError as error:
+            self.report.unreachable.append(f"{what}: {error.message}. {error.hint}")
+        except _STRANGE as error:
+            # The tables' types are promises that SQLite does not keep: somebody wrote by hand.
+            told = f"{what}: a value is of another kind than its column: {error!r:.200}"
+            self._find("database_damaged", told)
+
+    def _find(self, code: str, message: str, subject: str = "") -> None:
+        self.report.findings.append(Finding(code, message, subject=subject))
+
+    def _check_database(
+        self,
+        conn: sa.Connection,
+        state_note: str | None,
+        anchors: list[SignedNote],
+        stores: StoreCheck,
+    ) -> None:
+        scope, checked = self._scope, self.report.checked
+        scope.stage("ledger")
+        with self._part("the ledger"):
+            self._check_log(conn, state_note, anchors)
+        scope.stage("tables")
+        rows: list[ItemRow] = []
+        with self._part("the items' rows"):
+            rows = verify_reads.all_items(conn)
+            checked["items"] = len(rows)
+            self._fold.compare(verify_reads.kept_items(conn))
+        self.report.findings += self._fold.findings
+        self._check_tables(conn)
+        checked["files"] = checked["objects"] = None
+        if scope.stores is None:
+            return
+        scope.stage("stored objects")
+        # Nobody asks a store any more that a person gave up, unless it is back.
+        stores.retired = frozenset(self._store_fold.retired - scope.stores.keys())
+        self.report.unreachable += [
+            f"{store} is required now, and {count} recordings that count as confirmed were never "
+            "confirmed by it: they were taken before it was required"
+            for store, count in lacking(self._fold.histories, scope.required).items()
+        ]
+        with self._part("the stores' marks"):
+            stores.identities(self._store_fold.pinned)
+        with self._part("stored objects"):
+            uploads = verify_reads.confirmed_uploads(conn)
+            for upload in uploads:
+                if upload.metadata is None:
+                    told = f"what was sent with {upload.key} to {upload.store} cannot be read"
+                    self._find("upload_unproven", told, f"item:{upload.item_id}")
+            checked["objects"] = stores.evidence(rows, uploads)
+        with self._part("manifests and anchors"):
+            looked_at = stores.own_objects(verify_reads.confirmed_objects(conn))
+            checked["objects"] = (checked["objects"] or 0) + looked_at
+
+    # -- the ledger --
+
+    def _read_state_file(self) -> str | None:
+        path = self._scope.state_dir / STATE_FILE
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    self._find("state_file_missing", "the state file is no regular file")
+                    return None
+                raw = file.read(_STATE_FILE_BYTES_MAX)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and (path.parent / DATABASE).exists():
+                self._find("state_file_missing", f"the state file cannot be read: {error}")
+            else:
+                self.report.unreachable.append(f"the state file: {error}")
+            return None
+        return raw.decode("utf-8", "replace")
+
+    def _verifier(self, conn: sa.Connection) -> Verifier | None:
+        row = verify_reads.log_row(conn)
+        if row is None:
+            self._find("log_missing", "the log's own row is gone")
+            return None
+        origin, vkey = row
+        if origin != self._scope.origin:
+            self._find("log_foreign", f"the database holds the log {origin!r}")
+        try:
+            path = self._scope.state_dir / KEYS_DIRECTORY / LOG_KEY
+            key = load_log_key(path, origin, any_owner=True)
+            if key.verifier().vkey() != vkey:
+                self._find("key_replaced", "the key on disk is not the log's")
+        except KeyUnreadableError as error:
+            # An auditor need not be able to read the private key.
+            self.report.unreachable.append(f"the key on disk: {error.message}")
+        try:
+            return Verifier.parse(vkey)
+        except NoteError as error:
+            self._find("key_replaced", f"the log's verifier key is none: {error}")
+            return None
+
+    def _check_log(
+        self, conn: sa.Connection, state_note: str | None, anchors: list[SignedNote]
+    ) -> None:
+        verifier = self._verifier(conn)
+        expected = Expected(nodes=verify_reads.nodes(conn), sealed=verify_reads.sealed(conn))
+        checker = LogChecker(self._scope.origin, expected, self._take)
+        head = verify_reads.head(conn)
+        kept = list(verify_reads.checkpoints(conn))
+        expected.kept = {size for size, _note in kept}
+        notes = [SignedNote(f"checkpoint {size}", note, size) for size, note in kept]
+        if state_note is not None:
+            notes.append(SignedNote("the state file", state_note))
+        signed = None
+        if verifier is not None:
+            for one in [*notes, *anchors]:
+                self._expect(checker, expected, one, verifier)
+            if head is not None:
+                head_note = SignedNote("the head row", head.checkpoint)
+                signed = self._expect(checker, expected, head_note, verifier)
+        try:
+            for row in verify_reads.entries(conn):
+                checker.take(row)
+            checker.finish(head, signed)
+            self._check_key(checker, expected, verifier)
+        finally:
+            # Also what was found before a page that cannot be read.
+            self.report.findings[:0] = checker.findings
+            self.report.checked["entries"] = checker.peaks.size
+            self.report.checked["checkpoints"] = len(notes)
+            self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
+
+    def _take(self, seq: int, entry: Entry) -> None:
+        self._fold.take(seq, entry)
+        self._store_fold.take(entry)
+
+    def _expect(
+        self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier
+    ) -> Checkpoint | None:
+        """Have the entries compared with a checkpoint, where the log's key signed it."""
+        found = checker.check_signature(one.source, one.note, verifier)
+        if found is None:
+            return None
+        expected.add_root(one.source, found, anchor=one.anchor)
+        if one.size is not None and one.size != found.size:
+            self._find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
+        return found
+
+    def _check_key(
+        self, checker: LogChecker, expected: Expected, verifier: Verifier | None
+    ) -> None:
+        if verifier is None:
+            return
+        size = checker.peaks.size
+        if size and size not in expected.roots:
+            self._find("unsigned_tail", f"no checkpoint covers all {size} entries")
+        if checker.genesis_vkey != verifier.vkey():
+            self._find("key_replaced", "the log was begun with another key")
+
+    # -- the database --
+
+    def _check_tables(self, conn: sa.Connection) -> None:
+        with self._part("the guards"):
+            bad, strange = verify_reads.triggers(conn)
+            for name in bad:
+                self._find("guard_missing", f"the guard {name} is missing or altered")
+            for name in strange:
+                self._find("trigger_planted", f"the trigger {name} is none of ours")
+        with self._part("the ledger's tables"):
+            for table, log_id in verify_reads.strange_logs(conn):
+                self._find("entry_foreign", f"{table} has rows of another log ({log_id})")
+        with self._part("the schema"):
+            for fault in soundness.schema_faults(conn):
+                self._find("schema_differs", fault)
+        with self._part("the pages"):
+            for fault in soundness.page_faults(conn):
+                self._find("database_damaged", fault)
+        for ours in soundness.our_tables():
+            with self._part(f"the table {ours.name}"):
+                for fault in soundness.value_faults(conn, ours):
+                    self._find("database_damaged", fault)
+
+    # -- staged files --
+
+    def _check_files(self, engine: sa.Engine) -> None:
+        scope, report = self._scope, self.report
+        if scope.staging is None:
+            return
+        scope.stage("staged files")
+        check = FileCheck(
+            engine,
+            scope.staging,
+            scope.staging_dir,
+            scope.progress,
+            older=any(finding.code == "rolled_back" for finding in report.findings),
+        )
+        try:
+            report.checked["files"] = check.run(self._fold.histories)
+        finally:
+            report.findings += check.findings
+            report.unreachable += check.unreachable

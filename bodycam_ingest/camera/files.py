@@ -1,0 +1,218 @@
+"""Opening what lies on a camera's volume: never followed out of it, never blocked by it.
+
+The kernel does the guarding where it can: openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and
+RESOLVE_NO_XDEV. Where the call is missing or forbidden, the path is walked name by name with
+O_NOFOLLOW and the device compared at every step.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.errors import (
+    SourceChangedError,
+    SourceError,
+    SourceForbiddenError,
+    SourceGoneError,
+    SourceUnreadableError,
+    TooManyOpenFilesError,
+)
+from bodycam_ingest.model.evidence import FileStamp, printable_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bodycam_ingest.errors import IngestError
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_SYS_OPENAT2: Final = 437
+# RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+_RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_TIME_MIN_NS: Final = -(2**63)
+_TIME_MAX_NS: Final = 2**63 - 1
+
+_BY_ERRNO: Final[dict[int, type[IngestError]]] = {
+    errno.ENODEV: SourceGoneError,
+    errno.ENXIO: SourceGoneError,
+    errno.ENOENT: SourceGoneError,
+    errno.ENOTDIR: SourceGoneError,
+    errno.ESTALE: SourceGoneError,
+    errno.ESHUTDOWN: SourceGoneError,
+    errno.ENOMEDIUM: SourceGoneError,
+    errno.EIO: SourceUnreadableError,
+    errno.EUCLEAN: SourceUnreadableError,
+    errno.EBADMSG: SourceUnreadableError,
+    errno.EINVAL: SourceUnreadableError,
+    errno.EACCES: SourceForbiddenError,
+    errno.EPERM: SourceForbiddenError,
+    errno.ELOOP: SourceChangedError,
+    errno.EXDEV: SourceChangedError,
+    errno.EISDIR: SourceChangedError,
+    errno.EMFILE: TooManyOpenFilesError,
+    errno.ENFILE: TooManyOpenFilesError,
+}
+
+
+def source_error(error: OSError, path: bytes) -> IngestError:
+    """What a failed call on a camera means; the only place that sorts them.
+
+    Args:
+        error: as the kernel gave it.
+        path: what was being read, for the message.
+
+    Returns:
+        An error of our own: a `SourceError`, or `TooManyOpenFilesError`, which is the dock's own.
+        ENOENT is "gone", which proves nothing about the file: FAT says so after a pull.
+    """
+    kind = _BY_ERRNO.get(error.errno or 0, SourceError)
+    name = errno.errorcode.get(error.errno or 0, "unknown")
+    return kind(f"{printable_path(path)}: {name}: {error.strerror}")
+
+
+def open_volume(mount_path: Path) -> int:
+    """Open the root of a volume; the caller closes it.
+
+    Raises:
+        SourceError: it is not there or not a directory.
+    """
+    try:
+        return os.open(mount_path, _DIRECTORY)
+    except OSError as error:
+        raise source_error(error, os.fsencode(mount_path)) from error
+
+
+def _openat2(root_fd: int, path: bytes, flags: int) -> int:
+    how = struct.pack("QQQ", flags, 0, _RESOLVE)
+    fd = _libc.syscall(_SYS_OPENAT2, root_fd, path, how, len(how))
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(fd)
+
+
+def _open_by_walking(root_fd: int, path: bytes, flags: int) -> int:
+    names = path.split(b"/")
+    if b".." in names or b"." in names or b"" in names:
+        raise OSError(errno.EXDEV, "the path leaves the volume")
+    device = os.fstat(root_fd).st_dev
+    fd = os.dup(root_fd)
+    try:
+        for index, name in enumerate(names):
+            last = index == len(names) - 1
+            inner = os.open(name, flags if last else _DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+            if os.fstat(fd).st_dev != device:
+                break
+    except OSError:
+        os.close(fd)
+        raise
+    if os.fstat(fd).st_dev != device:
+        os.close(fd)
+        raise OSError(errno.EXDEV, "another file system is mounted there")
+    return fd
+
+
+def _open(root_fd: int, path: bytes, flags: int) -> int:
+    if b"\0" in path:
+        raise OSError(errno.EINVAL, "a NUL byte in the path")
+    try:
+        # Evidence keeps its access time, where the file is ours to ask that of.
+        return _open_guarded(root_fd, path, flags | os.O_NOATIME)
+    except PermissionError:
+        return _open_guarded(root_fd, path, flags)
+
+
+def _open_guarded(root_fd: int, path: bytes, flags: int) -> int:
+    try:
+        return _openat2(root_fd, path, flags)
+    except OSError as error:
+        if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EAGAIN}:
+            raise
+    return _open_by_walking(root_fd, path, flags)
+
+
+def open_beneath(root_fd: int, path: bytes) -> int:
+    """Open a regular file for reading; the caller closes it.
+
+    Args:
+        root_fd: the volume's root.
+        path: path relative to it.
+
+    Raises:
+        SourceChangedError: it is no regular file, a link is on the way, or another file system.
+        SourceError: it could not be opened; sorted by `source_error`.
+    """
+    try:
+        fd = _open(root_fd, path, _READ)
+    except OSError as error:
+        raise source_error(error, path) from error
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError as error:
+        os.close(fd)
+        raise source_error(error, path) from error
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        raise SourceChangedError(f"{printable_path(path)} is no regular file any more")
+    return fd
+
+
+def open_directory_beneath(root_fd: int, path: bytes) -> int:
+    """Open a directory below a volume's root; the caller closes it.
+
+    Raises:
+        OSError: as openat2(2); the caller knows whether it lists or reads.
+    """
+    if not path:
+        return os.open(b".", _DIRECTORY, dir_fd=root_fd)
+    return _open(root_fd, path, _DIRECTORY)
+
+
+def stamp_of(fd: int) -> FileStamp:
+    """The stamp of an open file.
+
+    Raises:
+        OSError: as fstat(2).
+    """
+    return stamp_from(os.fstat(fd))
+
+
+def stamp_from(status: os.stat_result) -> FileStamp:
+    """The stamp in a stat result; a time beyond what 64 bits hold in ns stands at their bound."""
+    return FileStamp(
+        size_bytes=status.st_size,
+        # Years before 1678 and after 2262: no camera's clock, but a card may claim them.
+        mtime_ns=max(_TIME_MIN_NS, min(_TIME_MAX_NS, status.st_mtime_ns)),
+        inode=status.st_ino,
+        device=status.st_dev,
+    )
+
+
+def read_exactly_at(fd: int, offset: int, length: int, path: bytes) -> bytes:
+    """Exactly `length` bytes of an open file.
+
+    Raises:
+        SourceChangedError: the file ends before.
+        SourceError: the medium failed; sorted by `source_error`.
+    """
+    pieces = []
+    while length > 0:
+        try:
+            piece = os.pread(fd, length, offset)
+        except OSError as error:
+            raise source_error(error, path) from error
+        if not piece:
+            raise SourceChangedError(f"{printable_path(path)} ends before its size says")
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return b"".join(pieces)

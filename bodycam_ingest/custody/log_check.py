@@ -1,0 +1,296 @@
+"""Checks a ledger's rows against its own rules (pure; rows are given, findings are collected).
+
+Every finding is reported, not the first. What was not looked at is never reported as proven.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.custody import checkpoint as checkpoints
+from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
+from bodycam_ingest.custody.entry import is_canonical, parse_entry
+from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
+from bodycam_ingest.custody.note import NoteError
+from bodycam_ingest.errors import LedgerEntryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bodycam_ingest.custody.checkpoint import Checkpoint
+    from bodycam_ingest.custody.entry import Entry
+    from bodycam_ingest.custody.note import Verifier
+
+_ZERO: Final = bytes(HASH_BYTES)
+# Levels of full subtrees whose roots are kept beside the entries.
+KEPT_LEVELS: Final = (8, 16, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold.
+
+    Args:
+        code: what kind; docs/ledger-format.md lists them.
+        message: what was found where, for people.
+        seq: the entry's number, None where it is about something else.
+        subject: what it is about, empty where that is the log itself.
+    """
+
+    code: str
+    message: str
+    seq: int | None = None
+    subject: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as `verify --json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """A row of the entry table; all but the body is derived from the body."""
+
+    seq: int
+    body: bytes
+    leaf_hash: bytes
+    type: str
+    subject: str
+    t: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """The head row as stored."""
+
+    size: int
+    peaks: bytes
+    last: bytes
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRoot:
+    """A root that the log's key signed.
+
+    Args:
+        source: where the checkpoint was found, for people.
+        root: the root that it names.
+        anchor: it lies off this machine, where whoever has the machine cannot change it.
+    """
+
+    source: str
+    root: bytes
+    anchor: bool
+
+
+@dataclass(slots=True)
+class Expected:
+    """What the tree must show at given sizes.
+
+    Args:
+        roots: by size, what signed checkpoints name.
+        kept: sizes of which the log keeps its checkpoint.
+        nodes: stored subtree roots, by level and index.
+        sealed: salts and values kept beside the ledger, by entry and field.
+    """
+
+    roots: dict[int, list[SignedRoot]] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
+    nodes: Mapping[tuple[int, int], bytes] = field(default_factory=dict)
+    sealed: Mapping[tuple[int, str], tuple[bytes, str]] = field(default_factory=dict)
+
+    def add_root(self, source: str, found: Checkpoint, *, anchor: bool = False) -> None:
+        """Expect a checkpoint's root at its size; an anchor lies off this machine."""
+        self.roots.setdefault(found.size, []).append(SignedRoot(source, found.root, anchor))
+
+
+class LogChecker:
+    """Takes a log's entries in order, and collects what does not hold.
+
+    Args:
+        origin: the log's name.
+        expected: roots, nodes and sealed values to compare with.
+        on_entry: called with each entry that could be parsed.
+    """
+
+    def __init__(
+        self, origin: str, expected: Expected, on_entry: Callable[[int, Entry], None]
+    ) -> None:
+        self.findings: list[Finding] = []
+        self.peaks = Peaks()
+        self.genesis_vkey = ""
+        self._origin = origin
+        self._expected = expected
+        self._on_entry = on_entry
+        self._next = 0
+        self._last = _ZERO
+        self._last_good_root = 0
+        self._last_good_anchor = 0
+        self._subjects: dict[str, tuple[int, int]] = {}
+        self._sealed_seen: set[tuple[int, str]] = set()
+        self._nodes_seen = 0
+        self._boot, self._mono = "", 0
+
+    def take(self, row: EntryRow) -> None:
+        """Check the next row, in the order of their numbers."""
+        if type(row.seq) is not int:
+            self.findings.append(Finding("entry_malformed", f"{row.seq!r} is no entry's number"))
+            return
+        if row.seq != self._next:
+            self._find(
+                "entry_missing",
+                f"entries {self._next} to {row.seq - 1} are missing"
+                if row.seq > self._next
+                else f"entry {row.seq} stands twice",
+                row,
+            )
+        self._next = row.seq + 1
+        leaf = leaf_hash(row.body)
+        if leaf != row.leaf_hash:
+            self._find("entry_altered", "its bytes do not have the hash that was kept", row)
+        try:
+            entry = parse_entry(row.body)
+            if not is_canonical(row.body):
+                self._find("entry_not_canonical", "its bytes are not canonical JSON", row)
+        except LedgerEntryError as error:
+            self._find("entry_malformed", error.message, row)
+        else:
+            self._check_entry(row, entry)
+            self._on_entry(row.seq, entry)
+        self._last = leaf
+        self._grow(leaf)
+
+    def _find(self, code: str, message: str, row: EntryRow) -> None:
+        self.findings.append(Finding(code, f"entry {row.seq}: {message}", row.seq, row.subject))
+
+    def _check_entry(self, row: EntryRow, entry: Entry) -> None:
+        where = entry.position
+        if where.seq != row.seq:
+            self._find("entry_moved", f"it says that it is entry {where.seq}", row)
+        if where.log != self._origin:
+            self._find("entry_foreign", f"it belongs to {where.log!r}", row)
+        if where.prev != self._last:
+            self._find("link_broken", "it does not follow the entry before it", row)
+        if (entry.type, where.subject, entry.moment.t) != (row.type, row.subject, row.t):
+            self._find("column_differs", "type, subject or time beside it differ from it", row)
+        before = self._subjects.get(where.subject)
+        wanted = (before[0] + 1, before[1]) if before else (0, None)
+        if (where.ordinal, where.subject_prev) != wanted:
+            self._find("subject_broken", f"{where.subject} has a gap or a strange entry", row)
+        self._subjects[where.subject] = (where.ordinal, row.seq)
+        if entry.moment.boot == self._boot and entry.moment.mono < self._mono:
+            self._find("clock_ran_back", "the time since boot ran back", row)
+        self._boot, self._mono = entry.moment.boot, entry.moment.mono
+        if row.seq == 0:
+            self.genesis_vkey = str(entry.data.get("vkey", ""))
+            if entry.type != "log.genesis":
+                self._find("genesis_missing", "the log does not begin with log.genesis", row)
+        self._check_sealed(row, entry)
+
+    def _check_sealed(self, row: EntryRow, entry: Entry) -> None:
+        sealed = entry.data.get("sealed")
+        if not isinstance(sealed, dict):
+            return
+        for name, committed in sealed.items():
+            kept = self._expected.sealed.get((row.seq, name))
+            self._sealed_seen.add((row.seq, name))
+            if kept is None:
+                self._find("private_erased", f"the sealed value {name} was erased", row)
+            elif len(kept[0]) != SALT_BYTES or commitment(name, *kept) != committed:
+                self._find("private_altered", f"the sealed value {name} was altered", row)
+
+    def _grow(self, leaf: bytes) -> None:
+        self.peaks, made = self.peaks.grow(leaf)
+        for level, index, root in made:
+            kept = self._expected.nodes.get((level, index))
+            if kept is None:
+                if level in KEPT_LEVELS:
+                    self.findings.append(
+                        Finding("node_missing", f"subtree {index} of level {level} is not kept")
+                    )
+                continue
+            self._nodes_seen += 1
+            if kept != root:
+                self.findings.append(
+                    Finding("node_differs", f"subtree {index} of level {level} has another root")
+                )
+        for signed in self._expected.roots.get(self.peaks.size, ()):
+            self._compare_root(signed)
+
+    def _compare_root(self, signed: SignedRoot) -> None:
+        size = self.peaks.size
+        if signed.root == self.peaks.root():
+            self._last_good_root = size
+            if signed.anchor:
+                self._last_good_anchor = size
+            return
+        # Whoever has the key signs every checkpoint on this machine anew: only the anchors tell
+        # from where on an anchor is contradicted.
+        good = self._last_good_anchor if signed.anchor else self._last_good_root
+        where = "the last good anchor" if signed.anchor else "the last good checkpoint"
+        self.findings.append(
+            Finding(
+                "root_mismatch",
+                f"{signed.source} at size {size} names another root: what differs lies between "
+                f"entry {min(good, size - 1)} and {size - 1} ({where} covers {good})",
+                size - 1,
+            )
+        )
+
+    # -- at the end --
+
+    def finish(self, head: HeadRow | None, signed: Checkpoint | None) -> None:
+        """Compare with the head row, and with what was expected beyond the last entry.
+
+        Args:
+            head: the head row, None when it is gone.
+            signed: the head row's checkpoint where the log's key signed it.
+        """
+        size = self.peaks.size
+        if head is None:
+            self.findings.append(Finding("head_missing", "the head row is missing"))
+        elif wrong := self._head_faults(head):
+            told = f"the head row differs from the {size} entries in: {', '.join(wrong)}"
+            self.findings.append(Finding("head_differs", told))
+        elif signed is not None and signed.size != size:
+            self.findings.append(
+                Finding("head_differs", f"the head's checkpoint covers {signed.size} of {size}")
+            )
+        for expected_size, roots in self._expected.roots.items():
+            for signed_root in roots:
+                self._check_kept(signed_root, expected_size)
+        for seq, name in self._expected.sealed.keys() - self._sealed_seen:
+            self.findings.append(
+                Finding("private_planted", f"a value {name} is kept for entry {seq}", seq)
+            )
+        if self._nodes_seen != len(self._expected.nodes):
+            self.findings.append(Finding("node_planted", "subtree roots are kept for no subtree"))
+        if not size:
+            self.findings.append(Finding("genesis_missing", "the log is empty"))
+
+    def _head_faults(self, head: HeadRow) -> list[str]:
+        size = self.peaks.size
+        wrong = [] if head.size == size else [f"size ({head.size!r:.40})"]
+        wrong += [] if head.peaks == self.peaks.encode() else ["peaks"]
+        return wrong + ([] if head.last == self._last else ["last"])
+
+    def _check_kept(self, signed: SignedRoot, covered: int) -> None:
+        size = self.peaks.size
+        if covered > size:
+            told = f"{signed.source} covers {covered} entries, there are {size}"
+            if signed.anchor:
+                told += ": the ledger is older than what it made"
+            self.findings.append(Finding("rolled_back", told))
+        elif covered not in self._expected.kept:
+            told = f"{signed.source} is of {covered} entries, and the log keeps none of that size"
+            self.findings.append(Finding("checkpoint_missing", told))
+
+    def check_signature(self, source: str, note: str, verifier: Verifier) -> Checkpoint | None:
+        """The checkpoint in a note, None and a finding where the log's key did not sign it."""
+        try:
+            return checkpoints.verified(note, verifier, self._origin)
+        except NoteError as error:
+            self.findings.append(Finding("signature_bad", f"{source}: {error}"))
+            return None

@@ -1,0 +1,1 @@
+"""The daemon: builds the parts, runs and watches them, answers commands."""

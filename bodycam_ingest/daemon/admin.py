@@ -1,0 +1,245 @@
+"""The admin's levers: each is recorded in the ledger with who pulled it.
+
+The daemon runs them when its control socket is asked; without a daemon the command line runs the
+same functions on the ledger that it opened itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.acquire.records import take_back
+from bodycam_ingest.custody.entry import Actor
+from bodycam_ingest.daemon import clock_watch
+from bodycam_ingest.daemon.admin_stores import StoreLevers
+from bodycam_ingest.daemon.control import (
+    AssignRequest,
+    BackfillRequest,
+    CloseFindingRequest,
+    ConfirmClockRequest,
+    QuarantineRequest,
+    ReinstateRequest,
+    RequeueRequest,
+    RetireStoreRequest,
+    RetryRequest,
+)
+from bodycam_ingest.db import dockings, findings, items, purges, resending, storehealth, uploads
+from bodycam_ingest.errors import IllegalTransitionError, StagingMissingError, UsageError
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, advance_item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.daemon.control import Request
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+
+
+def _ignore(_count_bytes: int) -> None:
+    pass
+
+
+class Levers:
+    """Carries out what an admin asks for.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        acquirer: owns staging; reads a quarantined copy back before it is reinstated.
+        stores: names of the configured stores.
+    """
+
+    def __init__(
+        self, engine: Engine, ledger: LedgerWriter, acquirer: Acquirer, stores: Collection[str]
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._acquirer = acquirer
+        self._stores = frozenset(stores)
+        self._store_levers = StoreLevers(ledger, stores)
+
+    def pull(
+        self, request: Request, user: str, progress: Callable[[int], None] = _ignore
+    ) -> dict[str, Any]:
+        """Carry out one request.
+
+        Args:
+            request: what is asked for.
+            user: who asks.
+            progress: called with the bytes done since the last call, where it takes long.
+
+        Returns:
+            What was done, for people and scripts.
+
+        Raises:
+            UnknownSubjectError: no such item, camera, store or finding.
+            UsageError: it is no lever, or cannot be done in this state.
+        """
+        actor = Actor(kind="user", id=user)
+        match request:
+            case RetryRequest():
+                done = self._retry(request.item, request.store, actor)
+            case QuarantineRequest():
+                done = self._quarantine(request.item, request.reason, actor)
+            case RequeueRequest():
+                done = self._requeue(request.item, request.reason, actor)
+            case ReinstateRequest():
+                done = self._reinstate(request.item, actor, progress)
+            case other:
+                done = self._pull_other(other, actor)
+        return done
+
+    def _pull_other(self, request: Request, actor: Actor) -> dict[str, Any]:
+        """What is about no item."""
+        match request:
+            case AssignRequest():
+                done = self._assign(request.camera, request.officer, actor)
+            case CloseFindingRequest():
+                done = self._close(request.finding, request.reason, actor)
+            case ConfirmClockRequest():
+                done = self._confirm_clock(request.reason, actor)
+            case RetireStoreRequest():
+                done = self._store_levers.retire(request.store, request.reason, actor)
+            case BackfillRequest():
+                done = self._store_levers.backfill(request.store, actor)
+            case other:
+                raise UsageError(f"{type(other).__name__} is no lever")
+        return done
+
+    def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
+        stores = self._store_levers.named(store)
+        with self._ledger.transaction() as txn:
+            failing = storehealth.failing(txn.conn)
+            if item_id is not None:
+                done, queued = self._retry_item(txn, items.get(txn.conn, item_id), stores, actor)
+            else:
+                waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
+                items.make_due(txn, [row.item_id for row in waiting])
+                purges.make_due(txn)
+                done, queued = resending.retry_all(txn, stores), 0
+            txn.append(
+                "upload.retried",
+                f"item:{item_id}" if item_id else "daemon",
+                {"store": store or "", "uploads": done.due + queued, "by_request": True},
+                actor=actor,
+            )
+        tried = [name for name in failing if name in stores]
+        return {
+            "uploads_due": done.due + queued,
+            "asked_again": list(done.again),
+            "stores": tried,
+        }
+
+    def _retry_item(
+        self, txn: Txn, row: ItemRow, stores: frozenset[str], actor: Actor
+    ) -> tuple[resending.Retried, int]:
+        items.make_due(txn, [row.item_id])
+        done = resending.retry_item(txn, row, stores, actor)
+        queued = resending.queue_item(txn, row, stores)
+        unread = row.state in {ItemState.DISCOVERED, ItemState.ACQUIRED}
+        if not (done.due or done.again or queued or unread):
+            raise UsageError(
+                f"item {row.item_id} is {row.state.value}: nothing of it can be tried now",
+                hint="A purged item has no copy here; a quarantined one goes on with `quarantine "
+                "reinstate` or `quarantine requeue`.",
+            )
+        return done, queued
+
+    def _quarantine(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            row = items.get(txn.conn, item_id)
+            _forbid_unless_legal(row, ItemEvent.QUARANTINED)
+            items.record(
+                txn,
+                row,
+                ItemEvent.QUARANTINED,
+                {"reason": reason},
+                actor=actor,
+                quarantine_reason=reason,
+            )
+        return {"item_id": item_id, "state": ItemState.QUARANTINED.value}
+
+    def _requeue(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            row = items.get(txn.conn, item_id)
+            # Asked before the copy is moved: a mistaken command must not take a good one away.
+            _forbid_unless_legal(row, ItemEvent.REQUEUED)
+            uploads.forbid_if_sent(txn.conn, item_id)
+            kept = self._set_aside(row.staged_path) if row.staged_path else ""
+            items.record(
+                txn,
+                row,
+                ItemEvent.REQUEUED,
+                {"reason": reason, "quarantined": kept},
+                actor=actor,
+                quarantine_reason="",
+                staged_path="",
+                due_ms=0,
+                attempts=0,
+            )
+        return {"item_id": item_id, "state": ItemState.DISCOVERED.value, "kept": kept}
+
+    def _set_aside(self, staged_path: str) -> str:
+        # The copy is kept: the item gets a new one from its camera.
+        try:
+            return self._acquirer.move_to_quarantine(staged_path)
+        except StagingMissingError:
+            # Lost, or moved by a process that did not live to record it.
+            return ""
+
+    def _reinstate(
+        self, item_id: str, actor: Actor, progress: Callable[[int], None]
+    ) -> dict[str, Any]:
+        with self._engine.connect() as conn:
+            row = items.get(conn, item_id)
+        _forbid_unless_legal(row, ItemEvent.REINSTATED)
+        if not row.staged_path:
+            raise UsageError(
+                f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
+            )
+        take_back(self._ledger, self._acquirer, row, self._stores, progress, actor)
+        return {"item_id": item_id, "state": ItemState.VERIFIED.value}
+
+    def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            dockings.assign(txn.conn, serial, officer)
+            txn.append(
+                "camera.assigned",
+                f"camera:{serial}",
+                {"from": clock.now_text()},
+                actor=actor,
+                sealed={"officer": officer},
+            )
+        return {"camera": serial, "officer": officer}
+
+    def _confirm_clock(self, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            before = clock_watch.confirm(txn, reason=reason, actor=actor)
+        return {"time": clock.now_text(), "vouched_before": before.vouched, "doubt": before.doubt}
+
+    def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
+        with self._ledger.transaction() as txn:
+            findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
+        return {"finding_id": finding_id, "closed": True}
+
+
+_IMPOSSIBLE: Final = {
+    ItemEvent.QUARANTINED: "it can no longer be set apart",
+    ItemEvent.REQUEUED: "only a quarantined item can be read again",
+    ItemEvent.REINSTATED: "only a quarantined item can be reinstated",
+}
+
+
+def _forbid_unless_legal(row: ItemRow, event: ItemEvent) -> None:
+    """Refuse what the table of states does not have: the person asked, the program did not err."""
+    try:
+        advance_item(row.state, event)
+    except IllegalTransitionError:
+        raise UsageError(
+            f"item {row.item_id} is {row.state.value}: {_IMPOSSIBLE[event]}",
+            hint=f"`bodycam-ingest items {row.item_id}` shows what happened to it.",
+        ) from None

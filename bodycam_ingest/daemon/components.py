@@ -1,0 +1,305 @@
+"""Builds the daemon's parts from the configuration, once, in one place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.acquire.read_back import Verifier
+from bodycam_ingest.acquire.records import Target, Workshop
+from bodycam_ingest.acquire.staging_watch import StagingWatch
+from bodycam_ingest.camera import listing, profile
+from bodycam_ingest.camera.sources.registry import open_source
+from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.clock_watch import ClockWatch
+from bodycam_ingest.daemon.recovery import Recovery
+from bodycam_ingest.daemon.workers import heartbeat, moving
+from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.db.knownstores import Wanted
+from bodycam_ingest.db.state_dir import open_ledger
+from bodycam_ingest.docking.docking import Pace, Rules
+from bodycam_ingest.docking.identification import Reception
+from bodycam_ingest.docking.left_early import Absentees
+from bodycam_ingest.docking.manager import BayKeeper
+from bodycam_ingest.docking.mount_roots import MountRoots
+from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.errors import IngestError
+from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.releaser import Releaser
+from bodycam_ingest.release.store_witness import Witnesses
+from bodycam_ingest.stores.registry import open_store
+from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.upload import checkpoints
+from bodycam_ingest.upload.store_changes import StoreKeeper
+from bodycam_ingest.upload.uploader import Uploader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bodycam_ingest.config import Cameras, Config
+    from bodycam_ingest.docking.docking import DeviceSource
+    from bodycam_ingest.errors import DelayClass
+    from bodycam_ingest.upload.uploader import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+_SERIAL_FILE_MAX_BYTES: Final = 4096
+_LEFT_OVER_EVERY_S: Final = 5.0
+_IDLE_S: Final = 0.5
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
+
+
+class Plant:
+    """The daemon's parts, wired.
+
+    Args:
+        config: the configuration.
+        halt: told of faults on which the process must end.
+    """
+
+    def __init__(self, config: Config, halt: Callable[[IngestError], None]) -> None:
+        self._config = config
+        self._abandon = threading.Event()
+        self.required = [store.name for store in config.stores if store.required]
+        names = [(store.name, store.required) for store in config.stores]
+        self.engine, self.ledger = open_ledger(config.dock.state_dir, config.origin)
+        self.stores = _open_stores(config)
+        self.acquirer = Acquirer(
+            config.staging.dir,
+            min_free_bytes=config.staging.min_free_bytes,
+            abandon=self._abandon,
+        )
+        self._policy = _policy(config)
+        self._watch = StagingWatch(self.engine, self.ledger, self.acquirer, self._delay_s)
+        self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
+        self._shop = Workshop(
+            engine=self.engine,
+            ledger=self.ledger,
+            acquirer=self.acquirer,
+            targets=[Target(name, required) for name, required in names],
+            dock_id=config.dock.id,
+            part_size_bytes=config.part_size_bytes,
+            delay_s=self._delay_s,
+            watch=self._watch,
+        )
+        self._recovery = Recovery(
+            self._dock,
+            self.acquirer,
+            self._watch,
+            part_size_bytes=self._shop.part_size_bytes,
+            delay_s=self._delay_s,
+        )
+        self.verifier = Verifier(self._shop, self._abandon)
+        self.uploader = Uploader(
+            engine=self.engine,
+            ledger=self.ledger,
+            stores=self.stores,
+            open_staged=self.acquirer.open_staged,
+            policy=self._policy,
+            lines=config.lines(),
+            moving=moving,
+        )
+        self.releaser = Releaser(self.engine, self.ledger, self.required)
+        self.anchors = checkpoints.AnchorKeeper(
+            self.engine,
+            self.ledger,
+            names,
+            interval_s=config.custody.anchor_interval_s,
+            heartbeat_s=config.custody.heartbeat_interval_s,
+        )
+        self.retention = Retention(
+            self.engine,
+            self.ledger,
+            self.acquirer,
+            Witnesses(self.engine, self.uploader.attended, self.uploader, moving=moving),
+            keep_days=config.staging.keep_days,
+            delay_s=self._delay_s,
+        )
+        self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
+        self.storekeeper = StoreKeeper(
+            self._shop, [Wanted(store.name, store.type, store.required) for store in config.stores]
+        )
+        self._build_bays(config, halt)
+        self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
+        self._clock = ClockWatch(self.engine, self.ledger)
+        self._absentees = Absentees(self.engine, self.ledger)
+        self._anchor_news = self._news(settles_s=checkpoints.SETTLES_S)
+        self._purge_news = self._news()
+        self._next_left_over_s = 0.0
+
+    def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
+        self._rules = Rules(
+            pace=Pace(config.cameras.settle_s, config.cameras.rescan_s),
+            limits=listing.Limits(**config.cameras.limits.model_dump()),
+            gate=threading.Semaphore(config.cameras.max_parallel),
+            abandon=self._abandon,
+        )
+        self.reception = Reception(
+            dock=self._dock,
+            shop=self._shop,
+            verifier=self.verifier,
+            rules=self._rules,
+            profiles=[profile.Profile(**p.model_dump()) for p in config.cameras.profile],
+        )
+        self.source = _open_source(config.cameras, self.reception.profiles)
+        self.keeper = BayKeeper(
+            source=self.source,
+            reception=self.reception,
+            releaser=self.releaser,
+            halt=halt,
+            pace=self._rules.pace,
+        )
+
+    @property
+    def settle_s(self) -> float:
+        """How long a file must have stood still, s."""
+        return self._rules.pace.settle_s
+
+    # -- what the daemon's workers call --
+
+    def recover(self, progress: Callable[[], None] = _ignore) -> None:
+        """Note the stores; settle what must be before any worker runs.
+
+        Args:
+            progress: called again and again while it goes on.
+        """
+        self.storekeeper.note()
+        self._recovery.begin(progress)
+        self.verifier.put_left_over()
+        self.retention.begin()
+
+    def recovery_step(self) -> float | None:
+        """Hash one copy that a crash left; seconds until there is more, None when all is done."""
+        return self._recovery.step(heartbeat())
+
+    def admit_stores(self) -> None:
+        """Refuse a store that this dock knows under another name; before anything is written.
+
+        Raises:
+            ConfigError: as it says.
+        """
+        self.storekeeper.meet(self.stores)
+
+    def stores_step(self) -> float:
+        """One page of what a change of the set of stores brings with it."""
+        return self.storekeeper.step()
+
+    def bays_step(self) -> float:
+        """One look at the bays, and at the directories in which cameras appear."""
+        wait_s = self.keeper.tick()
+        self._roots.look()
+        return wait_s
+
+    def verify_step(self) -> float:
+        """One batch of read-backs."""
+        self.verifier.run_once(1.0)
+        return 0.0
+
+    def upload_step(self, store: str) -> Callable[[], float]:
+        """A worker's step for one store."""
+        news = self._news()
+
+        def step() -> float:
+            if not news.due():
+                return _IDLE_S
+            wait_s = self.uploader.run_due(store)
+            news.looked(wait_s)
+            return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
+
+        return step
+
+    def purge_step(self) -> float:
+        """One staged copy that every required store holds."""
+        if not self._purge_news.due():
+            return _IDLE_S
+        wait_s = self.retention.step(self.required)
+        self._purge_news.looked(wait_s)
+        return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
+
+    def housekeeping(self) -> None:
+        """Whatever is due of clock, anchors, cameras and read-backs; nothing that asks a store."""
+        self._clock.tick()
+        self._absentees.tick()
+        if self._anchor_news.due():
+            self.anchors.tick()
+            self._anchor_news.looked()
+        now_s = time.monotonic()
+        if now_s >= self._next_left_over_s:
+            self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
+            self.verifier.put_left_over()
+            if self._watch.look():
+                self.keeper.wake()
+
+    def _news(self, *, settles_s: float = 0.0) -> News:
+        return News(lambda: self.ledger.commits, settles_s=settles_s)
+
+    def apply(self, fresh: Config) -> None:
+        """Take over what can change while the daemon runs (`config.RELOADABLE`)."""
+        self._rules.pace.settle_s = fresh.cameras.settle_s
+        self._rules.pace.rescan_s = fresh.cameras.rescan_s
+        self.acquirer.set_min_free_bytes(fresh.staging.min_free_bytes)
+        self.retention.keep_days = fresh.staging.keep_days
+        self._policy = _policy(fresh)
+        self.uploader.apply(fresh.lines(), self._policy)
+
+    def _delay_s(self, delay_class: DelayClass, tries: int) -> float:
+        # Asked anew each time: a reload replaces the policy.
+        return self._policy.delay_s(delay_class, tries)
+
+    def abandon(self) -> None:
+        """Have every thread stop at its next safe point."""
+        self._abandon.set()
+        self.uploader.stop()
+        self.verifier.wake()
+        self.keeper.wake()
+
+    def close(self) -> None:
+        """Let go of stores and ledger."""
+        for store in self.stores.values():
+            store.close()
+        self.ledger.close()
+        self.engine.dispose()
+
+
+def _open_source(cameras: Cameras, profiles: Sequence[profile.Profile]) -> DeviceSource:
+    def allowed(properties: Mapping[str, str]) -> bool:
+        return profile.is_taken(properties, profiles, only_profiled=cameras.only_profiled)
+
+    return open_source(cameras.source, cameras.mount_roots, allowed)
+
+
+def _policy(config: Config) -> RetryPolicy:
+    return RetryPolicy(config.upload.backoff_initial_s, config.upload.backoff_max_s)
+
+
+def _open_stores(config: Config) -> dict[str, ObjectStore]:
+    return {
+        store.name: open_store(store, workers=config.workers(store), moving=moving)
+        for store in config.stores
+    }
+
+
+def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
+    """Build everything that the daemon runs.
+
+    Args:
+        config: the configuration.
+        halt: told of faults on which the process must end.
+
+    Raises:
+        IngestError: ledger or stores cannot be opened; nothing was begun.
+    """
+    plant = Plant(config, halt)
+    try:
+        plant.admit_stores()
+    except IngestError:
+        plant.close()
+        raise
+    return plant

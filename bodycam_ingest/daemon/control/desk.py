@@ -1,0 +1,103 @@
+"""What was asked for and waits for an answer: a few bounded lanes, each with threads of its own.
+
+A look at the dock never waits for an admin's request, and a short request never for a long one.
+"""
+
+from __future__ import annotations
+
+import enum
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.errors import AbandonedError, ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bodycam_ingest.daemon.control.requests import Request
+
+WAITING_MAX: Final = 64
+_TAKE_TIMEOUT_S: Final = 0.5
+
+
+class Lane(enum.StrEnum):
+    """Which threads a request is for."""
+
+    LOOK = "look"
+    ADMIN = "admin"
+    LONG = "long"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way to its answer.
+
+    `done_bytes` and `begun` are written by the lane's thread and read by the socket's.
+
+    Args:
+        request: what is asked for.
+        user: who asks.
+        begun: a thread works on it.
+        done_bytes: how far that is, where bytes tell.
+        reply: the last line, None until there is one; set once.
+    """
+
+    request: Request
+    user: str
+    begun: bool = False
+    done_bytes: int = 0
+    reply: bytes | None = None
+
+    def moved(self, count_bytes: int) -> None:
+        """Note that so many bytes more are done."""
+        self.done_bytes += count_bytes
+
+
+class Desk:
+    """The lanes.
+
+    Args:
+        answered: told of each job whose reply is there, from the thread that made it.
+    """
+
+    def __init__(self, answered: Callable[[Job], None]) -> None:
+        self._answered = answered
+        self._lanes: dict[Lane, queue.Queue[Job]] = {
+            lane: queue.Queue(WAITING_MAX) for lane in Lane
+        }
+
+    def put(self, job: Job) -> None:
+        """Have a job done by its lane.
+
+        Raises:
+            ControlError: too many wait already; nothing was done.
+        """
+        try:
+            self._lanes[job.request.lane].put_nowait(job)
+        except queue.Full:
+            raise ControlError(
+                f"{WAITING_MAX} requests wait already; nothing was done", hint="Try again later."
+            ) from None
+
+    def take(self, lane: Lane) -> Job | None:
+        """The next job of a lane, None when none came for a moment."""
+        try:
+            return self._lanes[lane].get(timeout=_TAKE_TIMEOUT_S)
+        except queue.Empty:
+            return None
+
+    def finish(self, job: Job, reply: bytes) -> None:
+        """Give a job its reply."""
+        job.reply = reply
+        self._answered(job)
+
+    def clear(self, refuse: Callable[[AbandonedError], bytes]) -> None:
+        """Refuse what nobody began: the daemon ends."""
+        for lane in self._lanes.values():
+            while not lane.empty():
+                try:
+                    job = lane.get_nowait()
+                except queue.Empty:
+                    break
+                self.finish(job, refuse(AbandonedError("the daemon is stopping; it was not done")))

@@ -1,0 +1,254 @@
+"""One pass over a directory that is already mounted: rescue work, without the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bodycam_ingest.camera import profile
+from bodycam_ingest.camera.sources import disk_health
+from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.daemon.workers import Worker
+from bodycam_ingest.db import dockings, items
+from bodycam_ingest.errors import IngestError, UsageError
+from bodycam_ingest.model.lifecycle import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.daemon.components import Plant
+    from bodycam_ingest.docking.docking import Docking
+
+log = structlog.get_logger(__name__)
+
+# A file that still moves after this is left for another pass.
+_PATIENCE_S: Final = 60.0
+_POLL_S: Final = 0.05
+_WATCH_S: Final = 0.2
+_NOT_TAKEN: Final = frozenset(
+    {ItemState.DISCOVERED, ItemState.ACQUIRED, ItemState.QUARANTINED, ItemState.VANISHED}
+)
+
+
+class FixedSource:
+    """A source of one directory, as long as it is the same one."""
+
+    def __init__(self, mounted: MountedVolume) -> None:
+        self._mounted = mounted
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Nothing comes or goes by itself."""
+
+    def present(self) -> list[MountedVolume]:
+        """The one directory, while it is there."""
+        return [self._mounted] if self.still_there(self._mounted) else []
+
+    def still_there(self, mounted: MountedVolume) -> bool:
+        """Whether the directory is the one that was named."""
+        try:
+            status = mounted.mount_path.stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (mounted.device, mounted.inode)
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, where there is one."""
+        return disk_health.condition(mounted.device)
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+@dataclass(slots=True)
+class RescueReport:
+    """What one pass did.
+
+    Args:
+        docking_id: its docking.
+        camera: the name under which it was taken.
+        states: items by state.
+        taken: items that were copied in this pass; what lay there already is not among them.
+        read_bytes: bytes that were read from the directory.
+        seconds: how long reading and verifying took.
+        not_taken: items that could not be read and verified, with the fault they wait on.
+        removed: the directory went away before the end.
+    """
+
+    docking_id: str
+    camera: str
+    states: dict[str, int] = field(default_factory=dict)
+    taken: list[dict[str, Any]] = field(default_factory=list)
+    read_bytes: int = 0
+    seconds: float = 0.0
+    not_taken: list[dict[str, Any]] = field(default_factory=list)
+    removed: bool = False
+
+    def whole(self) -> bool:
+        """Whether everything that was found lies verified in staging."""
+        return not self.not_taken and not self.removed
+
+
+def look_at(path: Path, serial: str) -> MountedVolume:
+    """The volume that a directory stands for.
+
+    Raises:
+        UsageError: it is no directory that can be read, or the serial is empty.
+    """
+    if not profile.safe_serial(serial):
+        raise UsageError("the camera's serial is empty", hint="--camera SERIAL")
+    try:
+        status = path.stat()
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="Name a mounted directory.") from error
+    return MountedVolume(
+        camera=serial,
+        bay="rescue",
+        volume="",
+        mount_path=path.absolute(),
+        device=status.st_dev,
+        inode=status.st_ino,
+        properties={"SOURCE": "rescue"},
+    )
+
+
+def rescue(
+    plant: Plant, mounted: MountedVolume, *, upload: bool, progress: Callable[[int, int], None]
+) -> RescueReport:
+    """Take one directory in.
+
+    Args:
+        plant: the dock's parts; no daemon runs.
+        mounted: the directory.
+        upload: also send what is due, once; the rest is the daemon's.
+        progress: told of bytes read since the last call, and of how many there are.
+
+    Raises:
+        IngestError: only those whose disposition is HALT; a file's own fault is in the report.
+    """
+    plant.recover()
+    while plant.recovery_step() == 0.0:
+        pass
+    serial = profile.safe_serial(mounted.camera)
+    docking = plant.reception.open_docking(
+        mounted, serial, source=FixedSource(mounted), reason="rescue pass"
+    )
+    begun_s = time.monotonic()
+    with _verifying(plant) as wait_verified:
+        with _watched(docking, progress):
+            there = _read_all(plant, docking)
+        wait_verified()
+    seconds = time.monotonic() - begun_s
+    docking.finish("finished" if there else "removed")
+    if upload:
+        _upload_due(plant)
+    report = _report(plant, docking.docking_id, serial, removed=not there)
+    report.read_bytes, report.seconds = docking.progress.bytes_done, round(seconds, 1)
+    return report
+
+
+@contextlib.contextmanager
+def _verifying(plant: Plant) -> Iterator[Callable[[], None]]:
+    """Read back in a thread beside; yields a function that waits until all of it is done."""
+    halted: list[IngestError] = []
+    worker = Worker("verifier", plant.verify_step, halted.append, silence_max_s=_PATIENCE_S)
+    worker.start()
+
+    def wait_verified() -> None:
+        while not plant.verifier.idle() and not halted:
+            time.sleep(_POLL_S)
+
+    try:
+        yield wait_verified
+    finally:
+        worker.stop()
+        worker.join(_PATIENCE_S)
+    if halted:
+        raise halted[0]
+
+
+@contextlib.contextmanager
+def _watched(docking: Docking, progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell how far reading is while one look at the directory reads for an hour."""
+    over = threading.Event()
+
+    def watch() -> None:
+        shown = 0
+        while True:
+            last = over.wait(_WATCH_S)
+            done = docking.progress.bytes_done
+            progress(done - shown, docking.progress.bytes_total)
+            shown = done
+            if last:
+                return
+
+    watcher = threading.Thread(target=watch, name="rescue-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _read_all(plant: Plant, docking: Docking) -> bool:
+    shown = 0
+    moved_s = time.monotonic()
+    while docking.look_once():
+        done = docking.progress.bytes_done
+        if done != shown:
+            shown, moved_s = done, time.monotonic()
+        if not docking.untried():
+            return True
+        if time.monotonic() - moved_s > _PATIENCE_S:
+            log.warning("rescue.files_still_move", docking_id=docking.docking_id)
+            return True
+        time.sleep(max(_POLL_S, plant.settle_s / 2))
+    return False
+
+
+def _upload_due(plant: Plant) -> None:
+    for store in plant.stores:
+        while plant.uploader.run_due(store) == 0.0:
+            pass
+    if plant.anchors.tick():
+        for store in plant.stores:
+            while plant.uploader.run_due(store) == 0.0:
+                pass
+    plant.releaser.tick({})
+
+
+def _report(plant: Plant, docking_id: str, serial: str, *, removed: bool) -> RescueReport:
+    report = RescueReport(docking_id, serial, removed=removed)
+    with plant.engine.connect() as conn:
+        named = [row["item_id"] for row in dockings.inventory_items(conn, docking_id)]
+        for row in items.by_ids(conn, named):
+            report.states[row.state.value] = report.states.get(row.state.value, 0) + 1
+            if row.docking_id == docking_id and row.state not in _NOT_TAKEN:
+                report.taken.append(
+                    {
+                        "item_id": row.item_id,
+                        "path": row.path,
+                        "size_bytes": row.size_bytes,
+                        "sha256": row.sha256.hex() if row.sha256 else None,
+                        "state": row.state.value,
+                    }
+                )
+            if row.state in _NOT_TAKEN:
+                report.not_taken.append(
+                    {
+                        "item_id": row.item_id,
+                        "path": row.path,
+                        "state": row.state.value,
+                        "last_error": row.last_error or row.quarantine_reason,
+                    }
+                )
+    return report

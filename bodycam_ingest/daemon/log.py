@@ -1,0 +1,266 @@
+"""Logging: one event a line, for people on a terminal and as JSON for the journal.
+
+Whatever a value holds, it stays inside of its line: control characters are escaped before
+anything is rendered, so that a file name on a camera cannot forge a line or drive a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+import structlog
+
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.evidence import printable_path
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "console"]
+
+_RANKS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "exception": logging.ERROR,
+}
+_COLOURS: Final[Mapping[str, str]] = {
+    "debug": "\x1b[2m",
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[31;1m",
+}
+_PLAIN: Final = "\x1b[0m"
+_FRAMES_MAX: Final = 50
+# What the journal takes for a line's priority when the line begins with it (sd-daemon(3)).
+_PRIORITIES: Final[Mapping[str, str]] = {
+    "debug": "<7>",
+    "info": "<6>",
+    "warning": "<4>",
+    "error": "<3>",
+    "critical": "<2>",
+}
+
+_threshold = logging.INFO
+_bound: dict[str, str] = {}
+
+
+class _LineLogger:
+    """Writes whole lines; two threads never mix theirs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def msg(self, text: str) -> None:
+        # A journal that went away must not stop the work, and there is nobody left to tell.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = log = msg
+
+
+class _LibraryHandler(logging.Handler):
+    """Passes what libraries log through the same lines, under one event name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        structlog.get_logger(record.name).log(
+            _RANKS[level],
+            "library.message",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+def configure(
+    level: Level = "info",
+    format: Format = "auto",  # noqa: A002 - the key's name in the configuration
+    *,
+    dock: str = "",
+    stream: TextIO | None = None,
+) -> None:
+    """Set logging up for this process; can be called again.
+
+    Into the journal each line goes with its priority and without its time: the journal has both.
+
+    Args:
+        level: events below it are dropped.
+        format: `auto` is console on a terminal and JSON elsewhere.
+        dock: the dock's id, bound to every line; empty for none.
+        stream: where lines go; standard output when None.
+    """
+    out = sys.stdout if stream is None else stream
+    terminal = out.isatty()
+    as_json = format == "json" or (format == "auto" and not terminal)
+    render: list[Processor] = [_render_json if as_json else _Console(coloured=terminal)]
+    if _is_journal(out):
+        render = [_Journal(render[0])]
+    set_level(level)
+    _bound.clear()
+    if dock:
+        _bound["dock"] = dock
+    structlog.configure(
+        processors=[
+            _drop_below_threshold,
+            structlog.contextvars.merge_contextvars,
+            _order,
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=lambda *_: line_logger,
+        cache_logger_on_first_use=False,
+    )
+    line_logger = _LineLogger(out)
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, _LibraryHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(_LibraryHandler())
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+def set_level(level: Level) -> None:
+    """Change the level of all loggers at once, bound ones too."""
+    global _threshold  # noqa: PLW0603 - one process has one level
+    _threshold = _RANKS[level]
+
+
+def _drop_below_threshold(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    if _RANKS.get(method, logging.ERROR) < _threshold:
+        raise structlog.DropEvent
+    return event
+
+
+def _order(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The fixed keys first, and every value made safe; an exception becomes data."""
+    level = "error" if method == "exception" else method
+    ordered: EventDict = {
+        "timestamp": clock.rfc3339(dt.datetime.now(tz=dt.UTC)),
+        "level": level,
+        "event": escaped(event.pop("event", "")),
+        **_bound,
+    }
+    exc_info = event.pop("exc_info", None)
+    for key, value in event.items():
+        ordered[escaped(key)] = escaped(value)
+    error = _exception(exc_info)
+    if error is not None:
+        ordered["exception"] = _told(error)
+    return ordered
+
+
+def escaped(value: Any) -> Any:
+    """A value for a log line: text without control characters, numbers as they are.
+
+    Args:
+        value: anything; bytes are taken for a camera's path.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, bytes):
+        return printable_path(value)
+    if isinstance(value, Mapping):
+        return {str(escaped(str(key))): escaped(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [escaped(item) for item in value]
+    text = value if isinstance(value, str) else str(value)
+    return printable_path(text.encode("utf-8", "surrogateescape"))
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1] if isinstance(exc_info[1], BaseException) else None
+    return sys.exc_info()[1] if exc_info else None
+
+
+def _told(error: BaseException) -> list[dict[str, Any]]:
+    """An exception and what caused it, outermost first; no local variables: they hold secrets."""
+    told = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        frames = traceback.extract_tb(current.__traceback__)[-_FRAMES_MAX:]
+        told.append(
+            {
+                "type": type(current).__name__,
+                "message": escaped(str(current)),
+                "at": [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames],
+            }
+        )
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
+    return told
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether this stream is the one that systemd connected to the journal."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
+
+
+class _Journal:
+    """Lines for the journal: each with its priority, which the journal takes off again."""
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = _PRIORITIES[event["level"]]
+        del event["timestamp"]
+        text = str(self._render(logger, method, event))
+        return "\n".join(priority + line for line in text.split("\n"))
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return json.dumps(event)
+
+
+class _Console:
+    """One line for people: time, level, event, then `key=value`; a cause on indented lines."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        self._coloured = coloured
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        level = event.pop("level")
+        told = event.pop("exception", [])
+        colour, plain = (_COLOURS.get(level, ""), _PLAIN) if self._coloured else ("", "")
+        at = f"{event.pop('timestamp')} " if "timestamp" in event else ""
+        head = f"{at}{colour}{level:<8}{plain} {event.pop('event')}"
+        pairs = [f"{key}={_quoted(value)}" for key, value in event.items()]
+        lines = [" ".join([head, *pairs])]
+        for cause in told:
+            lines.append(f"    {cause['type']}: {cause['message']}")
+            lines += [f"      at {frame}" for frame in cause["at"]]
+        return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and (not text or any(c in text for c in ' "=')):
+        return json.dumps(text, ensure_ascii=False)
+    return text

@@ -1,0 +1,314 @@
+"""What a start does before work begins: settles what the last process left half done.
+
+There is no clean start: a start after a power cut runs through the same steps as every other.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.acquire.records import record_acquired, take_back
+from bodycam_ingest.acquire.staging_watch import STAGING_SUBJECT
+from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.docking.left_early import RESTARTED
+from bodycam_ingest.docking.undock import end_docking
+from bodycam_ingest.errors import (
+    AbandonedError,
+    DelayClass,
+    Disposition,
+    IngestError,
+    ItemMovedError,
+    LocalCopyDamagedError,
+    ReadBackUnprovenError,
+    StagingError,
+    StagingMissingError,
+    StagingUnreadableError,
+)
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.evidence import Acquired, part_size_for
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.acquire.staging_watch import StagingWatch
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.docking.undock import Dock
+    from bodycam_ingest.staging.area import SealedCopy, StrangeName
+
+log = structlog.get_logger(__name__)
+
+_COPY_NEEDED = (ItemState.ACQUIRED, ItemState.VERIFIED)
+_STRANGE: Final = "staging_strange"
+_MISSING_AT_ONCE: Final = 500
+_LOOK_AGAIN_S: Final = 5.0
+_IDLE_S: Final = 5.0
+
+
+class Recovery:
+    """Settles staging and dockings with the ledger.
+
+    The start only looks: names are few and cheap. Copies whose digests have to be taken again are
+    hashed one a step while the dock works already; what cannot be read waits, and is an alarm.
+
+    Args:
+        dock: engine, ledger and stores.
+        acquirer: owns staging.
+        watch: tells that staging is gone; keeps items from being read while their copy is hashed.
+        part_size_bytes: upload part size for copies whose digests have to be taken again.
+        delay_s: seconds until the next try, by delay class and failed tries in a row.
+    """
+
+    def __init__(
+        self,
+        dock: Dock,
+        acquirer: Acquirer,
+        watch: StagingWatch,
+        *,
+        part_size_bytes: int,
+        delay_s: Callable[[DelayClass, int], float],
+    ) -> None:
+        self._dock = dock
+        self._acquirer = acquirer
+        self._watch = watch
+        self._part_size_bytes = part_size_bytes
+        self._delay_s = delay_s
+        self._looked = False
+        self._waiting: collections.deque[SealedCopy] = collections.deque()
+
+    def begin(self, progress: Callable[[], None]) -> None:
+        """What must be settled before any thread works.
+
+        Args:
+            progress: called again and again while it looks.
+
+        Raises:
+            IngestError: the ledger cannot be used; nothing was lost.
+        """
+        self._look(discard=True, progress=progress)
+        with self._dock.engine.connect() as conn:
+            left_open = dockings.open_dockings(conn)
+        for docking in left_open:
+            progress()
+            end_docking(self._dock, docking.docking_id, RESTARTED)
+
+    def step(self, progress: Callable[[int], None]) -> float | None:
+        """Settle one copy.
+
+        Args:
+            progress: called with the bytes read since the last call.
+
+        Returns:
+            Seconds until there is more to do; None when nothing is left.
+
+        Raises:
+            IngestError: only those whose disposition is HALT, or the process ends.
+        """
+        if not self._looked:
+            # Somebody may be writing by now: what was cut short goes at the next start.
+            self._look(discard=False, progress=lambda: progress(0))
+            return 0.0 if self._looked else _LOOK_AGAIN_S
+        for _ in range(len(self._waiting)):
+            copy = self._waiting.popleft()
+            with self._dock.engine.connect() as conn:
+                found = items.by_ids(conn, [copy.item_id])
+            if found and _was_missed(found[0]) and found[0].staged_path == copy.staged_path:
+                self._take_back(found[0], progress)
+                return 0.0
+            if not found or found[0].state is not ItemState.DISCOVERED:
+                self._watch.recovering.discard(copy.item_id)
+                continue
+            if not is_due(found[0].due_ms, clock.now_ms()):
+                self._waiting.append(copy)
+                continue
+            self._settle(copy, found[0], progress)
+            return 0.0
+        return _IDLE_S if self._waiting else None
+
+    def _look(self, *, discard: bool, progress: Callable[[], None]) -> None:
+        if not self._watch.usable():
+            return
+        try:
+            found = self._acquirer.recover(discard=discard, progress=progress)
+        except StagingError as error:
+            self._watch.unreadable([], error)
+            return
+        self._looked = True
+        with self._dock.engine.connect() as conn:
+            ids = [copy.item_id for copy in found.sealed]
+            known = {row.item_id: row for row in items.by_ids(conn, ids)}
+            needed = items.in_states(conn, _COPY_NEEDED)
+        for copy in found.sealed:
+            row = known.get(copy.item_id)
+            if row is not None and row.staged_path == copy.staged_path and not _was_missed(row):
+                continue
+            if row is None or not (row.state is ItemState.DISCOVERED or _was_missed(row)):
+                # Nobody's: kept where it is, told to a person; `verify --files` names it as well.
+                _stray(self._dock, copy)
+                continue
+            self._watch.recovering.add(copy.item_id)
+            self._waiting.append(copy)
+        self._tell_strange(found.faults)
+        there = {copy.staged_path for copy in found.sealed}
+        # What lies in a directory that could not be listed is not known to be missing.
+        unseen = tuple(fault.docking_id for fault in found.faults if fault.docking_id)
+        missing = [
+            row
+            for row in needed
+            if row.staged_path not in there and not row.staged_path.startswith(unseen)
+        ]
+        for start in range(0, len(missing), _MISSING_AT_ONCE):
+            progress()
+            _missing(self._dock, missing[start : start + _MISSING_AT_ONCE])
+
+    def _tell_strange(self, faults: Sequence[StrangeName]) -> None:
+        with self._dock.engine.connect() as conn:
+            known = findings.open_pairs(conn, [_STRANGE])
+        if bool(faults) == bool(known):
+            return
+        with self._dock.ledger.transaction() as txn:
+            if not faults:
+                findings.close_finding(
+                    txn, clock.now_text(), code=_STRANGE, subject=STAGING_SUBJECT
+                )
+                return
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=_STRANGE,
+                severity="alarm",
+                subject=STAGING_SUBJECT,
+                detail=f"{len(faults)} things in staging cannot be used, such as {faults[0].why}",
+            )
+
+    def _settle(self, copy: SealedCopy, row: ItemRow, progress: Callable[[int], None]) -> None:
+        try:
+            part_size_bytes = part_size_for(row.size_bytes, self._part_size_bytes)
+            digests = self._acquirer.rehash(copy.staged_path, row.path, part_size_bytes, progress)
+        except AbandonedError:
+            self._waiting.append(copy)
+            raise
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            self._unreadable(copy, row, error)
+            return
+        if digests.sha256 != copy.sha256:
+            self._set_apart(copy, row, "it is not what its name says")
+            return
+        try:
+            with self._dock.ledger.transaction() as txn:
+                got = Acquired(row.item_id, digests, copy.staged_path)
+                record_acquired(txn, [(row, got)], recovered=True)
+        except ItemMovedError as error:
+            log.warning("item.moved", item_id=row.item_id, message=error.message)
+        else:
+            log.info("item.recovered", item_id=row.item_id, sha256=digests.sha256.hex())
+        self._watch.recovering.discard(row.item_id)
+
+    def _take_back(self, row: ItemRow, progress: Callable[[int], None]) -> None:
+        """Take a copy that was missed and lies in its place again, if it is what was read."""
+        self._watch.recovering.discard(row.item_id)
+        stores = [name for name, _ in self._dock.stores]
+        try:
+            digests = take_back(
+                self._dock.ledger,
+                self._acquirer,
+                row,
+                stores,
+                progress,
+                ended=[StagingMissingError.code],
+            )
+        except AbandonedError:
+            raise
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            # It stays set apart, for a person or until its camera is docked.
+            log.warning(
+                "item.not_taken_back", item_id=row.item_id, error=error.code, message=error.message
+            )
+        else:
+            log.info("item.taken_back", item_id=row.item_id, sha256=digests.sha256.hex())
+
+    def _unreadable(self, copy: SealedCopy, row: ItemRow, error: IngestError) -> None:
+        if isinstance(error, StagingUnreadableError):
+            # Bad sectors, or no file: it is read off its camera again.
+            self._set_apart(copy, row, error.message)
+            return
+        log.error(
+            "item.recovery_waits", item_id=row.item_id, error=error.code, message=error.message
+        )
+        attempts = row.attempts + 1
+        # Cheap to try; where all of it is read for nothing, seldom.
+        slow = isinstance(error, ReadBackUnprovenError)
+        delay_class = error.delay_class if slow else DelayClass.SHORT
+        due_ms = clock.now_ms() + round(self._delay_s(delay_class, attempts) * 1000)
+        with self._dock.ledger.transaction() as txn:
+            items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+            _raise(txn, row, error.code, "alarm", error.message)
+        self._waiting.append(copy)
+
+    def _set_apart(self, copy: SealedCopy, row: ItemRow, why: str) -> None:
+        try:
+            kept = self._acquirer.move_to_quarantine(copy.staged_path)
+        except StagingError as error:
+            kept = f"{copy.staged_path} ({error.message})"
+        log.error("item.recovered_copy_bad", item_id=row.item_id, quarantined=kept)
+        with self._dock.ledger.transaction() as txn:
+            detail = f"a copy left by a crash cannot be used ({why}); kept as {kept}"
+            _raise(txn, row, LocalCopyDamagedError.code, "alarm", detail)
+        self._watch.recovering.discard(row.item_id)
+
+
+def _raise(txn: Txn, row: ItemRow, code: str, severity: str, detail: str) -> None:
+    findings.raise_finding(
+        txn,
+        clock.now_text(),
+        code=code,
+        severity=severity,
+        subject=f"item:{row.item_id}",
+        detail=detail,
+        docking_id=row.docking_id,
+        item_id=row.item_id,
+    )
+
+
+def _was_missed(row: ItemRow) -> bool:
+    """Whether an item is set apart for no other reason than that its copy was not there."""
+    return row.state is ItemState.QUARANTINED and row.quarantine_reason == StagingMissingError.code
+
+
+def _stray(dock: Dock, copy: SealedCopy) -> None:
+    log.warning("staging.stray_copy", staged=copy.staged_path)
+    with dock.ledger.transaction() as txn:
+        findings.raise_finding(
+            txn,
+            clock.now_text(),
+            code="stray_copy",
+            severity="notice",
+            subject=f"item:{copy.item_id}",
+            detail=f"{copy.staged_path} belongs to no item in that state",
+        )
+
+
+def _missing(dock: Dock, rows: Sequence[ItemRow]) -> None:
+    code = StagingMissingError.code
+    first = rows[0]
+    log.error(
+        "item.copy_missing",
+        items=len(rows),
+        item_id=first.item_id,
+        staged=first.staged_path,
+        hint=StagingMissingError.default_hint,
+    )
+    with dock.ledger.transaction() as txn:
+        for row in rows:
+            items.record(txn, row, ItemEvent.QUARANTINED, {"reason": code}, quarantine_reason=code)
+            _raise(txn, row, code, "alarm", f"{row.staged_path!r} is not in staging")

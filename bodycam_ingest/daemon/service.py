@@ -1,0 +1,325 @@
+"""The daemon: builds the parts, wires them, watches that they move, ends them in time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bodycam_ingest import __version__
+from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
+from bodycam_ingest.daemon import log, status
+from bodycam_ingest.daemon.components import Plant, assemble
+from bodycam_ingest.daemon.control import Lane, Request, StatusRequest
+from bodycam_ingest.daemon.control.server import ControlServer
+from bodycam_ingest.daemon.supervision import Supervisor
+from bodycam_ingest.daemon.workers import moving
+from bodycam_ingest.db import facts, stops, storehealth
+from bodycam_ingest.db.damage import explain
+from bodycam_ingest.errors import ConfigError, ControlError, IngestError
+from bodycam_ingest.linux import clock, sd_notify
+from bodycam_ingest.upload.store_state import STORE_WIDE_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bodycam_ingest.config import Config
+
+logger = structlog.get_logger(__name__)
+
+STOP_WITHIN_S: Final = 8.0
+_RECOVERED_S: Final = 60.0
+_TICK_S: Final = 0.5
+_SILENCE_MAX_S: Final = 60.0
+# One part over a slow line, or a large copy read back, is one step.
+_LONG_SILENCE_MAX_S: Final = 1800.0
+# The socket's step ends now and then, so that its worker is seen to be well.
+_SERVE_FOR_S: Final = 5.0
+_CONFIG_FACT: Final = "config_digest"
+
+
+class Daemon:
+    """Everything that runs while the daemon runs.
+
+    Args:
+        config: the configuration as loaded.
+        reload_config: reads it again, for SIGHUP.
+    """
+
+    def __init__(self, config: Config, reload_config: Callable[[], Config]) -> None:
+        self._config = config
+        # As read last; what of it waits for a restart is recorded and told once.
+        self._read = config
+        self._reload_config = reload_config
+        self._halted: IngestError | None = None
+        self._stopping = threading.Event()
+        self._hangup = threading.Event()
+        self._plant: Plant | None = None
+        self._supervisor: Supervisor | None = None
+        self._control: ControlServer | None = None
+        self._standing: status.Standing | None = None
+
+    def halt(self, error: IngestError) -> None:
+        """End the process: going on could lose or forge something."""
+        if self._halted is None:
+            self._halted = error
+            logger.critical(
+                "daemon.halted", error=error.code, message=error.message, hint=error.hint
+            )
+        self._stopping.set()
+
+    def stop(self, *_signal: object) -> None:
+        """Finish or abandon what runs, then return from `run`."""
+        self._stopping.set()
+
+    def hangup(self, *_signal: object) -> None:
+        """Read the configuration again at the next tick."""
+        self._hangup.set()
+
+    def run(self) -> int:
+        """Work until `stop`; returns the exit code.
+
+        Raises:
+            IngestError: the start failed; nothing was begun.
+        """
+        plant = self._plant = assemble(self._config, self.halt)
+        try:
+            self._begin(plant)
+            plant.recover(sd_notify.still_starting)
+            supervisor = self._start(plant)
+            sd_notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
+            logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
+            self._supervise(plant, supervisor)
+            self._end(plant, supervisor)
+        except IngestError as error:
+            self._note_halt(plant, error)
+            raise
+        finally:
+            plant.close()
+        return self._halted.exit_code if self._halted else 0
+
+    @staticmethod
+    def _note_halt(plant: Plant, error: IngestError) -> None:
+        # For `status`, which has no log to read. Where the fault is that nothing can be written,
+        # the log alone has it.
+        with contextlib.suppress(IngestError), plant.ledger.transaction() as txn:
+            stops.note_halt(txn.conn, clock.now_text(), error)
+
+    # -- start --
+
+    def _begin(self, plant: Plant) -> None:
+        now = digest(self._config)
+        with plant.ledger.transaction() as txn:
+            before = facts.get(txn.conn, _CONFIG_FACT)
+            stops.note_start(txn.conn)
+            # A start is what a person does who mended something: nothing waits out an old pause.
+            storehealth.hurry(txn, list(plant.stores), STORE_WIDE_CODES)
+            txn.append(
+                "daemon.started",
+                "daemon",
+                {
+                    "version": __version__,
+                    "dock": self._config.dock.id,
+                    "config_sha256": now,
+                    "ntp_synchronised": clock.synchronised(),
+                },
+            )
+            if before != now:
+                txn.append(
+                    "config.changed",
+                    "config",
+                    {"sha256": now, "before": before, "values": {}, "at": "start"},
+                )
+                facts.put(txn.conn, _CONFIG_FACT, now)
+
+    def _start(self, plant: Plant) -> Supervisor:
+        config = self._config
+        supervisor = self._supervisor = Supervisor(plant.engine, plant.ledger, self.halt)
+        self._standing = status.Standing(
+            plant.engine,
+            config.dock.id,
+            lambda: plant.ledger.commits,
+            lambda: len(plant.keeper.live()),
+        )
+        self._control = ControlServer(
+            config.dock.state_dir, self._answer, lambda: explain(plant.engine)
+        )
+        add = supervisor.add
+        add("control", self._serve_control, _SILENCE_MAX_S)
+        for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
+            add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
+        bays = add("bays", plant.bays_step, _LONG_SILENCE_MAX_S)
+        add("recovery", self._recover, _LONG_SILENCE_MAX_S)
+        add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
+        add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
+        add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
+        add("stores", plant.stores_step, _LONG_SILENCE_MAX_S)
+        for store in config.stores:
+            for number in range(config.workers(store)):
+                add(
+                    f"upload-{store.name}-{number}",
+                    plant.upload_step(store.name),
+                    _LONG_SILENCE_MAX_S,
+                )
+        plant.source.start(bays.wake)
+        supervisor.start()
+        return supervisor
+
+    def _recover(self) -> float:
+        plant = self._plant
+        wait_s = plant.recovery_step() if plant is not None else None
+        return _RECOVERED_S if wait_s is None else wait_s
+
+    def _serve_control(self) -> float:
+        if self._control is not None:
+            self._control.serve(moving, for_s=_SERVE_FOR_S)
+        return 0.0
+
+    def _carry_out(self, lane: Lane) -> Callable[[], float]:
+        def step() -> float:
+            if self._control is not None:
+                self._control.work(lane)
+            return 0.0
+
+        return step
+
+    def _housekeeping(self) -> float:
+        plant = self._plant
+        if plant is not None:
+            plant.housekeeping()
+            if self._standing and (words := self._standing.change()):
+                sd_notify.tell(f"STATUS={words}")
+        return 0.5
+
+    # -- while it runs --
+
+    def _supervise(self, plant: Plant, supervisor: Supervisor) -> None:
+        while not self._stopping.wait(_TICK_S):
+            if self._hangup.is_set():
+                self._hangup.clear()
+                self._try_reload(plant)
+            supervisor.look()
+
+    def _try_reload(self, plant: Plant) -> None:
+        try:
+            self._reload(plant)
+        except IngestError as error:
+            self.halt(error)
+        except Exception:  # a defect must not leave threads that work on a closed ledger
+            logger.exception("config.reload_failed")
+
+    def _reload(self, plant: Plant) -> None:
+        sd_notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            fresh = self._reload_config()
+        except ConfigError as error:
+            logger.warning("config.reload_refused", message=error.message, hint=error.hint)
+            sd_notify.tell("READY=1")
+            return
+        keys = changed_keys(self._read, fresh)
+        waiting = needs_restart(keys)
+        applied = [key for key in keys if key not in waiting]
+        values = flatten(fresh)
+        if keys:
+            with plant.ledger.transaction() as txn:
+                txn.append(
+                    "config.changed",
+                    "config",
+                    {
+                        "sha256": digest(fresh),
+                        "before": digest(self._read),
+                        "needs_restart": list(waiting),
+                        "values": {key: json.dumps(values.get(key)) for key in applied},
+                        "at": "reload",
+                    },
+                )
+                facts.put(txn.conn, _CONFIG_FACT, digest(fresh))
+        plant.apply(fresh)
+        self._read = fresh
+        log.set_level(fresh.log.level)
+        if waiting:
+            logger.warning("config.needs_restart", keys=list(waiting))
+        logger.info("config.reloaded", applied=applied)
+        sd_notify.tell("READY=1")
+
+    def _answer(
+        self, request: Request, user: str, progress: Callable[[int], None]
+    ) -> Mapping[str, Any]:
+        plant = self._plant
+        if plant is None:
+            raise ControlError("the daemon is starting", hint="Try again in a moment.")
+        if isinstance(request, StatusRequest):
+            return status.dock_status(
+                plant.engine,
+                dock_id=self._config.dock.id,
+                required=plant.required,
+                live=plant.keeper.live(),
+                progress=plant.keeper.progress(),
+                lines=plant.uploader.lines.all(),
+            )
+
+        def moved(count_bytes: int) -> None:
+            moving()
+            progress(count_bytes)
+
+        logger.info("control.request", command=request.command, user=user)
+        done = plant.levers.pull(request, user, moved)
+        plant.storekeeper.look_again()
+        if self._supervisor is not None:
+            self._supervisor.retry()
+        plant.keeper.wake()
+        return done
+
+    # -- end --
+
+    def _end(self, plant: Plant, supervisor: Supervisor) -> None:
+        sd_notify.tell("STOPPING=1")
+        logger.info("daemon.stopping")
+        until_s = time.monotonic() + STOP_WITHIN_S
+        plant.abandon()
+        if self._control is not None:
+            self._control.stop()
+        supervisor.stop()
+        plant.source.stop()
+        left = supervisor.join(until_s)
+        if not plant.keeper.join(max(0.1, until_s - time.monotonic())):
+            left.append("dockings")
+        if left:
+            # Their work is abandoned: it is durable up to its last step, and begun again.
+            logger.warning("daemon.abandoned", workers=left)
+        if self._halted is None:
+            try:
+                with plant.ledger.transaction() as txn:
+                    txn.append("daemon.stopped", "daemon", {"abandoned": left})
+            except IngestError as error:
+                self.halt(error)
+        if self._halted is not None:
+            self._note_halt(plant, self._halted)
+        logger.info("daemon.stopped")
+
+
+def run(config_path: Path) -> int:
+    """Run the daemon in this process until SIGTERM or SIGINT.
+
+    Args:
+        config_path: the configuration file.
+
+    Returns:
+        The exit code: 0, or that of the fault on which it halted.
+
+    Raises:
+        IngestError: it could not start.
+    """
+    config = load(config_path)
+    log.configure(config.log.level, config.log.format, dock=config.dock.id)
+    daemon = Daemon(config, lambda: load(config_path))
+    signal.signal(signal.SIGTERM, daemon.stop)
+    signal.signal(signal.SIGINT, daemon.stop)
+    signal.signal(signal.SIGHUP, daemon.hangup)
+    return daemon.run()

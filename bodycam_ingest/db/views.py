@@ -1,0 +1,235 @@
+"""What the reading commands show: JSON-ready values, one snapshot a call."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from bodycam_ingest.db import knownstores
+from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.schema import (
+    camera,
+    docking,
+    finding,
+    inventory,
+    item,
+    ledger_entry,
+    outbox,
+    store_state,
+    upload,
+)
+from bodycam_ingest.model.evidence import encode_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# A query takes so many ids at most.
+_BATCH: Final = 500
+
+_RETIRED = sa.select(store_state.c.store).where(store_state.c.retired_at != "")
+
+
+def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
+    stores = knownstores.known(conn)
+    found: dict[str, dict[str, Any]] = {}
+    for row in conn.execute(query):
+        now = stores.get(row.store)
+        found.setdefault(row.item_id, {})[row.store] = {
+            "state": row.state,
+            # As the configuration has it now, not as it was when the item was queued.
+            "required": now.required and now.configured if now and now.noted else row.required,
+            "key": row.key,
+            "version_id": row.version_id,
+            "proof": row.proof,
+            "attempts": row.attempts,
+            "due_ms": row.due_ms,
+            "last_error": row.last_error,
+            "last_message": row.last_message,
+            "confirmed_at": row.confirmed_at,
+        }
+    return found
+
+
+def _item(row: sa.RowMapping, stores: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "item_id": row["item_id"],
+        "camera": row["camera"],
+        "docking_id": row["docking_id"],
+        "volume": row["volume"],
+        "path": encode_path(row["path"]),
+        "size_bytes": row["size_bytes"],
+        "mtime_ns": row["mtime_ns"],
+        "sha256": row["sha256"].hex() if row["sha256"] else None,
+        "state": row["state"],
+        "discovered_at": row["discovered_at"],
+        "recorded_at": row["recorded_at"] or None,
+        "released_at": row["released_at"],
+        "staged_path": row["staged_path"] or None,
+        "quarantine_reason": row["quarantine_reason"] or None,
+        "attempts": row["attempts"],
+        "due_ms": row["due_ms"],
+        "last_error": row["last_error"] or None,
+        "stores": stores,
+    }
+
+
+def list_items(
+    conn: sa.Connection,
+    *,
+    where: Sequence[sa.ColumnElement[bool]],
+    order: sa.ColumnElement[Any],
+    limit: int = 0,
+) -> list[dict[str, Any]]:
+    """Items in ascending order.
+
+    Args:
+        conn: an open connection.
+        where: which.
+        order: a column; what is alike in it comes in the order of discovery.
+        limit: at most so many, from the end of the order; all when 0.
+
+    Returns:
+        The values that `items --json` prints.
+    """
+    query = sa.select(item).where(*where).order_by(order.desc(), item.c.item_id.desc())
+    if limit:
+        query = query.limit(limit)
+    rows = list(conn.execute(query).mappings())[::-1]
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        uploads = _uploads(conn, [row["item_id"] for row in batch])
+        found += [_item(row, uploads.get(row["item_id"], {})) for row in batch]
+    return found
+
+
+def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
+    """One item with everything that the ledger says of it, None when unknown.
+
+    Args:
+        conn: an open connection.
+        item_id: the item.
+
+    Returns:
+        The value that `items ITEM --json` prints: the item, `entries`, `findings`, `seen_in`.
+    """
+    row = conn.execute(sa.select(item).where(item.c.item_id == item_id)).mappings().first()
+    if row is None:
+        return None
+    bodies = conn.execute(
+        sa.select(ledger_entry.c.body)
+        .where(ledger_entry.c.subject == f"item:{item_id}")
+        .order_by(ledger_entry.c.seq)
+    ).scalars()
+    seen = conn.execute(
+        sa.select(inventory.c.docking_id, inventory.c.verdict, docking.c.started_at)
+        .select_from(inventory.join(docking, inventory.c.docking_id == docking.c.docking_id))
+        .where(inventory.c.item_id == item_id)
+        .order_by(inventory.c.docking_id)
+    ).mappings()
+    return {
+        **_item(row, _uploads(conn, [item_id]).get(item_id, {})),
+        "seen_in": [dict(line) for line in seen],
+        "findings": [
+            dict(line)
+            for line in conn.execute(
+                sa.select(finding).where(finding.c.item_id == item_id)
+            ).mappings()
+        ],
+        "entries": [json.loads(body) for body in bodies],
+    }
+
+
+def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
+    """Known cameras with their item counts and last docking, by serial."""
+    counts: dict[str, dict[str, int]] = {}
+    for serial, state, number in conn.execute(
+        sa.select(item.c.camera, item.c.state, sa.func.count()).group_by(
+            item.c.camera, item.c.state
+        )
+    ):
+        counts.setdefault(serial, {})[state] = number
+    rows = conn.execute(sa.select(camera).order_by(camera.c.camera)).mappings()
+    return [{**row, "items": counts.get(row["camera"], {})} for row in rows]
+
+
+def queue_counts(conn: sa.Connection) -> dict[str, Any]:
+    """How much waits where: items by state, uploads by store and state; for no retired store."""
+    states: dict[str, dict[str, int]] = {}
+    for state, number, *sums in conn.execute(
+        sa.select(item.c.state, sa.func.count(), *halves(item.c.size_bytes)).group_by(item.c.state)
+    ):
+        states[state] = {"items": number, "bytes": whole(sums)}
+    uploads: dict[str, dict[str, int]] = {}
+    for store, state, number in conn.execute(
+        sa.select(upload.c.store, upload.c.state, sa.func.count())
+        .where(upload.c.store.not_in(_RETIRED))
+        .group_by(upload.c.store, upload.c.state)
+    ):
+        uploads.setdefault(store, {})[state] = number
+    objects = {
+        row.state: row.number
+        for row in conn.execute(
+            sa.select(outbox.c.state, sa.func.count().label("number"))
+            .where(outbox.c.store.not_in(_RETIRED))
+            .group_by(outbox.c.state)
+        )
+    }
+    return {"items": states, "uploads": uploads, "objects": objects}
+
+
+def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:
+    """What is known of each store that is not retired: identity, pauses, last fault."""
+    rows = conn.execute(
+        sa.select(store_state).where(store_state.c.retired_at == "").order_by(store_state.c.store)
+    ).mappings()
+    return [{**row, "probe": json.loads(row["probe"]) if row["probe"] else None} for row in rows]
+
+
+def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, Any]]:
+    """Findings that nobody closed yet, oldest first.
+
+    Args:
+        conn: an open connection.
+        severity: `alarm` or `notice`; both when empty.
+    """
+    query = sa.select(finding).where(finding.c.closed_at.is_(None))
+    if severity:
+        query = query.where(finding.c.severity == severity)
+    rows = conn.execute(query.order_by(finding.c.finding_id)).mappings()
+    return [dict(row) for row in rows]
+
+
+def item_alarms(conn: sa.Connection, item_id: str) -> list[str]:
+    """Codes of open alarms about one item."""
+    rows = conn.execute(
+        sa.select(finding.c.code)
+        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+        .where(finding.c.item_id == item_id)
+        .distinct()
+    )
+    return list(rows.scalars())
+
+
+def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
+    """Codes of open alarms that touch a docking: its own, its camera's, its items'."""
+    items_here = sa.select(inventory.c.item_id).where(
+        inventory.c.docking_id == docking_id, inventory.c.item_id.is_not(None)
+    )
+    serial = sa.select("camera:" + docking.c.camera).where(docking.c.docking_id == docking_id)
+    rows = conn.execute(
+        sa.select(finding.c.code)
+        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+        .where(
+            sa.or_(
+                finding.c.docking_id == docking_id,
+                finding.c.item_id.in_(items_here),
+                finding.c.subject.in_(serial),
+            )
+        )
+        .distinct()
+    )
+    return list(rows.scalars())

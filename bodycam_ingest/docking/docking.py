@@ -1,0 +1,334 @@
+"""One camera's volume from attach to detach: list, compare, read, list again, until it is gone.
+
+Runs in a thread of its own, so that a camera that hangs holds up nobody else. Listing is repeated
+every few seconds; nothing here depends on an event having arrived. An empty listing or "no such
+file" proves nothing until the source says that the camera is still there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from bodycam_ingest.camera import files
+from bodycam_ingest.camera import listing as scan
+from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
+from bodycam_ingest.docking.unlisted import Unlisted
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
+from bodycam_ingest.model.evidence import EntryKind
+from bodycam_ingest.release.releaser import Live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bodycam_ingest.acquire.reader import Reader
+    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+    from bodycam_ingest.docking.camera_findings import CameraTrouble
+    from bodycam_ingest.docking.record import DockingRecord
+    from bodycam_ingest.docking.tracker import Card
+
+log = structlog.get_logger(__name__)
+
+# Reads off a pulled disk fail first, then it goes: tenths of a second, on a busy machine more.
+_REMOVAL_S: Final = 3.0
+_REMOVAL_POLL_S: Final = 0.1
+_OVERSIZED: Final = "file_size_absurd"
+
+
+class DeviceSource(Protocol):
+    """Where cameras come from."""
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to watch; `wake` is called as a hint that something changed."""
+
+    def present(self) -> Sequence[MountedVolume]:
+        """The volumes that are there now, by looking."""
+
+    def still_there(self, mounted: MountedVolume) -> bool:
+        """Whether that very volume is still there: same directory, same device."""
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, without touching it."""
+
+    def stop(self) -> None:
+        """Stop watching."""
+
+
+@dataclass
+class Pace:
+    """How a docking is worked; a reload changes it in place.
+
+    Args:
+        settle_s: a file is read only after it stood still for so long, s.
+        rescan_s: time between listings, s.
+    """
+
+    settle_s: float
+    rescan_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every docking of a dock.
+
+    Args:
+        pace: settle and rescan times.
+        limits: what no real card reaches.
+        gate: lets at most so many cameras be read at once.
+        abandon: set when the process must end.
+    """
+
+    pace: Pace
+    limits: scan.Limits
+    gate: threading.Semaphore
+    abandon: threading.Event
+
+
+@dataclass
+class Progress:
+    """What a docking shows of itself; written by its thread, read by others.
+
+    Args:
+        bytes_total: bytes of all files that are to be read.
+        bytes_done: bytes of them that were read.
+        started_s: when reading began, monotonic, 0 before.
+        moved_s: when bytes last moved, monotonic.
+        listed: the camera was listed to its end, so that the total means something.
+        stuck: something waits to be read and nothing can be.
+    """
+
+    bytes_total: int = 0
+    bytes_done: int = 0
+    started_s: float = 0.0
+    moved_s: float = 0.0
+    listed: bool = False
+    stuck: bool = False
+
+    def add(self, count_bytes: int) -> None:
+        """Note bytes read."""
+        now_s = time.monotonic()
+        self.started_s = self.started_s or now_s
+        self.moved_s = now_s
+        self.bytes_done += count_bytes
+
+    def rate_bytes_per_s(self) -> float:
+        """Mean rate while bytes moved, bytes a second."""
+        elapsed_s = self.moved_s - self.started_s
+        return self.bytes_done / elapsed_s if elapsed_s > 0 else 0.0
+
+
+class Docking:
+    """Works one volume while it is there.
+
+    Args:
+        mounted: the volume.
+        source: knows whether it is still there.
+        record: writes what happens.
+        card: what is known of the card's content.
+        reader: reads items.
+        trouble: holds what is wrong with the camera.
+        progress: what is shown of it.
+        rules: what holds for all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        mounted: MountedVolume,
+        source: DeviceSource,
+        record: DockingRecord,
+        card: Card,
+        reader: Reader,
+        trouble: CameraTrouble,
+        progress: Progress,
+        rules: Rules,
+    ) -> None:
+        self.mounted = mounted
+        self.docking_id = record.row.docking_id
+        self.progress = progress
+        self._source = source
+        self._record = record
+        self._card = card
+        self._reader = reader
+        self._trouble = trouble
+        self._rules = rules
+        self._gone = threading.Event()
+        self._wake = threading.Event()
+        self._unlisted = Unlisted(record)
+        self._on_disk = False
+        self._told_items = -1
+        self._moving = (0, 0)
+
+    def live(self) -> Live:
+        """What only this docking knows, for the release decision."""
+        unsettled, unplanned = self._moving
+        return Live(unsettled, unplanned, self._unlisted.reason)
+
+    def removed(self) -> None:
+        """Say that the source no longer has this volume."""
+        self._gone.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have the next listing begin now."""
+        self._wake.set()
+
+    def run(self) -> None:
+        """Work the volume until it is gone or the process ends.
+
+        When the process ends the docking stays open: the next start records its end, since nobody
+        will have watched the bay until then.
+
+        Raises:
+            IngestError: only those whose disposition is HALT.
+        """
+        try:
+            while not self._rules.abandon.is_set():
+                if self._gone.is_set() or not self._cycle():
+                    self._record.end("removed")
+                    return
+                self._tell_copied()
+                self._wake.wait(self._unlisted.wait_s(self._rules.pace.rescan_s))
+                self._wake.clear()
+        except AbandonedError:
+            return
+
+    def look_once(self) -> bool:
+        """List once and read what is due, in the caller's thread.
+
+        Returns:
+            Whether the volume is still there.
+
+        Raises:
+            AbandonedError: the process must end.
+            IngestError: otherwise only those whose disposition is HALT.
+        """
+        return self._cycle()
+
+    def untried(self) -> int:
+        """How many files still wait for their first reading, or for a listing that concludes."""
+        waiting = sum(not row.last_error for row in self._record.unread_items())
+        return waiting + sum(self._moving) + (not self._card.concluded)
+
+    def finish(self, reason: str) -> None:
+        """Record that the caller ends the docking, and why."""
+        self._record.end(reason)
+
+    def _tell_copied(self) -> None:
+        """Say once that everything is on the dock, and once more whenever something came along."""
+        if any(self._moving) or self._unlisted.reason or not self._card.concluded:
+            return
+        if (copied := self._record.copied()) is None or copied.items == self._told_items:
+            return
+        self._told_items = copied.items
+        self._record.all_copied()
+        log.info(
+            "docking.copied",
+            camera=self._record.row.camera,
+            bay=self.mounted.bay,
+            docking_id=self.docking_id,
+            recordings=copied.items,
+            size_bytes=copied.size_bytes,
+            new=copied.new_items,
+            new_bytes=copied.new_bytes,
+        )
+
+    def _cycle(self) -> bool:
+        """List once and read what is due; returns whether the camera is still there."""
+        try:
+            root_fd = files.open_volume(self.mounted.mount_path)
+            try:
+                self._work(root_fd)
+            finally:
+                os.close(root_fd)
+        except IngestError as error:
+            if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
+                raise
+            there = self._stays()
+            if there:
+                self._unlisted.failed(error)
+                return True
+            log.warning(
+                "camera.read_interrupted",
+                camera=self._record.row.camera,
+                docking_id=self.docking_id,
+                error=error.code,
+                message=error.message,
+            )
+            return False
+        return True
+
+    def _work(self, root_fd: int) -> None:
+        before = self._condition()
+        listing = scan.walk(root_fd, self._rules.limits, self._rules.abandon)
+        after = self._condition()
+        faultless = after == before and after.well
+        # Only now does what was listed, or not listed, mean anything.
+        sure = faultless and listing.complete
+        if not (self._there() if sure else self._stays()):
+            raise SourceGoneError("the volume went away while it was listed")
+        complete = self._judge(listing, faultless=faultless)
+        self._card.settling.settle_s = self._rules.pace.settle_s
+        look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
+        if complete:
+            camera = self._record.row.camera
+            self._trouble.hold({_OVERSIZED: oversized(root_fd, camera, listing.entries)})
+        self.progress.bytes_total = self._card.bytes_planned
+        self.progress.listed |= complete
+        self._moving = (look.unsettled, look.unplanned)
+        self._trouble.settle(look.faults)
+        rows = self._reader.choose(look.due, look.for_room)
+        taken = 0
+        if rows:
+            self.progress.stuck = False
+            with self._rules.gate:
+                taken = self._reader.read(root_fd, rows, look.stamps, self._stays)
+        self.progress.stuck = not taken and bool(look.due or look.for_room)
+        self._trouble.hold({DOCKING_FAILED: ""})
+        if taken:
+            # Look again at once: what was read may have changed meanwhile.
+            self._wake.set()
+
+    def _stays(self) -> bool:
+        """Whether the camera is still there after a fault that a pull may have caused.
+
+        Raises:
+            AbandonedError: the process must end before that is known.
+        """
+        until_s = time.monotonic() + _REMOVAL_S
+        while self._there():
+            if not self._on_disk or time.monotonic() >= until_s:
+                return True
+            if self._rules.abandon.wait(_REMOVAL_POLL_S):
+                raise AbandonedError("the process ends")
+        return False
+
+    def _condition(self) -> Condition:
+        condition = self._source.condition(self.mounted)
+        self._on_disk = self._on_disk or bool(condition.state)
+        return condition
+
+    def _there(self) -> bool:
+        # A disk loses its state before its volume goes, and a FAT already lists as empty then.
+        here = bool(self._condition().state) or not self._on_disk
+        return here and self._source.still_there(self.mounted)
+
+    def _judge(self, listing: scan.Listing, *, faultless: bool) -> bool:
+        if listing.fault and (isinstance(listing.fault, SourceGoneError) or not listing.entries):
+            raise listing.fault
+        if listing.complete and faultless:
+            self._unlisted.whole()
+            return True
+        why = "the disk reported faults while it was listed"
+        if not listing.complete:
+            bad = [entry for entry in listing.entries if entry.kind is EntryKind.UNREADABLE]
+            why = listing.fault.message if listing.fault else bad[0].detail
+            why += f" (one of {len(bad)} entries)" if len(bad) > 1 else ""
+        self._unlisted.incomplete(why)
+        return False

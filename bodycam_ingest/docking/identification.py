@@ -1,0 +1,199 @@
+"""Receives cameras: names them, finds their profile, begins their dockings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from ulid import ULID
+
+from bodycam_ingest.acquire.reader import Reader
+from bodycam_ingest.camera import files, listing
+from bodycam_ingest.camera import profile as camera
+from bodycam_ingest.db import findings
+from bodycam_ingest.db.dockings import DockingRow
+from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
+from bodycam_ingest.docking.docking import Docking, Progress, Rules
+from bodycam_ingest.docking.record import DockingRecord
+from bodycam_ingest.docking.tracker import Card
+from bodycam_ingest.errors import IngestError
+from bodycam_ingest.linux import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bodycam_ingest.acquire.read_back import Verifier
+    from bodycam_ingest.acquire.records import Workshop
+    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+    from bodycam_ingest.docking.docking import DeviceSource
+    from bodycam_ingest.docking.undock import Dock
+
+log = structlog.get_logger(__name__)
+
+_SERIAL_FILE_MAX_BYTES: Final = 4096
+SILENT: Final = "camera_silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """Begins dockings.
+
+    Args:
+        dock: where they happen.
+        shop: what all readers share.
+        verifier: gets what was acquired.
+        rules: what holds for every docking.
+        profiles: kinds of cameras, in the order of the configuration.
+    """
+
+    dock: Dock
+    shop: Workshop
+    verifier: Verifier
+    rules: Rules
+    profiles: Sequence[camera.Profile]
+
+    def _profile(self, mounted: MountedVolume) -> camera.Profile | None:
+        return camera.profile_for(mounted.properties, self.profiles)
+
+    def name_camera(self, mounted: MountedVolume) -> str:
+        """The serial under which a volume is ingested; never empty, safe everywhere."""
+        profile = self._profile(mounted)
+        told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
+        return camera.safe_serial(told or mounted.camera) or camera.safe_serial(
+            f"unknown {mounted.bay}"
+        )
+
+    def name_apart(self, serial: str, bay: str) -> str:
+        """Alarm that two cameras claim one serial; returns a name of its own for the second."""
+        other = camera.safe_serial(f"{serial}~{bay}")
+        with self.dock.ledger.transaction() as txn:
+            for name in (serial, other):
+                findings.raise_finding(
+                    txn,
+                    clock.now_text(),
+                    code="camera_serial_twice",
+                    severity="alarm",
+                    subject=f"camera:{name}",
+                    detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
+                )
+        return other
+
+    def failed(self, camera_name: str, why: str) -> None:
+        """Alarm that the work on a camera failed; closed when one of its dockings gets on again."""
+        with self.dock.ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=DOCKING_FAILED,
+                severity="alarm",
+                subject=f"camera:{camera_name}",
+                detail=f"the work on camera {camera_name} failed and is tried again later: {why}",
+            )
+
+    def silent(self, bay: str) -> None:
+        """Alarm that a camera does not tell who it is."""
+        log.error("camera.silent", bay=bay)
+        with self.dock.ledger.transaction() as txn:
+            findings.raise_finding(
+                txn,
+                clock.now_text(),
+                code=SILENT,
+                severity="alarm",
+                subject=f"bay:{bay}",
+                detail=f"the camera in {bay} does not answer; pull it and dock it again",
+            )
+
+    def answered(self, bay: str) -> None:
+        """Close that alarm."""
+        with self.dock.ledger.transaction() as txn:
+            findings.close_finding(txn, clock.now_text(), code=SILENT, subject=f"bay:{bay}")
+
+    def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
+        path = os.fsencode(profile.serial_file)
+        try:
+            root_fd = files.open_volume(mounted.mount_path)
+            try:
+                fd = files.open_beneath(root_fd, path)
+                try:
+                    text = os.pread(fd, _SERIAL_FILE_MAX_BYTES, 0)
+                finally:
+                    os.close(fd)
+            finally:
+                os.close(root_fd)
+        except (IngestError, OSError) as error:
+            # The camera is taken all the same, under the name that the source gives it.
+            log.warning("camera.serial_unreadable", bay=mounted.bay, error=str(error))
+            return ""
+        search = camera.LimitedSearch(_given_up(mounted.bay), tries=1)
+        return camera.serial_in_text(profile, text.decode("utf-8", "replace"), search)
+
+    def open_docking(
+        self,
+        mounted: MountedVolume,
+        serial: str,
+        *,
+        source: DeviceSource,
+        reason: str = "",
+    ) -> Docking:
+        """Record that a docking begins; returns it ready to run.
+
+        Args:
+            mounted: the volume.
+            serial: the camera's name in ledger and stores.
+            source: who knows whether it is still there.
+            reason: why it is docked, where that is not a camera in a bay.
+        """
+        profile = self._profile(mounted)
+        row = DockingRow(
+            docking_id=str(ULID()),
+            camera=serial,
+            bay=mounted.bay,
+            volume=mounted.volume,
+            mount_path=os.fsencode(mounted.mount_path),
+            started_at=clock.now_text(),
+            ended_at=None,
+            inventoried=False,
+            complete=False,
+            released_at=None,
+        )
+        record = DockingRecord(self.dock, row)
+        record.begin(
+            {
+                "serial_told": mounted.camera,
+                "properties": dict(mounted.properties),
+                "dock_clock": row.started_at,
+                "ntp_synchronised": clock.synchronised(),
+                # Mass storage does not tell the camera's clock; the newest file bounds it.
+                "camera_clock": None,
+                "reason": reason,
+            },
+            assigned=profile is not None,
+            profile=profile.name if profile else "",
+        )
+        progress = Progress()
+        search = camera.LimitedSearch(_given_up(mounted.bay, serial))
+        trouble = CameraTrouble(self.dock.engine, self.dock.ledger, serial)
+        return Docking(
+            mounted=mounted,
+            source=source,
+            record=record,
+            card=Card(
+                record=record,
+                facts_of=lambda path: camera.facts_of(profile, path, search),
+                included=lambda path: camera.is_included(profile, path),
+                settling=listing.Settling(self.rules.pace.settle_s),
+            ),
+            reader=Reader(self.shop, self.verifier, trouble, progress.add),
+            trouble=trouble,
+            progress=progress,
+            rules=self.rules,
+        )
+
+
+def _given_up(bay: str, serial: str = "") -> Callable[[str], None]:
+    def tell(pattern: str) -> None:
+        log.warning("camera.pattern_given_up", bay=bay, camera=serial, pattern=pattern)
+
+    return tell

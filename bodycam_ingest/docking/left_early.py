@@ -1,0 +1,153 @@
+"""Cameras that left before all of their recordings were copied: told until they bring the rest.
+
+A notice, no alarm: what was copied is safe, and the camera's next docking is not held up by it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.custody.entry import parse_entry
+from bodycam_ingest.db import dockings, findings
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.lifecycle import COPIED, ItemState
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.dockings import DockingRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+
+LEFT_EARLY: Final = "left_early"
+# A docking that nobody saw end.
+RESTARTED: Final = "daemon_restarted"
+# These have findings of their own, and docking the camera again brings nothing.
+_APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
+# After a start, mounting included, every camera that is still there has a docking again.
+_GRACE_S: Final = 60.0
+
+
+def shortfall(conn: sa.Connection, row: DockingRow) -> str:
+    """What an ended docking did not copy.
+
+    Args:
+        conn: an open connection.
+        row: the docking.
+
+    Returns:
+        Text for people; empty where all that could be copied was.
+    """
+    states = [ItemState(one["state"]) for one in dockings.inventory_items(conn, row.docking_id)]
+    short = sum(state not in COPIED | _APART for state in states)
+    words = f"{short} of {len(states)} recordings not copied" if short else ""
+    if row.inventoried:
+        return words
+    return "it was not listed to its end" + (f"; of what was seen, {words}" if words else "")
+
+
+def settle(txn: Txn, row: DockingRow, reason: str) -> None:
+    """Open or close the notice about a camera when one of its dockings ends.
+
+    Args:
+        txn: the open transaction.
+        row: the docking as it ended.
+        reason: why it ended.
+    """
+    words = shortfall(txn.conn, row)
+    if not words:
+        brought(txn, row)
+    elif reason == "removed":
+        _raise(txn, row, words)
+
+
+def brought(txn: Txn, row: DockingRow) -> None:
+    """Close the notice, because this docking has all that its volume holds on the dock.
+
+    A camera with several volumes keeps it while another of them left early.
+    """
+    subject = _subject(row)
+    if not findings.close_finding(txn, clock.now_text(), code=LEFT_EARLY, subject=subject):
+        return
+    for other in dockings.newest_of_volumes(txn.conn, row.camera):
+        if other.volume != row.volume and other.ended_at is not None:
+            words = shortfall(txn.conn, other)
+            if words:
+                _raise(txn, other, words)
+                return
+
+
+def all_copied(engine: Engine, ledger: LedgerWriter, row: DockingRow) -> None:
+    """Close the notice while the camera is still docked; nothing is written where none is open.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        row: the docking that has everything on the dock.
+    """
+    with engine.connect() as conn:
+        if (LEFT_EARLY, _subject(row)) not in findings.open_pairs(conn, [LEFT_EARLY]):
+            return
+    with ledger.transaction() as txn:
+        brought(txn, row)
+
+
+def _subject(row: DockingRow) -> str:
+    return f"camera:{row.camera}"
+
+
+def _raise(txn: Txn, row: DockingRow, words: str) -> None:
+    # With the figures of now, where it left early before.
+    now = clock.now_text()
+    findings.close_finding(txn, now, code=LEFT_EARLY, subject=_subject(row))
+    findings.raise_finding(
+        txn,
+        now,
+        code=LEFT_EARLY,
+        severity="notice",
+        subject=_subject(row),
+        detail=f"camera {row.camera} left {row.bay} early: {words}; dock it again",
+        docking_id=row.docking_id,
+    )
+
+
+class Absentees:
+    """Cameras that were pulled while no daemon ran.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+    """
+
+    def __init__(self, engine: Engine, ledger: LedgerWriter) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._due_s: float | None = time.monotonic() + _GRACE_S
+
+    def tick(self) -> None:
+        """Once, when every camera had the time to be docked again: tell of those that were not."""
+        if self._due_s is None or time.monotonic() < self._due_s:
+            return
+        self._due_s = None
+        with self._engine.connect() as conn:
+            away = [row for row in dockings.ended_incomplete(conn) if _untold(conn, row)]
+        if not away:
+            return
+        with self._ledger.transaction() as txn:
+            for row in away:
+                newest = dockings.newest_of_volumes(txn.conn, row.camera)
+                words = shortfall(txn.conn, row)
+                if words and row in newest:
+                    _raise(txn, row, words)
+
+
+def _untold(conn: sa.Connection, row: DockingRow) -> bool:
+    """Whether nobody saw this docking end, and nobody was told of it."""
+    if findings.was_raised(conn, LEFT_EARLY, row.docking_id):
+        return False
+    told = (parse_entry(body).data for body in dockings.undocked_entries(conn, row.camera))
+    return any(
+        data.get("docking_id") == row.docking_id and data.get("reason") == RESTARTED
+        for data in told
+    )

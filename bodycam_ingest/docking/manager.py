@@ -1,0 +1,249 @@
+"""Which cameras are docked: starts a docking for each volume that appears, ends those that left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from bodycam_ingest.errors import Disposition, IngestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+    from bodycam_ingest.docking.docking import DeviceSource, Docking, Pace
+    from bodycam_ingest.docking.identification import Reception
+    from bodycam_ingest.release.releaser import Live, Releaser
+
+log = structlog.get_logger(__name__)
+
+_MEGA: Final = 1_000_000
+_PER_CENT: Final = 100
+_PAUSE_AFTER_FAULT_S: Final = 60.0
+_PAUSE_MAX_S: Final = 3600.0
+# So long may a camera take to tell its serial number before a person hears of it.
+_SILENT_S: Final = 30.0
+
+
+class _Bay:
+    """One volume and the thread that works it; without a docking until the camera is named."""
+
+    def __init__(self, mounted: MountedVolume, run: Callable[[_Bay], None]) -> None:
+        self.mounted = mounted
+        self.camera = ""
+        self.docking: Docking | None = None
+        self.began_s = time.monotonic()
+        # After a fault: when it is begun anew. Until then the docking stays, and so its alarm.
+        self.again_s: float | None = None
+        # A thread stuck in a dead device must not keep the process from ending.
+        self.thread = threading.Thread(
+            target=run, args=(self,), name=f"docking-{mounted.bay}", daemon=True
+        )
+
+    def holds(self) -> bool:
+        """Whether its volume is not to be taken by another."""
+        return self.thread.is_alive() or self.again_s is not None
+
+
+class BayKeeper:
+    """Holds the dockings that run.
+
+    Args:
+        source: where cameras come from.
+        reception: names cameras and begins dockings.
+        releaser: releases what may go.
+        halt: told of faults on which the process must end.
+        pace: how often to look.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: DeviceSource,
+        reception: Reception,
+        releaser: Releaser,
+        halt: Callable[[IngestError], None],
+        pace: Pace,
+    ) -> None:
+        self._source = source
+        self._reception = reception
+        self._releaser = releaser
+        self._halt = halt
+        self._pace = pace
+        self._bays: list[_Bay] = []
+        self._tries: dict[MountedVolume, int] = {}
+        self._silent: set[MountedVolume] = set()
+        self._lock = threading.Lock()
+        # One camera after the other gets its name: two that claim one serial must see each other.
+        self._naming = threading.Lock()
+
+    def tick(self) -> float:
+        """Look once; returns the seconds until the next look."""
+        present = self._source.present()
+        with self._lock:
+            self._bays = [bay for bay in self._bays if bay.holds()]
+            bays = list(self._bays)
+        self._tries = {m: n for m, n in self._tries.items() if m in present}
+        for gone in [mounted for mounted in self._silent if mounted not in present]:
+            self._silent.discard(gone)
+            self._reception.answered(gone.bay)
+        for bay in bays:
+            if bay.again_s is not None:
+                self._settle_failed(bay)
+            elif bay.docking is None:
+                if bay.mounted in present:
+                    self._tell_silent(bay)
+            elif not self._source.still_there(bay.mounted):
+                bay.docking.removed()
+        with self._lock:
+            working = [bay.mounted for bay in self._bays]
+        for mounted in present:
+            if mounted not in working:
+                self._start(mounted)
+        self._releaser.tick(self.live())
+        return min(self._pace.rescan_s, 1.0)
+
+    def _start(self, mounted: MountedVolume) -> None:
+        bay = _Bay(mounted, self._run)
+        with self._lock:
+            self._bays.append(bay)
+        bay.thread.start()
+
+    # -- in the camera's own thread: its serial may have to be read off it, and it may hang --
+
+    def _begin(self, bay: _Bay) -> bool:
+        """Name the camera and begin its docking; returns whether there is something to work."""
+        mounted = bay.mounted
+        camera = self._reception.name_camera(mounted)
+        with self._naming:
+            if not self._source.still_there(mounted):
+                return False
+            rivals = self._rivals(bay, camera)
+            if not all(self._source.still_there(rival.mounted) for rival in rivals):
+                # The same camera, plugged in again while its last docking still ends: a later look
+                # takes it, under its own name and with its own history.
+                return False
+            if rivals:
+                # Never merged: what the one has must not count as known on the other.
+                log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
+                camera = self._reception.name_apart(camera, mounted.bay)
+                if self._rivals(bay, camera):
+                    return False
+            docking = self._reception.open_docking(mounted, camera, source=self._source)
+            with self._lock:
+                bay.camera, bay.docking = camera, docking
+        if mounted in self._silent:
+            self._silent.discard(mounted)
+            self._reception.answered(mounted.bay)
+        return True
+
+    def _rivals(self, bay: _Bay, camera: str) -> list[_Bay]:
+        with self._lock:
+            return [
+                other
+                for other in self._bays
+                if other is not bay and _claims_same(other, camera, bay.mounted)
+            ]
+
+    def _run(self, bay: _Bay) -> None:
+        try:
+            if self._begin(bay) and bay.docking is not None:
+                bay.docking.run()
+                self._tries.pop(bay.mounted, None)
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                self._halt(error)
+                return
+            log.exception("docking.fault", camera=bay.camera, error=error.code, hint=error.hint)
+            self._failed(bay, f"{error.code}: {error.message}. {error.hint}")
+        except Exception as error:
+            # The outermost guard of this camera's thread: a later look starts it anew.
+            log.exception("docking.crashed", camera=bay.camera)
+            self._failed(bay, f"{type(error).__name__}; the log has the rest, report it")
+
+    # -- what failed, what is silent --
+
+    def _failed(self, bay: _Bay, why: str) -> None:
+        tries = self._tries[bay.mounted] = self._tries.get(bay.mounted, 0) + 1
+        # A defect that comes back at once must not fill the ledger with dockings.
+        wait_s = min(_PAUSE_MAX_S, _PAUSE_AFTER_FAULT_S * 2 ** (tries - 1))
+        try:
+            self._reception.failed(bay.camera or bay.mounted.bay, why)
+        except IngestError as error:
+            self._halt(error)
+            return
+        bay.again_s = time.monotonic() + wait_s
+
+    def _settle_failed(self, bay: _Bay) -> None:
+        """End the docking of a camera that failed, once it is gone or its time has come."""
+        there = self._source.still_there(bay.mounted)
+        if there and (bay.again_s or 0.0) > time.monotonic():
+            return
+        if bay.docking is not None:
+            bay.docking.finish("fault" if there else "removed")
+        with self._lock:
+            self._bays.remove(bay)
+
+    def _tell_silent(self, bay: _Bay) -> None:
+        silent = time.monotonic() - bay.began_s > _SILENT_S and bay.thread.is_alive()
+        if silent and bay.mounted not in self._silent:
+            self._silent.add(bay.mounted)
+            self._reception.silent(bay.mounted.bay)
+
+    def live(self) -> dict[str, Live]:
+        """What each running docking knows, by docking."""
+        with self._lock:
+            return {
+                bay.docking.docking_id: bay.docking.live()
+                for bay in self._bays
+                if bay.docking is not None and bay.holds()
+            }
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """How far each running docking is, by docking."""
+        with self._lock:
+            return {
+                bay.docking.docking_id: _shown(bay.docking)
+                for bay in self._bays
+                if bay.docking is not None and bay.holds()
+            }
+
+    def wake(self) -> None:
+        """Have every docking list again now."""
+        with self._lock:
+            for bay in self._bays:
+                if bay.docking is not None:
+                    bay.docking.wake()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until all dockings ended; returns whether they did."""
+        with self._lock:
+            bays = list(self._bays)
+        for bay in bays:
+            bay.thread.join(timeout_s / max(1, len(bays)))
+        return not any(bay.thread.is_alive() for bay in bays)
+
+
+def _claims_same(bay: _Bay, camera: str, mounted: MountedVolume) -> bool:
+    """Whether a docking that runs would be merged with this volume's if both had this name."""
+    if bay.docking is None:
+        return False
+    elsewhere = bay.mounted.bay != mounted.bay
+    return bay.camera == camera and (elsewhere or bay.mounted.volume == mounted.volume)
+
+
+def _shown(docking: Docking) -> dict[str, Any]:
+    progress = docking.progress
+    if not progress.listed or progress.stuck:
+        # Nobody knows how much there is, or nothing moves: any figure would be a promise.
+        return {"percent": None, "mb_per_s": None, "time_left_s": None}
+    total, done = progress.bytes_total, min(progress.bytes_done, progress.bytes_total)
+    rate = progress.rate_bytes_per_s()
+    return {
+        "percent": _PER_CENT if total == 0 else done * _PER_CENT // total,
+        "mb_per_s": round(rate / _MEGA, 1),
+        "time_left_s": round((total - done) / rate) if rate > 0 else None,
+    }

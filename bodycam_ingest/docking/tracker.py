@@ -1,0 +1,378 @@
+"""What one docking knows of its card: what each file is, what moves, what went missing."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.acquire.staging_watch import FOR_ROOM
+from bodycam_ingest.camera import listing
+from bodycam_ingest.docking import comparison
+from bodycam_ingest.docking.record import Compared
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.evidence import EntryKind, InventoryEntry, Verdict, printable_path
+from bodycam_ingest.model.lifecycle import ItemState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from bodycam_ingest.camera.profile import ItemFacts
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.docking.record import DockingRecord
+    from bodycam_ingest.model.evidence import FileStamp
+
+log = structlog.get_logger(__name__)
+
+# A file must be missing from two complete listings before anything is concluded from it.
+_ABSENCES: Final = 2
+
+
+@dataclass(slots=True)
+class _Seen:
+    stamp: FileStamp
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one listing leads to.
+
+    Args:
+        due: items to read now.
+        for_room: items that wait for nothing but room in staging.
+        stamps: the files' stamps of both, by item.
+        unsettled: files that still move, or are held open by a writer.
+        unplanned: files that could not be compared yet.
+        faults: codes on which unread items wait.
+    """
+
+    due: Sequence[ItemRow]
+    for_room: Sequence[ItemRow]
+    stamps: dict[str, FileStamp]
+    unsettled: int
+    unplanned: int
+    faults: frozenset[str]
+
+
+@dataclass
+class Card:
+    """The card of one docking.
+
+    Args:
+        record: writes what is found.
+        facts_of: what the camera's profile reads from a path.
+        included: whether the profile takes a path.
+        settling: knows which files stand still.
+        bytes_planned: bytes of all items that this docking has to read.
+    """
+
+    record: DockingRecord
+    facts_of: Callable[[bytes], ItemFacts]
+    included: Callable[[bytes], bool]
+    settling: listing.Settling
+    bytes_planned: int = 0
+    _seen: dict[bytes, _Seen] = field(default_factory=dict)
+    _others: set[bytes] = field(default_factory=set)
+    _absent: dict[bytes, int] = field(default_factory=dict)
+    _listings: int = 0
+    _shift_hours: int = 0
+    _last: frozenset[bytes] | None = None
+    _told: set[tuple[str, str]] = field(default_factory=set)
+    # As last read from the database; None once something may have changed it.
+    _unread: list[ItemRow] | None = None
+
+    def take(
+        self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
+    ) -> Look:
+        """Take in one listing of a volume that was still there after it.
+
+        Args:
+            root_fd: the volume's root.
+            entries: what was listed.
+            complete: it was listed to its end.
+            now_s: monotonic time, s.
+
+        Raises:
+            SourceGoneError: a file, or the camera, went away meanwhile.
+        """
+        self._unread = None
+        if self._last is None:
+            self._last = self.record.last_inventory()
+        changed = self._leave_aside(entries)
+        files = comparison.files_of(entry for entry in entries if self.included(entry.path))
+        self.settling.forget(set(files))
+        settled = {
+            path for path, stamp in files.items() if self.settling.observe(now_s, path, stamp)
+        }
+        fresh = self._moved(files, settled)
+        changed |= self._compare(root_fd, files, fresh)
+        self._conclude(files, complete=complete, changed=changed)
+        return self._look(root_fd, files, settled)
+
+    @property
+    def concluded(self) -> bool:
+        """Whether enough complete listings agreed to know what is missing."""
+        return self._listings >= _ABSENCES
+
+    def _unread_items(self) -> list[ItemRow]:
+        """Items still to be read: asked once a listing, and again after what this one changed."""
+        if self._unread is None:
+            self._unread = self.record.unread_items()
+        return self._unread
+
+    # -- what is not taken --
+
+    def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:
+        aside = []
+        for entry in entries:
+            if entry.path in self._others or entry.kind is EntryKind.DIRECTORY:
+                continue
+            if entry.kind is not EntryKind.FILE:
+                aside.append(Compared(entry, Verdict.IGNORED, reason=entry.detail))
+            elif not self.included(entry.path):
+                aside.append(Compared(entry, Verdict.IGNORED, reason="left out by the profile"))
+        if not aside:
+            return False
+        self._others.update(one.entry.path for one in aside)
+        self.record.plan(aside, self.facts_of)
+        others = sorted(
+            (one.entry.kind.value, one.entry.path)
+            for one in aside
+            if one.entry.kind is not EntryKind.FILE
+        )
+        for kind, entries_of_kind in itertools.groupby(others, key=itemgetter(0)):
+            paths = [path for _, path in entries_of_kind]
+            level = log.warning if self._is_news("entry_ignored", kind) else log.debug
+            level(
+                "camera.entry_ignored",
+                docking_id=self.record.row.docking_id,
+                files=len(paths),
+                path=printable_path(paths[0]),
+                kind=kind,
+            )
+        return True
+
+    def _is_news(self, event: str, kind: str) -> bool:
+        """Whether files of this kind were not told of yet in this docking."""
+        news = (event, kind) not in self._told
+        self._told.add((event, kind))
+        return news
+
+    # -- what is new or changed --
+
+    def _moved(self, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> list[bytes]:
+        """Paths to compare: met for the first time, or changed since they were compared."""
+        moved = [p for p, s in files.items() if p in self._seen and self._seen[p].stamp != s]
+        fresh = [path for path in files if path not in self._seen]
+        if not moved:
+            return fresh
+        unread = {row.item_id: row for row in self._unread_items()}
+        for path in moved:
+            if path not in settled:
+                continue
+            seen = self._seen[path]
+            row = unread.get(seen.item_id)
+            if row is None:
+                # It was read already: what lies there now is compared anew.
+                fresh.append(path)
+                continue
+            if _outer_marks(seen.stamp) == _outer_marks(files[path]):
+                # FAT gives a file another inode number whenever the kernel forgot it meanwhile.
+                seen.stamp = files[path]
+                continue
+            self.record.changed(row, files[path])
+            self._unread = None
+            self.bytes_planned += files[path].size_bytes - row.size_bytes
+            seen.stamp = files[path]
+        return fresh
+
+    def _compare(
+        self, root_fd: int, files: Mapping[bytes, FileStamp], fresh: Sequence[bytes]
+    ) -> bool:
+        if not fresh:
+            return False
+        # Against the times last seen: clocks may have changed more than once since.
+        mtimes = self.record.last_seen_mtimes()
+        known = [_known(row, mtimes) for row in self.record.known_items()]
+        if not self._seen:
+            self._shift_hours = comparison.hour_shift(files, known)
+            if self._shift_hours:
+                log.info("camera.hour_shift", hours=self._shift_hours)
+        entries = [_file_entry(path, files[path]) for path in sorted(fresh)]
+        found = comparison.candidates(entries, known, self._shift_hours)
+        resolved = comparison.resolve(found, self._samples(root_fd, found))
+        compared = [Compared(r.entry, r.verdict, r.item_id, r.reason) for r in resolved]
+        items = self.record.plan(compared, self.facts_of)
+        self._unread = None
+        unread = {row.item_id for row in self._unread_items()}
+        for path, item_id in items.items():
+            self._seen[path] = _Seen(files[path], item_id)
+            if item_id in unread:
+                self.bytes_planned += files[path].size_bytes
+        return bool(compared)
+
+    def _samples(self, root_fd: int, found: Sequence[comparison.Candidate]) -> dict[bytes, bytes]:
+        samples = {}
+        failed: dict[str, list[tuple[bytes, str]]] = {}
+        for candidate in found:
+            stamp = candidate.entry.stamp
+            if stamp is None or not candidate.needs_sample():
+                continue
+            try:
+                samples[candidate.entry.path] = listing.sample(root_fd, candidate.entry.path, stamp)
+            except SourceGoneError:
+                raise
+            except IngestError as error:
+                if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
+                    raise
+                # Judged at the next listing; until then the camera is not released.
+                failed.setdefault(error.code, []).append((candidate.entry.path, error.message))
+        for code, files in failed.items():
+            path, message = files[0]
+            level = log.warning if self._is_news("sample_failed", code) else log.debug
+            level(
+                "camera.sample_failed",
+                docking_id=self.record.row.docking_id,
+                files=len(files),
+                path=printable_path(path),
+                error=code,
+                message=message,
+            )
+        return samples
+
+    # -- what went missing --
+
+    def _conclude(self, files: Mapping[bytes, FileStamp], *, complete: bool, changed: bool) -> None:
+        if not complete:
+            if changed:
+                self.record.inventoried(complete=False, final=False, hour_shift=self._shift_hours)
+            return
+        self._listings += 1
+        changed |= self._missing(files)
+        final = self._listings >= _ABSENCES
+        if changed or self._listings <= _ABSENCES:
+            self.record.inventoried(complete=True, final=final, hour_shift=self._shift_hours)
+        if self._listings == _ABSENCES:
+            self._notice(files)
+
+    def _missing(self, files: Mapping[bytes, FileStamp]) -> bool:
+        """Count absences; conclude from the second on."""
+        unread = self._unread_items()
+        mine = {seen.item_id for path, seen in self._seen.items() if path in files}
+        suspects = (self._last or frozenset()) | self._seen.keys() | {r.path for r in unread}
+        strangers = {row.path for row in unread if row.item_id not in mine}
+        gone: set[bytes] = set()
+        for path in suspects:
+            if path in files and path not in strangers:
+                self._absent.pop(path, None)
+                continue
+            self._absent[path] = self._absent.get(path, 0) + 1
+            if self._absent[path] == _ABSENCES:
+                gone.add(path)
+        if not gone:
+            return False
+        vanished = [row for row in unread if row.path in gone and row.item_id not in mine]
+        if vanished:
+            self.record.vanished(vanished)
+            self._unread = None
+        newest: dict[bytes, ItemRow] = {row.path: row for row in self.record.known_items()}
+        missing = {p: newest[p] for p in gone if p not in files and p in newest}
+        if missing:
+            self.record.missing(missing)
+        for path in missing:
+            self._seen.pop(path, None)
+        return True
+
+    def _notice(self, files: Mapping[bytes, FileStamp]) -> None:
+        """Findings that need no action by themselves: holes in the numbering, a dead clock."""
+        now_ns = clock.now_ms() * 1_000_000
+        dead = [p for p, stamp in files.items() if comparison.is_dead_clock(stamp.mtime_ns, now_ns)]
+        if dead:
+            self.record.raise_finding(
+                "camera_clock",
+                f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
+                severity="notice",
+            )
+        known = self._numbers(row.path for row in self.record.known_items())
+        holes = {
+            directory: found
+            for directory, listed in self._numbers(files).items()
+            if (found := comparison.gaps(listed, known=known.get(directory, ())))
+        }
+        if holes:
+            directory, found = min(holes.items())
+            self.record.raise_finding(
+                "numbering_gap",
+                f"numbers are missing in {len(holes)} directories, such as "
+                f"{found[0][0]} to {found[0][1]} in {printable_path(directory) or '/'}",
+                severity="notice",
+            )
+
+    def _numbers(self, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
+        """The camera's own numbers, by directory."""
+        numbers: dict[bytes, list[int]] = {}
+        for path in paths:
+            number = self.facts_of(path).number
+            if number is not None:
+                numbers.setdefault(path.rpartition(b"/")[0], []).append(number)
+        return numbers
+
+    # -- what is read now --
+
+    def _look(self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> Look:
+        now_ms = clock.now_ms()
+        due: list[ItemRow] = []
+        for_room: list[ItemRow] = []
+        stamps: dict[str, FileStamp] = {}
+        unsettled = len(files.keys() - settled)
+        unread = self._unread_items()
+        for row in unread:
+            seen = self._seen.get(row.path)
+            if seen is None or seen.item_id != row.item_id or row.path not in settled:
+                continue
+            if seen.stamp != files.get(row.path):
+                continue
+            if not is_due(row.due_ms, now_ms):
+                if row.last_error in FOR_ROOM:
+                    for_room.append(row)
+                    stamps[row.item_id] = seen.stamp
+                continue
+            if listing.being_written(root_fd, row.path):
+                unsettled += 1
+                continue
+            due.append(row)
+            stamps[row.item_id] = seen.stamp
+        moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].stamp != s)
+        return Look(
+            due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
+            for_room=for_room,
+            stamps=stamps,
+            unsettled=unsettled + moved,
+            unplanned=len(files.keys() - self._seen.keys()),
+            faults=frozenset(row.last_error for row in unread),
+        )
+
+
+def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
+    return InventoryEntry(path, EntryKind.FILE, stamp)
+
+
+def _outer_marks(stamp: FileStamp) -> tuple[int, int, int]:
+    return stamp.size_bytes, stamp.mtime_ns, stamp.device
+
+
+def _known(row: ItemRow, mtimes: Mapping[str, int]) -> comparison.KnownItem:
+    return comparison.KnownItem(
+        item_id=row.item_id,
+        path=row.path,
+        size_bytes=row.size_bytes,
+        mtime_ns=mtimes.get(row.item_id, row.mtime_ns),
+        state=ItemState(row.state),
+        sample_sha256=row.sample_sha256,
+    )

@@ -1,0 +1,107 @@
+"""How a docking ends on record, watched or not: entry, row and manifest in one transaction."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.db import dockings, findings, items, outbox, uploads
+from bodycam_ingest.docking import left_early
+from bodycam_ingest.docking.manifest import build_manifest, inventory_sha256
+from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.lifecycle import COPIED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+
+log = structlog.get_logger(__name__)
+
+MANIFEST_KIND: Final = "manifest"
+# A docking's own findings, which end with it.
+_OWN: Final = (UNLISTABLE, INCOMPLETE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dock:
+    """The dock as its dockings need it.
+
+    Args:
+        dock_id: this dock.
+        engine: for reads.
+        ledger: the only way to write.
+        stores: every store's name and whether it is required.
+    """
+
+    dock_id: str
+    engine: Engine
+    ledger: LedgerWriter
+    stores: Sequence[tuple[str, bool]]
+
+
+def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
+    """Record a docking's end: entry, row, findings of its own, manifest objects.
+
+    Args:
+        dock: where it happened.
+        docking_id: the docking.
+        reason: `removed`, or `daemon_restarted` where nobody watched it end.
+    """
+    with dock.ledger.transaction() as txn:
+        now = clock.now_text()
+        row = dockings.docking_row(txn.conn, docking_id)
+        rows = dockings.inventory_rows(txn.conn, docking_id)
+        named = {
+            item.item_id: item
+            for item in items.by_ids(txn.conn, [r.item_id for r in rows if r.item_id])
+        }
+        states = collections.Counter(item.state.value for item in named.values())
+        closed = [
+            findings.close_finding(txn, now, code=code, subject=f"docking:{docking_id}")
+            for code in _OWN
+        ]
+        # What could not be listed at the end is not known, whatever was listed before.
+        whole = row.inventoried and not any(closed)
+        complete = whole and all(item.state in COPIED for item in named.values())
+        seq = txn.append(
+            "camera.undocked",
+            f"camera:{row.camera}",
+            {
+                "docking_id": docking_id,
+                "reason": reason,
+                "complete": complete,
+                "inventoried": row.inventoried,
+                "inventory_sha256": inventory_sha256(rows),
+                "items": dict(sorted(states.items())),
+            },
+        )
+        dockings.update_docking(txn.conn, docking_id, ended_at=now, complete=complete)
+        left_early.settle(txn, dataclasses.replace(row, inventoried=whole), reason)
+        body = build_manifest(
+            dock=dock.dock_id,
+            origin=dock.ledger.origin,
+            docking=dataclasses.replace(row, ended_at=now, complete=complete),
+            ledger_entry=seq,
+            rows=rows,
+            items=named,
+            keys=uploads.keys_of(txn.conn, list(named)),
+        )
+        key = object_keys.manifest_key(row.camera, clock.parse_rfc3339(row.started_at), docking_id)
+        outbox.queue_object(txn, now, dock.stores, key, MANIFEST_KIND, body)
+    level = log.info if complete else log.warning
+    level(
+        "camera.undocked",
+        camera=row.camera,
+        docking_id=docking_id,
+        reason=reason,
+        complete=complete,
+        items=dict(states),
+    )

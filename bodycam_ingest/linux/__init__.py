@@ -1,0 +1,1 @@
+"""System calls of Linux that evidence depends on: durable writes, direct I/O, clocks."""

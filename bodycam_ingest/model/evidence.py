@@ -1,0 +1,277 @@
+"""The values that the stages hand to one another: what was seen, read, sent and confirmed.
+
+Pure: no I/O, no clock. Paths from a camera are bytes, because that is what they are on the card.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PART_SIZE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
+
+
+_MIB: Final = 1024 * 1024
+# S3 takes no more parts of one object.
+PARTS_MAX: Final = 10_000
+
+
+def part_size_for(size_bytes: int, least_bytes: int) -> int:
+    """The size of an item's upload parts: whole MiB where `least_bytes` would make too many.
+
+    Args:
+        size_bytes: the item's length.
+        least_bytes: the size as configured.
+    """
+    wanted = -(-size_bytes // PARTS_MAX)
+    return max(least_bytes, -(-wanted // _MIB) * _MIB)
+
+
+class EntryKind(enum.StrEnum):
+    """What a directory entry on a camera is; only files are ever opened."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    SOCKET = "socket"
+    FIFO = "fifo"
+    DEVICE = "device"
+    OTHER_MOUNT = "other_mount"
+    UNREADABLE = "unreadable"
+
+
+class Verdict(enum.StrEnum):
+    """What comparing an inventory entry with the camera's history says."""
+
+    NEW = "new"
+    SAME = "same"
+    CHANGED = "changed"
+    MISSING = "missing"
+    IGNORED = "ignored"
+
+
+class BayState(enum.StrEnum):
+    """What a bay shows; these words stand wherever the state is shown."""
+
+    READING = "reading"
+    COPIED = "copied"
+    CONFIRMED = "confirmed"
+    ATTENTION = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file's identity and outer marks as `fstat` gave them; equal stamps mean untouched.
+
+    Args:
+        size_bytes: length.
+        mtime_ns: raw modification time as the kernel gave it, ns since 1970.
+        inode: inode number.
+        device: `st_dev` of the file system.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryEntry:
+    """One directory entry of a camera's volume, as listed.
+
+    Args:
+        path: path relative to the volume's root, raw bytes, no leading slash.
+        kind: what it is.
+        stamp: stamp of a regular file; None for everything else.
+        detail: why it is ignored or unreadable, for people.
+    """
+
+    path: bytes
+    kind: EntryKind
+    stamp: FileStamp | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Everything that one pass over an item's bytes yields.
+
+    Args:
+        size_bytes: bytes read.
+        sha256: digest of the whole, 32 bytes.
+        part_size_bytes: upload part size, fixed from now on.
+        part_sha256s: digest of each upload part in order; one for an empty file.
+        sample_sha256: digest of the sample windows, see `bodycam_ingest.model.sampling`.
+    """
+
+    size_bytes: int
+    sha256: bytes
+    part_size_bytes: int
+    part_sha256s: tuple[bytes, ...]
+    sample_sha256: bytes
+
+    def composite_sha256(self) -> bytes:
+        """S3's composite of a multipart object: the digest of the parts' digests joined."""
+        return hashlib.sha256(b"".join(self.part_sha256s)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An item to be read off a camera.
+
+    Args:
+        item_id: ULID.
+        docking_id: ULID of the docking that it is read at.
+        path: path relative to the volume's root.
+        stamp: what the file was when it was listed.
+        part_size_bytes: upload part size, fixed from now on.
+    """
+
+    item_id: str
+    docking_id: str
+    path: bytes
+    stamp: FileStamp
+    part_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A durable, sealed copy.
+
+    Args:
+        item_id: ULID.
+        digests: what was read off the camera.
+        staged_path: relative to the staging directory.
+    """
+
+    item_id: str
+    digests: Digests
+    staged_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreObject:
+    """An object as it shall stand in a store.
+
+    Args:
+        key: key in the store, safe characters only.
+        digests: what the bytes must be.
+        metadata: lower-case keys, ASCII values; `item-id` and `sha256` decide whose it is.
+        content_type: media type.
+    """
+
+    key: str
+    digests: Digests
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A store's answer that an object is complete, not yet the proof of its bytes.
+
+    Args:
+        key: key in the store.
+        version_id: the version that is ours; empty where the store has no versions.
+        etag: the store's own tag, as given.
+    """
+
+    key: str
+    version_id: str = ""
+    etag: str = ""
+
+
+class ProofKind(enum.StrEnum):
+    """How a store's copy was proven."""
+
+    READ_BACK = "read_back"
+    STORE_CHECKSUM = "store_checksum"
+    PART_CHECKSUMS = "part_checksums"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The proof that a store holds an object's bytes.
+
+    Args:
+        stored: the object that was proven.
+        proof: how.
+        checksum: the store's checksum as it gave it, or the hex digest of what was read back.
+    """
+
+    stored: StoredObject
+    proof: ProofKind
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """What a look at a key shows.
+
+    Args:
+        key: key in the store.
+        size_bytes: length.
+        metadata: lower-case keys.
+        version_id: version looked at; empty where there are none.
+        etag: the store's own tag.
+        checksum_sha256: base64 as given, with `-N` for composites; empty where there is none.
+    """
+
+    key: str
+    size_bytes: int
+    metadata: Mapping[str, str]
+    version_id: str = ""
+    etag: str = ""
+    checksum_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProbe:
+    """What a store really verifies, as found by trying it.
+
+    Args:
+        verifies_checksum: it refused bytes that differ from `x-amz-checksum-sha256`, or reads back.
+        verifies_payload: it refused bytes that differ from the signed payload digest.
+        returns_checksum: it tells an object's SHA-256 afterwards.
+        reads_back: objects are confirmed by reading them, whatever the store says.
+    """
+
+    verifies_checksum: bool
+    verifies_payload: bool
+    returns_checksum: bool
+    reads_back: bool
+
+
+def encode_path(path: bytes) -> str | dict[str, str]:
+    """A camera's path for JSON: text where it is UTF-8, else `{"base64": …}`.
+
+    Args:
+        path: raw bytes from the card.
+
+    Returns:
+        A value that `decode_path` turns back into the same bytes.
+    """
+    try:
+        return path.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(path).decode("ascii")}
+
+
+def decode_path(value: str | Mapping[str, str]) -> bytes:
+    """The bytes that `encode_path` was given."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    return base64.b64decode(value["base64"], validate=True)
+
+
+def printable_path(path: bytes) -> str:
+    """A camera's path for people: control characters and stray bytes escaped, never raw."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,238 @@
+"""Purging staged copies that every required store has held for long enough.
+
+Destructive, so in three steps: the intent is recorded (`item.purging`), the intent's entry comes
+under an anchored checkpoint, then every required store proves once more that it holds the bytes,
+the file is unlinked and the outcome recorded (`item.purged`). A crash between leaves an intent that
+a later step resolves. One copy a step: what is bad waits alone, and a store that is away costs one
+question a pause.
+
+A copy's age is counted in the dock's own time, and nothing goes by its age while nobody vouches for
+the clock (`clockwatch`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from bodycam_ingest.acquire.staging_watch import STAGING_SUBJECT
+from bodycam_ingest.daemon.clock_watch import DOUBT_CODE, SUBJECT, raise_doubt
+from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
+from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.lifecycle import ItemEvent, UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from bodycam_ingest.acquire.acquirer import Acquirer
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.release.store_witness import Doubt, Witnesses
+
+log = structlog.get_logger(__name__)
+
+HELD: Final = "purge_held"
+_DAY_MS: Final = 24 * 3_600_000
+# Announced together, in one transaction.
+_PAGE_ITEMS: Final = 100
+# So often a copy that is held is looked at with short waits (some two hours), then with long ones.
+_QUICK_TRIES: Final = 30
+# Reading a large object back costs the line: looking takes at most so small a part of the time.
+_PART_OF_TIME: Final = 20
+
+
+class Retention:
+    """Purges staged copies `keep_days` after their release.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        acquirer: owns staging.
+        witnesses: the stores; each required one proves again what it holds before a copy goes.
+        keep_days: days that a released copy stays in staging; with 0 the clock decides nothing.
+        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: LedgerWriter,
+        acquirer: Acquirer,
+        witnesses: Witnesses,
+        *,
+        keep_days: float,
+        delay_s: Callable[[DelayClass, int], float],
+        now_ms: Callable[[], int] = clock.now_ms,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._acquirer = acquirer
+        self._witnesses = witnesses
+        self._delay_s = delay_s
+        self._now_ms = now_ms
+        self.keep_days = keep_days
+
+    def begin(self) -> None:
+        """Have what waits looked at now: a restart may be what was needed."""
+        with self._engine.connect() as conn:
+            if not purges.any_waits(conn):
+                return
+        with self._ledger.transaction() as txn:
+            purges.make_due(txn)
+
+    def step(self, required: Sequence[str]) -> float | None:
+        """Purge one copy; where none is due, announce a page of those whose time has come.
+
+        Args:
+            required: names of the stores that are required now; without any, nothing is purged.
+
+        Returns:
+            Seconds until there may be more to do: 0 right after something was done, None when
+            nothing waits for a time.
+
+        Raises:
+            IngestError: only those whose disposition is HALT; all others are persisted.
+        """
+        if not required:
+            return None
+        # A store that is away is not asked, and no recording is held for what is the store's.
+        paused_s = self._witnesses.paused_s(required)
+        if paused_s > 0:
+            return paused_s
+        if self.keep_days and self._clock_in_doubt(required):
+            return None
+        with self._engine.connect() as conn:
+            anchored = outbox.anchored_size(conn, required)
+            row = purges.next_due(conn, required, anchored_size=anchored, now_ms=self._now_ms())
+        if row is not None:
+            return self._try(row, required)
+        return 0.0 if self._announce(required) else None
+
+    def _announce(self, required: Sequence[str]) -> bool:
+        with self._engine.connect() as conn:
+            due = self._of_age(conn, required, _PAGE_ITEMS)
+        if not due:
+            return False
+        with self._ledger.transaction() as txn:
+            for row in due:
+                purges.announce(txn, row)
+        return True
+
+    def _of_age(self, conn: Connection, required: Sequence[str], limit: int) -> list[ItemRow]:
+        by_ms = None
+        if self.keep_days:
+            by_ms = docktime.now_ms(conn) - round(self.keep_days * _DAY_MS)
+        return purges.candidates(conn, required, released_by_ms=by_ms, limit=limit)
+
+    def _clock_in_doubt(self, required: Sequence[str]) -> bool:
+        """Whether nobody vouches for the clock; told as soon as that holds up a copy."""
+        with self._engine.connect() as conn:
+            if docktime.word(conn).vouched:
+                return False
+            known = (DOUBT_CODE, SUBJECT) in findings.open_pairs(conn, [DOUBT_CODE])
+            holds_up = not known and (
+                bool(self._of_age(conn, required, 1)) or purges.any_announced(conn)
+            )
+        if holds_up:
+            with self._ledger.transaction() as txn:
+                word = docktime.word(txn.conn)
+                if not word.vouched:
+                    raise_doubt(txn, word)
+        return True
+
+    def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:
+        began_s = time.monotonic()
+        try:
+            doubt = self._witnesses.doubt(row, required)
+        except AbandonedError:
+            return None
+        took_s = time.monotonic() - began_s
+        if doubt is not None:
+            self._doubted(row, doubt, took_s)
+            return 0.0
+        try:
+            self._acquirer.purge(row.staged_path)
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            # The disk's fault, not the recording's: one finding, however many copies meet it.
+            self._hold(row, error, took_s, subject=STAGING_SUBJECT)
+            return 0.0
+        self._purged(row)
+        return 0.0
+
+    def _purged(self, row: ItemRow) -> None:
+        with self._ledger.transaction() as txn:
+            items.record(
+                txn,
+                row,
+                ItemEvent.PURGED,
+                {"staged": row.staged_path},
+                staged_path="",
+                attempts=0,
+                due_ms=0,
+                last_error="",
+            )
+            for subject in (f"item:{row.item_id}", STAGING_SUBJECT):
+                findings.close_finding(txn, clock.now_text(), code=HELD, subject=subject)
+        log.debug("item.purged", item_id=row.item_id)
+
+    def _doubted(self, row: ItemRow, doubt: Doubt, took_s: float) -> None:
+        if doubt.until_ms is None:
+            self._hold(row, doubt.error, took_s, subject=f"item:{row.item_id}")
+            if doubt.lost_by:
+                self._send_again(row, doubt.lost_by)
+            return
+        # The store was left alone and a line says so. The same fault again, from a store that was
+        # well in between, will count as this recording's own: `Failure.is_stores`.
+        with self._ledger.transaction() as txn:
+            items.postpone(
+                txn,
+                row.item_id,
+                attempts=row.attempts,
+                due_ms=doubt.until_ms,
+                error=doubt.error.code,
+            )
+
+    def _send_again(self, row: ItemRow, store: str) -> None:
+        """The dock still has what a store lost; its purge waits until the store has it again."""
+        with self._ledger.transaction() as txn:
+            upload = uploads.get(txn.conn, row.item_id, store)
+            if upload.state is UploadState.CONFIRMED:
+                resending.send_again(txn, upload, resending.STORE_LOST)
+        log.warning("upload.repeated", item_id=row.item_id, store=store)
+
+    def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, subject: str) -> None:
+        """Keep a copy for now; told when it begins, not at each try."""
+        attempts = row.attempts + 1
+        if attempts <= _QUICK_TRIES:
+            delay_s = self._delay_s(DelayClass.SHORT, attempts)
+        else:
+            delay_s = self._delay_s(DelayClass.SLOW, attempts - _QUICK_TRIES)
+        due_ms = self._now_ms() + round(max(delay_s, took_s * _PART_OF_TIME) * 1000)
+        alarming = (
+            error.disposition is Disposition.QUARANTINE
+            or error.alarm_at_once
+            or attempts > _QUICK_TRIES
+        )
+        with self._ledger.transaction() as txn:
+            items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+            known = (HELD, subject) in findings.open_pairs(txn.conn, [HELD])
+            if alarming and not known:
+                findings.raise_finding(
+                    txn,
+                    clock.now_text(),
+                    code=HELD,
+                    severity="alarm",
+                    subject=subject,
+                    detail=error.message,
+                    item_id=row.item_id if subject != STAGING_SUBJECT else None,
+                )
+        if not known and (alarming or row.last_error != error.code):
+            log.warning("item.purge_held", item_id=row.item_id, error=error.code, hint=error.hint)

@@ -1,0 +1,193 @@
+"""Gathers the facts that `release.decide` judges, and records what it decided.
+
+While a camera is docked its items are released together, when the whole docking stands. After it
+has left, each item is released alone: whatever else was on the card is the next docking's matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bodycam_ingest.db import agenda, dockings, docktime, items, knownstores, outbox, views
+from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Engine
+
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+
+log = structlog.get_logger(__name__)
+
+POLICY_KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the docking's own thread knows.
+
+    Args:
+        unsettled: files that still grow or have not stood still long enough.
+        unplanned: files listed but not yet compared with the camera's history.
+        unlisted: why the camera cannot be listed to its end, for people; empty where it can.
+    """
+
+    unsettled: int
+    unplanned: int
+    unlisted: str = ""
+
+
+def docking_facts(
+    conn: Connection, docking_id: str, live: Live, required: Sequence[str]
+) -> DockingFacts:
+    """One snapshot of a docking for `release.decide`."""
+    lacking = knownstores.lacking_in_docking(conn, docking_id, required)
+    return DockingFacts(
+        inventoried=dockings.docking_row(conn, docking_id).inventoried,
+        unsettled=live.unsettled,
+        unplanned=live.unplanned,
+        unlisted=live.unlisted,
+        items=[
+            ItemStanding(
+                item_id=row["item_id"],
+                state=ItemState(row["state"]),
+                confirmed_seq=row["confirmed_seq"],
+                last_error=row["last_error"],
+                lacking=lacking.get(row["item_id"], ()),
+            )
+            for row in dockings.inventory_items(conn, docking_id)
+        ],
+        alarms=views.docking_alarms(conn, docking_id),
+        anchored_size=outbox.anchored_size(conn, required),
+    )
+
+
+class Releaser:
+    """Releases what may go.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        required: names of the required stores.
+    """
+
+    def __init__(self, engine: Engine, ledger: LedgerWriter, required: Sequence[str]) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._required = required
+        self._news = News(lambda: ledger.commits)
+        self._live: Mapping[str, Live] = {}
+
+    def judge(self, docking_id: str, live: Live) -> Decision:
+        """What the docking's bay shows now, and why."""
+        with self._engine.connect() as conn:
+            return decide(docking_facts(conn, docking_id, live, self._required))
+
+    def tick(self, live: Mapping[str, Live]) -> int:
+        """Release every item that may go.
+
+        Args:
+            live: the dockings whose camera is there, by id.
+
+        Returns:
+            How many items were released.
+        """
+        if not self._news.due() and live == self._live:
+            return 0
+        self._news.looked()
+        self._live = dict(live)
+        with self._engine.connect() as conn:
+            waiting = agenda.dockings_to_release(conn)
+        released = 0
+        on_cameras: set[str] | None = None
+        for docking_id in waiting:
+            if docking_id in live:
+                released += self._release_docking(docking_id, live[docking_id])
+                continue
+            if on_cameras is None:
+                # Once a look: a hundred dockings may wait while a large card is listed.
+                with self._engine.connect() as conn:
+                    on_cameras = _on_cameras(conn, live)
+            released += self._release_alone(docking_id, live, on_cameras)
+        return released
+
+    def _release_docking(self, docking_id: str, live: Live) -> int:
+        if not self.judge(docking_id, live).release:
+            return 0
+        with self._ledger.transaction() as txn:
+            # Judged again inside of the transaction that records it: nothing moved between.
+            if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
+                return 0
+            rows = _confirmed(txn.conn, docking_id)
+            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
+            for row in rows:
+                _record(txn, row, docking_id, now, dock_ms)
+            if dockings.docking_row(txn.conn, docking_id).released_at is None:
+                dockings.update_docking(txn.conn, docking_id, released_at=now)
+        log.info("docking.released", docking_id=docking_id, items=len(rows))
+        return len(rows)
+
+    def _release_alone(
+        self, docking_id: str, live: Mapping[str, Live], on_cameras: Collection[str]
+    ) -> int:
+        with self._engine.connect() as conn:
+            if not self._free(conn, docking_id, on_cameras):
+                return 0
+        with self._ledger.transaction() as txn:
+            # Judged again inside of the transaction that records it: nothing moved between.
+            rows = self._free(txn.conn, docking_id, _on_cameras(txn.conn, live))
+            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
+            for row in rows:
+                _record(txn, row, docking_id, now, dock_ms)
+        if rows:
+            log.info("docking.released", docking_id=docking_id, items=len(rows))
+        return len(rows)
+
+    def _free(
+        self, conn: Connection, docking_id: str, on_cameras: Collection[str]
+    ) -> list[ItemRow]:
+        """Confirmed, anchored items of a docking that ended, on no camera that is docked now."""
+        anchored = outbox.anchored_size(conn, self._required)
+        lacking = knownstores.lacking_in_docking(conn, docking_id, self._required)
+        return [
+            row
+            for row in _confirmed(conn, docking_id)
+            if row.item_id not in on_cameras
+            and row.item_id not in lacking
+            and row.confirmed_seq is not None
+            and row.confirmed_seq < anchored
+            and not views.item_alarms(conn, row.item_id)
+        ]
+
+
+def _on_cameras(conn: Connection, live: Iterable[str]) -> set[str]:
+    """Ids of the items of every docking whose camera is there."""
+    return {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
+
+
+def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
+    ids = [
+        row["item_id"]
+        for row in dockings.inventory_items(conn, docking_id)
+        if row["state"] == ItemState.CONFIRMED.value
+    ]
+    return items.by_ids(conn, ids)
+
+
+def _record(txn: Txn, row: ItemRow, docking_id: str, now: str, dock_ms: int) -> None:
+    items.record(
+        txn,
+        row,
+        ItemEvent.RELEASED,
+        {"docking_id": docking_id, "policy": POLICY_KEEP},
+        released_at=now,
+        released_dock_ms=dock_ms,
+    )

@@ -1,0 +1,131 @@
+"""Free space in staging: what is there, what is promised to copies that are under way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bodycam_ingest.errors import (
+    StagingError,
+    StagingForbiddenError,
+    StagingFullError,
+    StagingReadOnlyError,
+)
+from bodycam_ingest.staging.os_errors import staging_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How much room there is at one moment.
+
+    Args:
+        free_bytes: what may be begun now, beside all that was begun, above what is always left;
+            negative where that is eaten into already.
+        whole_bytes: size of the whole file system.
+    """
+
+    free_bytes: int
+    whole_bytes: int
+
+
+class Reservation:
+    """Room promised to a copy; what is written no longer needs to be promised."""
+
+    def __init__(self, room: Room, size_bytes: int) -> None:
+        self._room = room
+        self._left_bytes = size_bytes
+
+    def used(self, count: int) -> None:
+        """Take note of `count` bytes that are on the disk now."""
+        count = min(count, self._left_bytes)
+        self._left_bytes -= count
+        self._room.promise(-count)
+
+    def end(self) -> None:
+        """Give back what was not used."""
+        self.used(self._left_bytes)
+
+
+class Room:
+    """The room on the file system of a directory.
+
+    Args:
+        directory: the staging directory.
+        min_free_bytes: what is always left.
+    """
+
+    def __init__(self, directory: Path, *, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._lock = threading.Lock()
+        self._promised_bytes = 0
+
+    def set_min_free_bytes(self, min_free_bytes: int) -> None:
+        """Leave this much from now on; what was begun goes on."""
+        with self._lock:
+            self._min_free_bytes = min_free_bytes
+
+    def look(self) -> Space:
+        """How much room there is now, in a directory that can be written.
+
+        Raises:
+            StagingError: it is not there or no directory, may not be written, is read-only, or
+                could not be asked.
+        """
+        with staging_faults(f"looking at {self._directory}"):
+            mode = self._directory.stat().st_mode
+            flags = os.statvfs(self._directory).f_flag
+        if not stat.S_ISDIR(mode):
+            raise StagingError(f"{self._directory} is no directory")
+        if flags & os.ST_RDONLY:
+            raise StagingReadOnlyError(f"{self._directory} is mounted read-only")
+        if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
+            raise StagingForbiddenError(f"{self._directory} may not be written")
+        with self._lock:
+            return self._space()
+
+    def _space(self) -> Space:
+        with staging_faults("asking staging for free space"):
+            status = os.statvfs(self._directory)
+        free_bytes = status.f_bavail * status.f_frsize
+        return Space(
+            free_bytes=free_bytes - self._promised_bytes - self._min_free_bytes,
+            whole_bytes=status.f_blocks * status.f_frsize,
+        )
+
+    def promise(self, count: int) -> None:
+        """Add `count` bytes to what is promised; negative: take back."""
+        with self._lock:
+            self._promised_bytes += count
+
+    @contextlib.contextmanager
+    def reserve(self, size_bytes: int) -> Iterator[Reservation]:
+        """Promise room to a copy for the length of a `with` block.
+
+        Args:
+            size_bytes: the item's length.
+
+        Raises:
+            StagingFullError: there is no such room.
+            StagingError: the file system could not be asked.
+        """
+        with self._lock:
+            if size_bytes > self._space().free_bytes:
+                raise StagingFullError(
+                    f"{size_bytes} bytes do not fit into {self._directory} "
+                    f"with {self._min_free_bytes} left free"
+                )
+            self._promised_bytes += size_bytes
+        reservation = Reservation(self, size_bytes)
+        try:
+            yield reservation
+        finally:
+            reservation.end()

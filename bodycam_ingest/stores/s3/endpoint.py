@@ -1,0 +1,276 @@
+"""How an S3 store is reached: its address, keys and certificates, and the client made of them."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import functools
+import io
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import botocore.awsrequest
+import botocore.exceptions
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+from botocore.handlers import add_expect_header
+
+from bodycam_ingest.errors import StoreCredentialsError, StoreMisconfiguredError
+from bodycam_ingest.stores.s3.signing import sign_prehashed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# It also bounds how long a send may stall, so it is longer than a mere connect needs.
+CONNECT_TIMEOUT_S: Final = 30
+READ_TIMEOUT_S: Final = 120
+_PIECE_BYTES: Final = 64 * 1024
+# A page of a listing is the longest: 1,000 keys of at most 1,024 bytes, each escaped at worst.
+_ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+# Where systems keep what `update-ca-certificates` and its kin make: Debian, Red Hat, SUSE, Alpine.
+# Not what OpenSSL's environment variables name: those are not the system's.
+SYSTEM_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """Credentials; never shown.
+
+    Args:
+        access_key: the id.
+        secret_key: the secret.
+        session_token: empty for lasting keys.
+    """
+
+    access_key: str
+    secret_key: str
+    session_token: str = ""
+
+
+def keys_from_environment(access_key: str, secret_key: str, session_token: str) -> Keys:
+    """Keys from the variables of these names; the last one need not be set.
+
+    Raises:
+        StoreCredentialsError: one is not set.
+    """
+    missing = [name for name in (access_key, secret_key) if not os.environ.get(name)]
+    if missing:
+        raise StoreCredentialsError(f"not set in the environment: {', '.join(missing)}")
+    return Keys(os.environ[access_key], os.environ[secret_key], os.environ.get(session_token, ""))
+
+
+def keys_from_file(path: Path, profile: str) -> Keys:
+    """Keys from a section of an INI file.
+
+    Raises:
+        StoreCredentialsError: the file or the section is missing or unreadable.
+    """
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+        section = parser[profile]
+        return Keys(
+            section["aws_access_key_id"],
+            section["aws_secret_access_key"],
+            section.get("aws_session_token", ""),
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreCredentialsError(f"{path} cannot be read: {error}") from error
+    except (KeyError, configparser.Error):
+        # Its text could hold a part of the secret.
+        raise StoreCredentialsError(f"{path} has no keys under [{profile}]") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the store is and how it is reached.
+
+    Args:
+        url: `https://host[:port]`; empty means AWS.
+        region: region name.
+        ca_bundle: PEM file that signs the store's certificate, None for the system's.
+        keys: asked each time that a client is built; None for the profile.
+        profile: profile of the user's own set-up, empty for none.
+        connections: connections kept open.
+        allow_http: whether `url` may be plain http, to this machine itself.
+    """
+
+    url: str
+    region: str
+    ca_bundle: Path | None
+    keys: Callable[[], Keys] | None
+    profile: str = ""
+    connections: int = 10
+    allow_http: bool = False
+
+
+@functools.cache
+def _models() -> Any:
+    """What botocore knows of S3 and of AWS's regions: half a second to parse, the same for all."""
+    return botocore.loaders.create_loader()
+
+
+def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -> Any:
+    """An S3 client that never retries, never hashes twice and always checks certificates.
+
+    Args:
+        endpoint: where.
+        sign: sets how its uploads are signed.
+
+    Raises:
+        StoreCredentialsError: there are no keys.
+        StoreMisconfiguredError: the settings make no client.
+    """
+    keys = endpoint.keys() if endpoint.keys is not None else None
+    _check_ca_bundle(endpoint.ca_bundle)
+    try:
+        session = botocore.session.Session(profile=endpoint.profile or None)
+        session.register_component("data_loader", _models())
+        client = session.create_client(
+            "s3",
+            region_name=endpoint.region,
+            endpoint_url=endpoint.url or None,
+            # Passed always: else an environment variable could choose other certificates.
+            verify=_trusted(endpoint),
+            aws_access_key_id=keys.access_key if keys else None,
+            aws_secret_access_key=keys.secret_key if keys else None,
+            aws_session_token=(keys.session_token or None) if keys else None,
+            config=Config(
+                signature_version="s3v4",
+                # Neither the environment nor ~/.aws/config sends evidence to another place.
+                ignore_configured_endpoint_urls=True,
+                s3={"addressing_style": "path"},
+                # The database owns the retries.
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+                tcp_keepalive=True,
+                max_pool_connections=endpoint.connections,
+                # Else botocore adds checksums of its own, framed as trailers, which some refuse.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise StoreMisconfiguredError(f"no client for {endpoint.url or 'AWS'}: {error}") from error
+    sign(client)
+    # The one place for it that botocore has: it reads answers whole, however long they are.
+    endpoint_of_client = client._endpoint  # noqa: SLF001 - botocore is held to a tested range
+    endpoint_of_client.http_session = _BoundedSession(endpoint_of_client.http_session)
+    client.meta.events.register_last("before-send.s3", _Guard(endpoint))
+    # Bodies that are read piece by piece would wait for leave, which some servers never give.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
+
+
+class OverlongError(botocore.exceptions.BotoCoreError):  # type: ignore[misc]  # untyped
+    """An answer that S3 never gives; told as every other fault that botocore meets."""
+
+    fmt = "the answer is longer than {max_bytes} bytes"
+
+
+class _BoundedResponse(botocore.awsrequest.AWSResponse):  # type: ignore[misc]  # untyped
+    """An answer whose body is not read beyond what S3 ever says."""
+
+    _read: bytes | None = None
+
+    @property
+    def content(self) -> bytes:
+        """The body.
+
+        Raises:
+            OverlongError: it is longer than any answer of S3.
+        """
+        if self._read is None:
+            body = io.BytesIO()
+            with contextlib.closing(self.raw.stream(_PIECE_BYTES)) as pieces:
+                for piece in pieces:
+                    if body.tell() + len(piece) > _ANSWER_BYTES_MAX:
+                        break
+                    body.write(piece)
+                else:
+                    self._read = body.getvalue()
+        if self._read is None:
+            self.raw.close()
+            raise OverlongError(max_bytes=_ANSWER_BYTES_MAX)
+        return self._read
+
+
+class _BoundedSession:
+    """Sends requests; what comes back is a `_BoundedResponse`.
+
+    Args:
+        session: botocore's own.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        """The answer; its body is read already, unless the caller reads it piece by piece."""
+        streams, request.stream_output = request.stream_output, True
+        try:
+            reply = self._session.send(request)
+        finally:
+            request.stream_output = streams
+        bounded = _BoundedResponse(reply.url, reply.status_code, reply.headers, reply.raw)
+        if not streams:
+            _ = bounded.content
+        return bounded
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+
+class _Guard:
+    """Lets no request leave but over TLS, whatever chose its address.
+
+    Args:
+        endpoint: where requests are to go.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._plain = endpoint.url if endpoint.allow_http else ""
+
+    def __call__(self, request: Any, **_context: Any) -> None:
+        url = urlsplit(request.url)
+        if url.scheme == "https":
+            return
+        if self._plain and (url.scheme, url.netloc) == urlsplit(self._plain)[:2]:
+            return
+        raise StoreMisconfiguredError(
+            f"a request was to go to {url.scheme}://{url.netloc}, which is not encrypted",
+            hint="Set endpoint_url of the store to its https:// address.",
+        )
+
+
+def _trusted(endpoint: Endpoint) -> str | bool:
+    """The certificates to trust: the store's own, else the system's, else those of botocore."""
+    if endpoint.ca_bundle is not None:
+        return str(endpoint.ca_bundle)
+    return next((path for path in SYSTEM_BUNDLES if os.access(path, os.R_OK)), True)
+
+
+def _check_ca_bundle(path: Path | None) -> None:
+    """Else a missing file looks like a line that broke, which is waited for in silence."""
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=os.fspath(path))
+    except (OSError, ssl.SSLError) as error:
+        raise StoreMisconfiguredError(
+            f"{path} holds no certificates: {error}",
+            hint="ca_bundle names a PEM file with the certificates that sign the store's own.",
+        ) from error

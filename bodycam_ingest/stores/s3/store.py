@@ -1,0 +1,398 @@
+"""An S3 bucket as a store: create-only, resumed where it was cut off, proven by digests.
+
+A look (HEAD) decides whether an object is ours; a lost answer is never guessed about. The
+SHA-256 of an object in parts can be checked by no server: the proof is the digest of each part and
+the composite over them, or, where the store verifies neither, reading all of it back.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ulid import ULID
+
+from bodycam_ingest.errors import (
+    StoreConflictError,
+    StoreError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreMismatchError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.linux import durable
+from bodycam_ingest.model.evidence import Confirmation, FoundObject, ProofKind, StoredObject
+from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
+from bodycam_ingest.stores.s3.client import Answer, Reply, S3Client
+from bodycam_ingest.stores.s3.errors import FAILURES, failure
+from bodycam_ingest.stores.s3.limits import check_size
+from bodycam_ingest.stores.s3.multipart import MultipartUpload, b64, check_local, checksums
+from bodycam_ingest.stores.s3.probe import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bodycam_ingest.model.evidence import StoreObject, StoreProbe
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+
+MARKER: Final = ".bodycam-store"
+# A slow line must give one piece within the time that a thread may be silent.
+_CHUNK_BYTES: Final = 64 * 1024
+_TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSettings:
+    """What objects are created with.
+
+    Args:
+        sse: `none`, `AES256` or `aws:kms`.
+        kms_key_id: key for `aws:kms`; empty for the bucket's own.
+        storage_class: as the store names it; `STANDARD` asks for nothing.
+        object_lock_days: days for which nobody can delete a version; 0 asks for no lock.
+    """
+
+    sse: str = "none"
+    kms_key_id: str = ""
+    storage_class: str = "STANDARD"
+    object_lock_days: int = 0
+
+    def params(self, now: dt.datetime) -> dict[str, Any]:
+        """Parameters of the requests that create an object at `now`."""
+        found: dict[str, Any] = {}
+        if self.sse != "none":
+            found["ServerSideEncryption"] = self.sse
+        if self.kms_key_id:
+            found["SSEKMSKeyId"] = self.kms_key_id
+        if self.storage_class != "STANDARD":
+            found["StorageClass"] = self.storage_class
+        if self.object_lock_days:
+            found["ObjectLockMode"] = "COMPLIANCE"
+            found["ObjectLockRetainUntilDate"] = self.retain_until(now)
+        return found
+
+    def retain_until(self, now: dt.datetime) -> dt.datetime:
+        """When the lock of an object that is created at `now` ends."""
+        return now + dt.timedelta(days=self.object_lock_days)
+
+
+class S3Store:
+    """Objects in a bucket.
+
+    Args:
+        client: makes the requests.
+        prefix: put before every key, no slash at either end; may be empty.
+        settings: what objects are created with.
+    """
+
+    def __init__(self, client: S3Client, prefix: str, settings: ObjectSettings) -> None:
+        self.name = client.name
+        self._client = client
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._settings = settings
+        self._probe: StoreProbe | None = None
+
+    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+        """Create the object, going on where an earlier try was cut off.
+
+        Args:
+            obj: what shall stand there.
+            source: its bytes.
+            journal: how far an upload in parts got.
+
+        Returns:
+            What stands there.
+
+        Raises:
+            StoreConflictError: another object lies at the key.
+            LocalCopyDamagedError: the source has other bytes.
+            StoreError: as its subclass says; to be sent again.
+        """
+        check(obj)
+        check_size(obj)
+        params = self._create_params(obj)
+        if len(obj.digests.part_sha256s) > 1:
+            upload = MultipartUpload(
+                self._client,
+                obj,
+                self._prefix + obj.key,
+                journal,
+                params,
+                lambda: self._look_ours(obj),
+            )
+            stored = upload.run(source)
+        else:
+            stored = self._put(obj, source, params)
+        self._lock(stored)
+        return stored
+
+    def _create_params(self, obj: StoreObject) -> dict[str, Any]:
+        return {
+            "Metadata": dict(obj.metadata),
+            "ContentType": obj.content_type,
+            **self._settings.params(dt.datetime.now(tz=dt.UTC)),
+        }
+
+    def _put(self, obj: StoreObject, source: ByteSource, params: dict[str, Any]) -> StoredObject:
+        found = self._look_ours(obj)
+        if found is not None:
+            return StoredObject(obj.key, found.version_id, found.etag)
+        data = source.read_at(0, obj.digests.size_bytes)
+        try:
+            with durable.act("store.put"):
+                made = self._client.call(
+                    "put_object",
+                    expect=_TAKEN,
+                    Key=self._prefix + obj.key,
+                    Body=data,
+                    ChecksumSHA256=b64(obj.digests.sha256),
+                    IfNoneMatch="*",
+                    **params,
+                )
+        except Answer as answer:
+            # Taken: by our own request whose answer was lost, or by another writer.
+            found = self._look_ours(obj)
+            if found is None:
+                raise StoreUnreachableError(
+                    f"{self.name}: {obj.key} is being written by another: {answer}"
+                ) from answer
+            return StoredObject(obj.key, found.version_id, found.etag)
+        except StoreIntegrityError:
+            check_local(source, 0, data, obj.digests.sha256, obj.key)
+            raise
+        return StoredObject(obj.key, made.get("VersionId", ""), made.get("ETag", ""))
+
+    def _lock(self, stored: StoredObject) -> None:
+        """Some servers drop the lock that an upload in parts was begun with."""
+        if not self._settings.object_lock_days:
+            return
+        head = self._head(stored.key, stored.version_id)
+        if head is None or head.get("ObjectLockMode"):
+            return
+        version = stored.version_id or head.get("VersionId", "")
+        with durable.act("store.lock"):
+            self._client.call(
+                "put_object_retention",
+                Key=self._prefix + stored.key,
+                **({"VersionId": version} if version else {}),
+                Retention={
+                    "Mode": "COMPLIANCE",
+                    "RetainUntilDate": self._settings.retain_until(dt.datetime.now(tz=dt.UTC)),
+                },
+            )
+
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
+        """Prove that the store holds the object's bytes, encrypted and locked as asked.
+
+        Args:
+            obj: what it must be.
+            stored: what `send` answered.
+            pace: called as its bytes come, where it has to be read back.
+
+        Returns:
+            The proof.
+
+        Raises:
+            StoreMismatchError: other bytes, or none.
+            StoreMisconfiguredError: not encrypted or not locked as asked.
+            StoreError: as its subclass says.
+        """
+        head = self._head(obj.key, stored.version_id)
+        found = None if head is None else _found(obj.key, head)
+        if head is None or found is None or not is_ours(obj, found):
+            raise StoreMismatchError(f"{self.name} does not hold {obj.key} as it was stored")
+        self._check_settings(obj.key, head)
+        stored = StoredObject(obj.key, stored.version_id or found.version_id, found.etag)
+        proven = self._probe or self.probe()
+        told = found.checksum_sha256
+        if told and told not in checksums(obj):
+            raise StoreMismatchError(
+                f"{self.name} tells checksum {told} of {obj.key}, {checksums(obj)[0]} was sent"
+            )
+        if told and not proven.reads_back:
+            single = len(obj.digests.part_sha256s) == 1
+            proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
+            return Confirmation(stored, proof, told)
+        return self._read_back(obj, stored, pace)
+
+    def _check_settings(self, key: str, head: dict[str, Any]) -> None:
+        asked = self._settings
+        if asked.sse != "none" and head.get("ServerSideEncryption") != asked.sse:
+            raise StoreMisconfiguredError(
+                f"{self.name} took {key} without encrypting it by {asked.sse}",
+                hint="Choose an sse that this store has, or set none.",
+            )
+        if asked.object_lock_days and not head.get("ObjectLockMode"):
+            raise StoreMisconfiguredError(
+                f"{self.name} did not lock {key}",
+                hint="Switch Object Lock on for the bucket, or set object_lock_days = 0.",
+            )
+
+    def _read_back(self, obj: StoreObject, stored: StoredObject, pace: Pace) -> Confirmation:
+        digest = hashlib.sha256()
+        size_bytes = 0
+        for chunk in self.read(obj.key, stored.version_id):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            pace(len(chunk))
+        if digest.digest() != obj.digests.sha256:
+            raise StoreMismatchError(
+                f"{self.name}: {obj.key} came back as {size_bytes} bytes with SHA-256 "
+                f"{digest.hexdigest()}, {obj.digests.sha256.hex()} was sent"
+            )
+        return Confirmation(stored, ProofKind.READ_BACK, digest.hexdigest())
+
+    def look(self, key: str, version_id: str = "") -> FoundObject | None:
+        """What lies at a key, None when nothing does.
+
+        Raises:
+            StoreError: as its subclass says.
+        """
+        check_key(key)
+        head = self._head(key, version_id)
+        return None if head is None else _found(key, head)
+
+    def _look_ours(self, obj: StoreObject) -> FoundObject | None:
+        found = self.look(obj.key)
+        if found is None:
+            return None
+        must_be_ours(obj, found)
+        if found.checksum_sha256 and found.checksum_sha256 not in checksums(obj):
+            raise StoreConflictError(
+                f"{obj.key} is taken by other bytes: checksum {found.checksum_sha256}"
+            )
+        return found
+
+    def _head(self, key: str, version_id: str) -> dict[str, Any] | None:
+        try:
+            head: dict[str, Any] = self._client.call(
+                "head_object",
+                expect=("404", "NoSuchKey", "NoSuchVersion"),
+                Key=self._prefix + key,
+                ChecksumMode="ENABLED",
+                **({"VersionId": version_id} if version_id else {}),
+            )
+        except Answer:
+            return None
+        return head
+
+    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
+        """The bytes of an object.
+
+        Raises:
+            StoreMismatchError: there is no such object.
+            StoreError: as its subclass says.
+        """
+        check_key(key)
+        try:
+            answer = self._client.call(
+                "get_object",
+                expect=("404", "NoSuchKey", "NoSuchVersion"),
+                Key=self._prefix + key,
+                **({"VersionId": version_id} if version_id else {}),
+            )
+        except Answer as missing:
+            raise StoreMismatchError(f"{self.name} has no {key}") from missing
+        body = answer["Body"]
+        try:
+            yield from body.iter_chunks(_CHUNK_BYTES)
+        except FAILURES as error:
+            raise failure(error, f"{self.name}: reading {key}") from error
+        finally:
+            body.close()
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all objects that begin with `prefix`, sorted.
+
+        Raises:
+            StoreError: as its subclass says.
+        """
+        token: dict[str, str] = {}
+        seen: set[str] = set()
+        while True:
+            page = self._client.call("list_objects_v2", Prefix=self._prefix + prefix, **token)
+            for found in map(Reply, page.get("Contents") or []):
+                key = found["Key"].removeprefix(self._prefix)
+                if not key.startswith("."):
+                    yield key
+            after = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or not after:
+                return
+            if after in seen:
+                raise StoreError(f"{self._client.describe()}: its listing does not end")
+            seen.add(after)
+            token = {"ContinuationToken": after}
+
+    def probe(self) -> StoreProbe:
+        """Find out what the store verifies; leaves nothing behind.
+
+        Raises:
+            StoreError: as its subclass says.
+        """
+        params = self._settings.params(dt.datetime.now(tz=dt.UTC))
+        self._probe = probe(self._client, self._prefix, params)
+        return self._probe
+
+    def identity(self, *, first: bool = True) -> str:
+        """Who this store is: a mark in the bucket, made at first contact with it.
+
+        Host names and buckets can come to mean another place; the mark cannot.
+
+        Args:
+            first: this is the first contact; else nothing is written.
+
+        Raises:
+            StoreMisconfiguredError: there is no mark, and this is not the first contact.
+            StoreError: as its subclass says.
+        """
+        key = self._prefix + MARKER
+        for _ in range(2):
+            try:
+                answer = self._client.call("get_object", expect=("404", "NoSuchKey"), Key=key)
+            except Answer as missing:
+                if not first:
+                    raise StoreMisconfiguredError(
+                        f"{self._client.describe()} has no {key}",
+                        hint="Another bucket or prefix than at first contact: bring the old one "
+                        "back, or give the new one a name of its own.",
+                    ) from missing
+                self._mark(key)
+                continue
+            try:
+                mark = answer["Body"].read(64)
+            except FAILURES as error:
+                raise failure(error, f"{self.name}: reading {MARKER}") from error
+            return f"s3:{mark.decode('ascii', 'replace').strip()}"
+        raise StoreError(f"{self.name}: {MARKER} was written and is not there")
+
+    def _mark(self, key: str) -> None:
+        body = f"{ULID()}\n".encode()
+        try:
+            self._client.call(
+                "put_object",
+                expect=_TAKEN,
+                Key=key,
+                Body=body,
+                ChecksumSHA256=b64(hashlib.sha256(body).digest()),
+                IfNoneMatch="*",
+            )
+        except Answer:
+            # Another dock came first; its mark is the one that counts.
+            return
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+
+def _found(key: str, head: dict[str, Any]) -> FoundObject:
+    return FoundObject(
+        key=key,
+        size_bytes=head["ContentLength"],
+        metadata={name.lower(): value for name, value in (head.get("Metadata") or {}).items()},
+        version_id=head.get("VersionId", ""),
+        etag=head.get("ETag", ""),
+        checksum_sha256=head.get("ChecksumSHA256", ""),
+    )

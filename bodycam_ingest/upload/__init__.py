@@ -1,0 +1,1 @@
+"""Sends what is due to the stores, has it confirmed, and puts checkpoints off the dock."""

@@ -1,0 +1,126 @@
+"""A store whose every call is seen to move, keeps below the line's rate, and ends when asked.
+
+Whoever works with a store in a thread that is watched asks it through this: sending, proving,
+looking, reading and listing can each take longer than a thread may be silent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bodycam_ingest.upload.throttle import ThrottledSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bodycam_ingest.model.evidence import (
+        Confirmation,
+        FoundObject,
+        StoredObject,
+        StoreObject,
+        StoreProbe,
+    )
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+    from bodycam_ingest.upload.throttle import Budget
+    from bodycam_ingest.upload.uploader import ObjectStore
+
+
+class AttendedStore:
+    """An `ObjectStore` in front of another.
+
+    Args:
+        store: the store.
+        throttle: the budget of the line to it.
+        moving: called before and after each call, and at every piece of its bytes.
+    """
+
+    def __init__(
+        self, store: ObjectStore, throttle: Budget, moving: Callable[[], None] = lambda: None
+    ) -> None:
+        self.name = store.name
+        self._store = store
+        self._throttle = throttle
+        self._moving = moving
+
+    def _pace(self, count: int) -> None:
+        self._moving()
+        self._throttle.take(count, self._moving)
+        self._moving()
+
+    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+        """As `ObjectStore.send`.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        source = ThrottledSource(source, self._throttle, self._moving)
+        self._moving()
+        stored = self._store.send(obj, source, journal)
+        self._moving()
+        return stored
+
+    def confirm(
+        self, obj: StoreObject, stored: StoredObject, pace: Pace | None = None
+    ) -> Confirmation:
+        """As `ObjectStore.confirm`; what is read back counts as what is sent does.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+
+        def both(count: int) -> None:
+            self._pace(count)
+            if pace is not None:
+                pace(count)
+
+        self._pace(0)
+        confirmation = self._store.confirm(obj, stored, both)
+        self._moving()
+        return confirmation
+
+    def look(self, key: str, version_id: str = "") -> FoundObject | None:
+        """As `ObjectStore.look`."""
+        self._pace(0)
+        found = self._store.look(key, version_id)
+        self._moving()
+        return found
+
+    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
+        """As `ObjectStore.read`.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        self._pace(0)
+        for chunk in self._store.read(key, version_id):
+            self._pace(len(chunk))
+            yield chunk
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """As `ObjectStore.keys`.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        self._pace(0)
+        for key in self._store.keys(prefix):
+            self._pace(0)
+            yield key
+
+    def probe(self) -> StoreProbe:
+        """As `ObjectStore.probe`."""
+        self._pace(0)
+        probe = self._store.probe()
+        self._moving()
+        return probe
+
+    def identity(self, *, first: bool = True) -> str:
+        """As `ObjectStore.identity`."""
+        self._pace(0)
+        identity = self._store.identity(first=first)
+        self._moving()
+        return identity
+
+    def close(self) -> None:
+        """As `ObjectStore.close`."""
+        self._store.close()

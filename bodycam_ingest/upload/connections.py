@@ -1,0 +1,81 @@
+"""The lines to the stores: what each may use of them, and when.
+
+A limit or window of the dock's line to the outside holds for all stores behind it together; a
+store with figures of its own, such as an archive in the same room, does not wait for it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.model.backoff import Line, closed_for_s
+from bodycam_ingest.upload.attended_store import AttendedStore
+from bodycam_ingest.upload.throttle import Throttle
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping
+
+    from bodycam_ingest.upload.uploader import ObjectStore
+
+_UNLIMITED: Final = Line()
+
+
+class _Budget:
+    """The budget that counts for one store now; a reload may give it another."""
+
+    def __init__(self, lines: Lines, store: str) -> None:
+        self._lines = lines
+        self._store = store
+
+    def take(self, count: int, moving: Callable[[], None]) -> None:
+        """As `Throttle.take`."""
+        self._lines.throttle(self._store).take(count, moving)
+
+
+class Lines:
+    """What every store may use of its line.
+
+    Args:
+        stores: their names.
+        lines: by store; one that is not named has no limit.
+        stopping: set when the process must end.
+    """
+
+    def __init__(
+        self, stores: Iterable[str], lines: Mapping[str, Line], stopping: threading.Event
+    ) -> None:
+        self._shared = Throttle(0, stopping)
+        self._own = {store: Throttle(0, stopping) for store in stores}
+        self._lines: Mapping[str, Line] = {}
+        self.apply(lines)
+
+    def apply(self, lines: Mapping[str, Line]) -> None:
+        """Take over limits and windows that changed while the daemon runs."""
+        self._lines = dict(lines)
+        shared = [line.bandwidth_limit_bytes_per_s for line in lines.values() if line.shared]
+        self._shared.set_rate(max(shared, default=0))
+        for store, throttle in self._own.items():
+            throttle.set_rate(self.of(store).bandwidth_limit_bytes_per_s)
+
+    def all(self) -> Mapping[str, Line]:
+        """What every named store may use."""
+        return self._lines
+
+    def of(self, store: str) -> Line:
+        """What a store may use."""
+        return self._lines.get(store, _UNLIMITED)
+
+    def throttle(self, store: str) -> Throttle:
+        """The budget that counts for a store."""
+        return self._shared if self.of(store).shared else self._own[store]
+
+    def closed_for_s(self, store: str, now_ms: int) -> float:
+        """Seconds until a store may be sent to; 0 inside of a window."""
+        local = dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
+        return closed_for_s(self.of(store).windows, local)
+
+    def attend(self, store: ObjectStore, moving: Callable[[], None]) -> AttendedStore:
+        """A store that keeps to its line."""
+        return AttendedStore(store, _Budget(self, store.name), moving)

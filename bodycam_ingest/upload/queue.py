@@ -1,0 +1,101 @@
+"""Hands out what is due, so that no two workers of this process have the same in hand.
+
+What is due stands in the database; in memory is only what a worker has in hand now. Small items are
+handed out in crowds: their records then share a transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from bodycam_ingest.db import outbox, uploads
+from bodycam_ingest.model.backoff import wait_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.uploads import UploadRow
+
+SMALL_BYTES: Final = 256 * 1024
+CROWD_ITEMS: Final = 32
+# A failing store is tried by one worker; the others look again after this.
+_STAND_BY_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Work in hand: one of the daemon's own objects, one item, or a crowd of small items.
+
+    Args:
+        object: the object, None when these are items.
+        items: uploads of items.
+    """
+
+    object: OutboxRow | None = None
+    items: list[UploadRow] = field(default_factory=list)
+
+    def names(self) -> set[str]:
+        """What tells this work from other work for the same store."""
+        own = {self.object.key} if self.object else set()
+        return own | {row.item_id for row in self.items}
+
+
+class UploadQueue:
+    """What is due, by store.
+
+    Args:
+        engine: for reads.
+        stores: their names.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(self, engine: Engine, stores: Iterable[str], now_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._in_hand: dict[str, set[str]] = {store: set() for store in stores}
+
+    def claim(self, store: str, *, failing: bool) -> Claim | float | None:
+        """Take what has been due for longest.
+
+        Args:
+            store: whose work.
+            failing: the store's last answer was a fault: one worker tries it, with one thing.
+
+        Returns:
+            The work, to be given back with `release`; else seconds until there may be some, None
+            when nothing waits.
+        """
+        with self._lock:
+            in_hand = self._in_hand[store]
+            if failing and in_hand:
+                return _STAND_BY_S
+            now_ms = self._now_ms()
+            with self._engine.connect() as conn:
+                own = outbox.next_due(conn, store, now_ms, in_hand)
+                rows = []
+                if own is None:
+                    limit = 1 if failing else CROWD_ITEMS
+                    rows = uploads.next_due(
+                        conn, store, now_ms, in_hand, small_bytes=SMALL_BYTES, limit=limit
+                    )
+                if own is None and not rows:
+                    due = [
+                        outbox.next_due_ms(conn, store, in_hand),
+                        uploads.next_due_ms(conn, store, in_hand),
+                    ]
+                    waits = [wait_s(due_ms, now_ms) for due_ms in due if due_ms is not None]
+                    return min(waits, default=None)
+            claim = Claim(own, rows)
+            in_hand |= claim.names()
+            return claim
+
+    def release(self, store: str, claim: Claim) -> None:
+        """Give work back, done or not."""
+        with self._lock:
+            self._in_hand[store] -= claim.names()

@@ -1,0 +1,314 @@
+"""What is written down of stores and of the daemon's own objects: pauses, proofs, refusals.
+
+A store that is away is left alone as a whole until a persisted time; what it is asked first after
+that is the trial that ends or prolongs the pause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+from ulid import ULID
+
+from bodycam_ingest.db import agenda, findings, outbox, storehealth
+from bodycam_ingest.errors import (
+    DelayClass,
+    Disposition,
+    StoreClockSkewError,
+    StoreConflictError,
+    StoreCredentialsError,
+    StoreError,
+    StoreFullError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
+from bodycam_ingest.model.lifecycle import UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.errors import IngestError
+
+log = structlog.get_logger(__name__)
+
+_STORE_WIDE: Final = (
+    StoreUnreachableError,
+    StoreThrottledError,
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreMisconfiguredError,
+    StoreFullError,
+)
+
+STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
+"""Codes of faults that are a store's, whatever met them."""
+
+
+class DelayPolicy(Protocol):
+    """Draws how long a retry waits."""
+
+    def delay_s(
+        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+    ) -> float:
+        """Seconds until the next try."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault as it was met.
+
+    Args:
+        error: the fault.
+        health: the store as it was when the try began.
+        progressed: something got across before it.
+    """
+
+    error: IngestError
+    health: StoreHealth
+    progressed: bool = False
+
+    def is_stores(self, last_error: str) -> bool:
+        """Whether the store is at fault.
+
+        Args:
+            last_error: what the same work met last. The same fault twice, from a store that was
+                well in between, is the work's own: it must not hold up all the rest.
+        """
+        alone = last_error == self.error.code and not self.health.last_error
+        return isinstance(self.error, _STORE_WIDE) and not alone
+
+
+def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
+    """Whether a person must be told now.
+
+    Args:
+        error: the fault.
+        since: RFC 3339, when this row of faults began.
+        now_ms: the time, ms since 1970.
+    """
+    if isinstance(error, StoreIntegrityError):
+        return False
+    if error.alarm_at_once:
+        return True
+    return has_lasted(clock.text_ms(since), now_ms, TRANSIENT_ALARM_AFTER_S)
+
+
+def store_subject(store: str) -> str:
+    """Whom a store's findings and entries are about."""
+    return f"store:{store}"
+
+
+def _object_subject(row: OutboxRow) -> str:
+    return f"object:{row.store}:{row.sha256.hex()[:16]}"
+
+
+class StoreRecord:
+    """Writes what happens to stores and to the daemon's own objects.
+
+    Args:
+        ledger: the only way to write.
+        policy: draws waits.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(
+        self, ledger: LedgerWriter, policy: DelayPolicy, now_ms: Callable[[], int]
+    ) -> None:
+        self._ledger = ledger
+        self.policy = policy
+        self._now_ms = now_ms
+        # The last fault of unknown kind by store, and the work that met it.
+        self._failed_last: dict[str, tuple[str, str]] = {}
+
+    def _now(self) -> str:
+        return clock.ms_text(self._now_ms())
+
+    # -- the daemon's own objects --
+
+    def object_confirmed(self, row: OutboxRow) -> None:
+        """Record that a store proved one of the daemon's own objects."""
+        with self._ledger.transaction() as txn:
+            outbox.confirm(txn.conn, row)
+            findings.close_about(txn, self._now(), subject=_object_subject(row))
+        log.info("object.confirmed", store=row.store, key=row.key, kind=row.kind)
+
+    def object_failed(self, row: OutboxRow, failure: Failure) -> None:
+        """Record a fault of one of the daemon's own objects; as `failed`."""
+        error = failure.error
+        if error.disposition is Disposition.HALT:
+            raise error
+        if row.kind == agenda.CHECKPOINT_KIND and isinstance(error, StoreConflictError):
+            self._move_anchor(row, error)
+            return
+        refused = error.disposition is Disposition.QUARANTINE
+        attempts = row.attempts + 1
+        stores_fault = failure.is_stores(row.last_error)
+        if stores_fault:
+            due_ms = self.store_failed(failure)
+        else:
+            delay_s = self.policy.delay_s(error.delay_class, attempts)
+            due_ms = self._now_ms() + round(delay_s * 1000)
+        state = UploadState.REFUSED if refused else UploadState.WAITING
+        with self._ledger.transaction() as txn:
+            outbox.update(
+                txn.conn,
+                row,
+                state=state.value,
+                attempts=attempts,
+                due_ms=due_ms,
+                last_error=error.code,
+                last_message=error.message,
+            )
+            if refused:
+                data = {"store": row.store, "key": row.key, "reason": error.code}
+                txn.append("upload.refused", store_subject(row.store), data)
+            if refused or (not stores_fault and error.alarm_at_once):
+                findings.raise_finding(
+                    txn,
+                    self._now(),
+                    code=error.code,
+                    severity="alarm",
+                    subject=_object_subject(row),
+                    detail=error.message,
+                )
+        log.warning(
+            "object.postponed",
+            store=row.store,
+            key=row.key,
+            error=error.code,
+            message=error.message,
+            refused=refused,
+        )
+
+    def _move_anchor(self, row: OutboxRow, error: StoreConflictError) -> None:
+        """Have a checkpoint whose key is taken put under another one, which no one can guess.
+
+        Whoever may put objects could else hold up release for ever by occupying the keys to come.
+        """
+        attempts = row.attempts + 1
+        # The first time at once; against whoever occupies each key as it comes, ever later.
+        delay_s = self.policy.delay_s(DelayClass.MENDABLE, attempts) if row.attempts else 0.0
+        key = object_keys.moved_checkpoint_key(row.key, str(ULID()))
+        with self._ledger.transaction() as txn:
+            outbox.update(
+                txn.conn,
+                row,
+                key=key,
+                state=UploadState.WAITING.value,
+                attempts=attempts,
+                due_ms=self._now_ms() + round(delay_s * 1000),
+                last_error=error.code,
+                last_message=error.message,
+            )
+            data = {"store": row.store, "key": row.key, "reason": error.code, "instead": key}
+            txn.append("upload.refused", store_subject(row.store), data)
+            findings.raise_finding(
+                txn,
+                self._now(),
+                code=error.code,
+                severity="alarm",
+                subject=f"anchors:{row.store}",
+                detail=f"{error.message}; this checkpoint goes to {key}",
+            )
+        log.warning("ledger.anchor_moved", store=row.store, key=row.key, instead=key)
+
+    # -- stores --
+
+    def is_common(self, store: str, work: str, failure: Failure, last_error: str) -> bool:
+        """Whether a fault of unknown kind is the store's: two works in a row met it first now.
+
+        Args:
+            store: the store.
+            work: what was being done, such as an item's id.
+            failure: what happened.
+            last_error: what the same work met last; a fault that it knows is its own.
+        """
+        error = failure.error
+        if type(error) is not StoreError or last_error == error.code:
+            return False
+        before = self._failed_last.get(store)
+        self._failed_last[store] = (error.code, work)
+        return before is not None and before[0] == error.code and before[1] != work
+
+    def worked(self, store: str) -> None:
+        """Something got across to a store."""
+        self._failed_last.pop(store, None)
+
+    def store_failed(self, failure: Failure) -> int:
+        """Leave a store alone for a while.
+
+        Args:
+            failure: what happened, and how the store was before.
+
+        Returns:
+            Until when, ms since 1970.
+        """
+        error, before = failure.error, failure.health
+        attempts = 1 if failure.progressed else before.attempts + 1
+        retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
+        # What a person mends is tried again within minutes of it.
+        slow = error.delay_class is DelayClass.SLOW
+        delay_class = DelayClass.MENDABLE if slow else error.delay_class
+        delay_s = self.policy.delay_s(delay_class, attempts, retry_after_s)
+        until_ms = self._now_ms() + round(delay_s * 1000)
+        now = self._now()
+        with self._ledger.transaction() as txn:
+            if failure.progressed:
+                storehealth.progressed(txn, before.store, now)
+            if storehealth.was_lifted(txn, before):
+                # `retry` came while this try was under way, which may have begun with what was
+                # mended meanwhile: what it met says nothing of the store as it is now.
+                log.debug("store.tried_again", store=before.store, error=error.code)
+                return self._now_ms()
+            storehealth.pause(
+                txn,
+                before,
+                now,
+                until_ms=until_ms,
+                attempts=attempts,
+                error=error.code,
+                message=error.message,
+            )
+            since = now if failure.progressed else before.failing_since or now
+            if is_alarming(error, since, self._now_ms()):
+                findings.raise_finding(
+                    txn,
+                    now,
+                    code=error.code,
+                    severity="alarm",
+                    subject=store_subject(before.store),
+                    detail=error.message,
+                )
+        # One line when trouble begins or changes, not one a try.
+        tell = log.debug if error.code == before.last_error else log.warning
+        tell(
+            "store.paused",
+            store=before.store,
+            error=error.code,
+            message=error.message,
+            hint=error.hint,
+            attempts=attempts,
+            wait_s=round(delay_s, 1),
+        )
+        return until_ms
+
+    def store_works(self, before: StoreHealth) -> None:
+        """All is well with a store that had failed: its alarms are closed."""
+        self.worked(before.store)
+        if not before.last_error:
+            return
+        with self._ledger.transaction() as txn:
+            storehealth.recovered(txn, before.store)
+            findings.close_about(txn, self._now(), subject=store_subject(before.store))
+        log.info("store.recovered", store=before.store, error=before.last_error)

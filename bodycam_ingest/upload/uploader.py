@@ -1,0 +1,391 @@
+"""Sends what is due to the stores, one piece of work a call, and has each copy proven.
+
+Nothing lives in memory that a restart needs: what is due, how far it got and when it is tried
+again stand in the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model.backoff import wait_s
+from bodycam_ingest.model.evidence import (
+    PART_SIZE_BYTES_DEFAULT,
+    Digests,
+    StoredObject,
+    StoreObject,
+)
+from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.sampling import sample_digest
+from bodycam_ingest.upload.connections import Lines
+from bodycam_ingest.upload.outcomes import Proven, UploadRecord
+from bodycam_ingest.upload.queue import Claim, UploadQueue
+from bodycam_ingest.upload.store_state import Failure, StoreRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.db.uploads import UploadRow
+    from bodycam_ingest.model.backoff import Line
+    from bodycam_ingest.model.evidence import Confirmation, FoundObject, StoreProbe
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+    from bodycam_ingest.upload.attended_store import AttendedStore
+    from bodycam_ingest.upload.store_state import DelayPolicy
+
+log = structlog.get_logger(__name__)
+
+_PROBE_EVERY_MS: Final = 24 * 3600 * 1000
+# Proofs of small items are recorded together, but not later than that.
+_TELL_EVERY_S: Final = 2.0
+# A wait longer than that is no other worker's trial of the same store.
+_IDLE_TRIAL_S: Final = 1.0
+_CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
+
+
+class ObjectStore(Protocol):
+    """A place for objects that are created once and never overwritten."""
+
+    name: str
+
+    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+        """Create an object, going on where an earlier try stopped; ours already there is fine.
+
+        Raises:
+            StoreConflictError: another object lies at the key.
+            LocalCopyDamagedError: the local copy has other bytes.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = ...) -> Confirmation:
+        """Prove that the store holds the object's bytes.
+
+        Args:
+            obj: what it must be.
+            stored: what `send` answered.
+            pace: called with the bytes that were read back since the last call.
+
+        Raises:
+            StoreMismatchError: it holds others, or none.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def look(self, key: str, version_id: str = "") -> FoundObject | None:
+        """What lies at a key, None when nothing does."""
+        ...
+
+    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
+        """The bytes of an object."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all objects that begin with a prefix."""
+        ...
+
+    def probe(self) -> StoreProbe:
+        """Find out what the store really verifies; leaves nothing behind."""
+        ...
+
+    def identity(self, *, first: bool = True) -> str:
+        """Who the store is; pinned at first contact, after which nothing is written to find out."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class LocalCopy(Protocol):
+    """A sealed copy in staging, open."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class _Body:
+    """One of the daemon's own objects as a source."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        return self._body[offset : offset + length]
+
+
+@dataclasses.dataclass(slots=True)
+class _Line:
+    """What this process knows of one store."""
+
+    store: AttendedStore
+    introducing: threading.Lock
+    probed_ms: int | None = None
+
+
+class Uploader:
+    """Does what is due; called by several workers for each store.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        stores: by name.
+        open_staged: opens a sealed copy by its staged path.
+        policy: draws waits.
+        lines: limit and windows by store, as configured.
+        moving: called while a long piece of work moves.
+        now_ms: the time, ms since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        ledger: LedgerWriter,
+        stores: Mapping[str, ObjectStore],
+        open_staged: Callable[[str], LocalCopy],
+        policy: DelayPolicy,
+        lines: Mapping[str, Line],
+        moving: Callable[[], None] = lambda: None,
+        now_ms: Callable[[], int] = clock.now_ms,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._open_staged = open_staged
+        self._moving = moving
+        self._now_ms = now_ms
+        self._stopping = threading.Event()
+        self.lines = Lines(stores, lines, self._stopping)
+        # Also for whoever else asks the stores in a thread that is watched.
+        self.attended = {name: self.lines.attend(one, moving) for name, one in stores.items()}
+        self._queue = UploadQueue(engine, stores, now_ms)
+        self.store_record = StoreRecord(ledger, policy, now_ms)
+        self._record = UploadRecord(ledger, self.store_record, now_ms)
+        self._lines = {name: _Line(one, threading.Lock()) for name, one in self.attended.items()}
+
+    def apply(self, lines: Mapping[str, Line], policy: DelayPolicy | None = None) -> None:
+        """Take over limits, windows and waits that changed while the daemon runs."""
+        self.lines.apply(lines)
+        if policy is not None:
+            self.store_record.policy = policy
+
+    def stop(self) -> None:
+        """Have all work break off at the next safe point."""
+        self._stopping.set()
+
+    def run_due(self, store_name: str) -> float | None:
+        """Send and prove what has been due for longest: an object, an item, a crowd of small ones.
+
+        Args:
+            store_name: the store.
+
+        Returns:
+            Seconds until there may be more to do: 0 right after work was done, None when nothing
+            waits.
+
+        Raises:
+            IngestError: only those whose disposition is HALT; all others are persisted.
+        """
+        if self._stopping.is_set():
+            return None
+        now_ms = self._now_ms()
+        closed_s = self.lines.closed_for_s(store_name, now_ms)
+        if closed_s > 0:
+            return closed_s
+        line = self._lines[store_name]
+        with self._engine.connect() as conn:
+            health = storehealth.health(conn, store_name)
+        pause_s = wait_s(health.paused_until_ms, now_ms)
+        if pause_s > 0:
+            return pause_s
+        claim = self._queue.claim(store_name, failing=bool(health.last_error))
+        if not isinstance(claim, Claim):
+            if health.last_error and (claim is None or claim > _IDLE_TRIAL_S):
+                self._ask_again(line, health)
+            return claim
+        try:
+            self._work(line, health, claim)
+        finally:
+            self._queue.release(store_name, claim)
+        return 0.0
+
+    def _ask_again(self, line: _Line, health: StoreHealth) -> None:
+        """Nothing waits for a store that failed: what it shows shall not stay as it was then."""
+        line.probed_ms = None
+        try:
+            self.introduce(line.store.name, health)
+        except AbandonedError:
+            return
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            self.store_record.store_failed(Failure(error, health))
+            return
+        self.store_record.store_works(health)
+
+    def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
+        try:
+            self.introduce(line.store.name, health)
+        except AbandonedError:
+            return
+        except IngestError as error:
+            if error.disposition is Disposition.HALT:
+                raise
+            self.store_record.store_failed(Failure(error, health))
+            return
+        if claim.object is not None:
+            done = self._try_object(line.store, health, claim.object)
+        else:
+            done = self._try_items(line.store, health, claim.items)
+        if done:
+            self.store_record.store_works(health)
+
+    def _try_object(self, store: ObjectStore, health: StoreHealth, row: OutboxRow) -> bool:
+        try:
+            self._send_object(store, row)
+        except AbandonedError:
+            return False
+        except IngestError as error:
+            self.store_record.object_failed(row, Failure(error, health))
+            return False
+        return True
+
+    def _try_items(self, store: ObjectStore, health: StoreHealth, rows: list[UploadRow]) -> bool:
+        """Send one item, or a crowd of small ones; returns whether the store took any."""
+        waiting: list[Proven] = []
+        told_s = time.monotonic()
+        took = False
+        try:
+            for row, item in self._record.begin(rows):
+                if self._stopping.is_set():
+                    break
+                journal = DatabaseJournal(self._ledger, row, self._parts_of(row))
+                try:
+                    proven = self._send_item(
+                        store, row, item.digests(), item.staged_path, journal, alone=len(rows) == 1
+                    )
+                except AbandonedError:
+                    # Begun again at the next start; the journal knows what is already there.
+                    break
+                except IngestError as error:
+                    failure = Failure(error, health, journal.progressed)
+                    if self._record.failed(row, failure):
+                        break
+                    continue
+                took = True
+                waiting += [proven] if proven else []
+                if time.monotonic() - told_s > _TELL_EVERY_S:
+                    self._tell(waiting)
+                    told_s = time.monotonic()
+                self._moving()
+        finally:
+            # What was proven is told also where something else ended the work.
+            self._tell(waiting)
+        return took
+
+    def _tell(self, waiting: list[Proven]) -> None:
+        if waiting:
+            self._record.confirmed(waiting)
+            waiting.clear()
+
+    def _parts_of(self, row: UploadRow) -> Mapping[int, str]:
+        if not row.upload_id:
+            return {}
+        with self._engine.connect() as conn:
+            return uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
+
+    def introduce(self, store_name: str, health: StoreHealth) -> None:
+        """At first use and daily: is it the store that it was, and what does it verify?"""
+        line = self._lines[store_name]
+        with line.introducing:
+            asked_ms = line.probed_ms
+            probed = asked_ms is not None and clock.boot_ms() - asked_ms < _PROBE_EVERY_MS
+            # Of a store that fails its name is asked before work is begun that it would break off.
+            if probed and not health.last_error:
+                return
+            store = line.store
+            identity = store.identity(first=not health.identity)
+            with self._engine.connect() as conn:
+                knownstores.check_identity(conn, store.name, identity)
+            if probed:
+                return
+            probe = store.probe()
+            with self._ledger.transaction() as txn:
+                knownstores.pin(txn, store.name, identity)
+                storehealth.probed(txn, store.name, clock.ms_text(self._now_ms()), probe)
+            line.probed_ms = clock.boot_ms()
+            log.info(
+                "store.probed",
+                store=store.name,
+                identity=identity,
+                verifies_checksum=probe.verifies_checksum,
+                verifies_payload=probe.verifies_payload,
+                reads_back=probe.reads_back,
+            )
+
+    def _send_item(
+        self,
+        store: ObjectStore,
+        row: UploadRow,
+        digests: Digests,
+        staged_path: str,
+        journal: DatabaseJournal,
+        *,
+        alone: bool,
+    ) -> Proven | None:
+        obj = StoreObject(key=row.key, digests=digests, metadata=row.metadata)
+        if row.state is UploadState.STORED:
+            stored = StoredObject(row.key, row.version_id, row.etag)
+        else:
+            with contextlib.closing(self._open_staged(staged_path)) as copy:
+                stored = store.send(obj, copy, journal)
+            if alone:
+                # Proving a large object can take long: what is known is told before.
+                if not self._record.stored(row, digests, stored):
+                    return None
+                row = dataclasses.replace(row, state=UploadState.STORED)
+        if self._stopping.is_set():
+            return None
+        return Proven(row, digests, store.confirm(obj, stored))
+
+    def _send_object(self, store: ObjectStore, row: OutboxRow) -> None:
+        source = _Body(row.body)
+        size = PART_SIZE_BYTES_DEFAULT
+        parts = [row.body[i : i + size] for i in range(0, len(row.body), size)] or [b""]
+        digests = Digests(
+            size_bytes=len(row.body),
+            sha256=row.sha256,
+            part_size_bytes=size,
+            part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
+            sample_sha256=sample_digest(row.key.encode(), len(row.body), source.read_at),
+        )
+        obj = StoreObject(
+            key=row.key,
+            digests=digests,
+            metadata={"item-id": row.kind, "sha256": row.sha256.hex()},
+            content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
+        )
+        stored = store.send(obj, source, PassingJournal())
+        store.confirm(obj, stored)
+        self.store_record.object_confirmed(row)
