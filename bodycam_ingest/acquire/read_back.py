@@ -191,7 +191,7 @@ class Verifier:
         subjects = {f"item:{row.item_id}" for row, _ in held}
         for code, subject in findings.open_pairs(txn.conn, [ReadBackMismatchError.code]):
             if subject in subjects:
-                findings.close_finding(txn, clock.now_text(), code=code, subject=subject)
+                findings.close_finding(txn, code=code, subject=subject)
         rows = [row for row, _ in held]
         queue_uploads(self._shop, txn, list(zip(rows, numbers, strict=True)))
 

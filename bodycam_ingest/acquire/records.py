@@ -105,7 +105,6 @@ def postpone(
     if alarm and error.alarm_at_once:
         findings.raise_finding(
             txn,
-            clock.now_text(),
             code=error.code,
             severity="alarm",
             subject=f"item:{row.item_id}",
@@ -152,7 +151,7 @@ def record_acquired(
     subjects = {f"item:{row.item_id}" for row, _ in pairs}
     for code, subject in findings.open_pairs(txn.conn, _ENDED_BY_READING):
         if subject in subjects:
-            findings.close_finding(txn, clock.now_text(), code=code, subject=subject)
+            findings.close_finding(txn, code=code, subject=subject)
     return numbers
 
 
@@ -204,7 +203,6 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
     )
     findings.raise_finding(
         txn,
-        clock.now_text(),
         code=error.code,
         severity="alarm",
         subject=f"item:{row.item_id}",
@@ -257,11 +255,11 @@ def take_back(
         back = items.get(txn.conn, row.item_id)
         resending.retry_item(txn, back, stores, actor)
         resending.queue_item(txn, back, frozenset(stores))
-        now, subject = clock.now_text(), f"item:{row.item_id}"
+        subject = f"item:{row.item_id}"
         for code in ended:
-            findings.close_finding(txn, now, code=code, subject=subject)
+            findings.close_finding(txn, code=code, subject=subject)
         if not ended:
-            findings.close_about(txn, now, subject=subject)
+            findings.close_about(txn, subject=subject)
     return digests
 
 

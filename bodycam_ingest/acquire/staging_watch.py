@@ -166,7 +166,7 @@ class StagingWatch:
             return False
         with self._ledger.transaction() as txn:
             for code in sorted(ended):
-                findings.close_finding(txn, clock.now_text(), code=code, subject=STAGING_SUBJECT)
+                findings.close_finding(txn, code=code, subject=STAGING_SUBJECT)
             items.make_due(txn, [item_id for item_id, _ in held])
         log.info("staging.well", errors=sorted(ended), free_bytes=space.free_bytes)
         return True
@@ -202,7 +202,6 @@ class StagingWatch:
             self._postpone(txn, rows, error)
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=error.code,
                 severity="alarm",
                 subject=f"camera:{first.camera}",
@@ -217,7 +216,6 @@ class StagingWatch:
             self._postpone(txn, rows, error)
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=error.code,
                 severity="alarm",
                 subject=STAGING_SUBJECT,

@@ -19,11 +19,13 @@ from bodycam_ingest.audit.files import FileCheck
 from bodycam_ingest.audit.stores import SignedNote, StoreCheck
 from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
 from bodycam_ingest.custody.note import NoteError, Verifier
+from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.custody.replay import ItemFold
 from bodycam_ingest.custody.store_replay import StoreFold, lacking
 from bodycam_ingest.db import soundness, verify_reads
 from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.db.projected import Reprojection
 from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S
@@ -124,6 +126,7 @@ class Verification:
         self._scope = scope
         self._fold = ItemFold()
         self._store_fold = StoreFold()
+        self._reprojection: Reprojection | None = None
         self.report = Report()
 
     def run(self) -> Report:
@@ -177,9 +180,14 @@ class Verification:
     ) -> None:
         scope, checked = self._scope, self.report.checked
         scope.stage("ledger")
-        with self._part("the ledger"):
-            self._check_log(conn, state_note, anchors)
-        scope.stage("tables")
+        reprojection = self._reprojection = Reprojection(conn)
+        with contextlib.closing(reprojection):
+            with self._part("the ledger"):
+                self._check_log(conn, state_note, anchors)
+            scope.stage("tables")
+            with self._part("the projected rows"):
+                for wrong in reprojection.differences():
+                    self._find(wrong.code, wrong.message, wrong.key)
         rows: list[ItemRow] = []
         with self._part("the items' rows"):
             rows = verify_reads.all_items(conn)
@@ -284,8 +292,26 @@ class Verification:
             self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
 
     def _take(self, seq: int, entry: Entry) -> None:
+        if self._reprojection is not None:
+            self._reproject(self._reprojection, seq, entry)
         self._fold.take(seq, entry)
         self._store_fold.take(entry)
+
+    def _reproject(self, reprojection: Reprojection, seq: int, entry: Entry) -> None:
+        moment, place = entry.moment, entry.position
+        fact = Fact(
+            seq=seq,
+            t=moment.t,
+            boot=moment.boot,
+            mono=moment.mono,
+            type=entry.type,
+            subject=place.subject,
+            first=place.ordinal == 0,
+            data=entry.data,
+        )
+        for fault in reprojection.take(fact):
+            message = f"entry {seq}: {fault.message}"
+            self.report.findings.append(Finding(fault.code, message, seq, place.subject))
 
     def _expect(
         self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier

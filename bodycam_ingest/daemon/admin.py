@@ -223,7 +223,7 @@ class Levers:
 
     def _close(self, finding_id: str, reason: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:
-            findings.close_by_id(txn, clock.now_text(), finding_id, reason=reason, actor=actor)
+            findings.close_by_id(txn, finding_id, reason=reason, actor=actor)
         return {"finding_id": finding_id, "closed": True}
 
 

@@ -114,7 +114,6 @@ def raise_doubt(txn: Txn, word: Word) -> None:
     """Tell people that nobody vouches for the clock, unless they were told."""
     findings.raise_finding(
         txn,
-        clock.now_text(),
         code=DOUBT_CODE,
         severity="notice",
         subject=SUBJECT,
@@ -148,7 +147,7 @@ def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
         {"reason": reason, "doubt": found.word.doubt, "ntp_synchronised": synchronised},
         actor=actor,
     )
-    findings.close_finding(txn, clock.now_text(), code=DOUBT_CODE, subject=SUBJECT)
+    findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
     return found.word
 
 
@@ -217,7 +216,7 @@ class ClockWatch:
         _keep(txn, found, synchronised=synchronised)
         docktime.put_word(txn, found.word)
         if not found.word.doubt:
-            findings.close_finding(txn, clock.now_text(), code=DOUBT_CODE, subject=SUBJECT)
+            findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
             if self._undated:
                 docktime.date_releases(txn, found.known)
                 self._undated = False

@@ -174,13 +174,10 @@ class Recovery:
             return
         with self._dock.ledger.transaction() as txn:
             if not faults:
-                findings.close_finding(
-                    txn, clock.now_text(), code=_STRANGE, subject=STAGING_SUBJECT
-                )
+                findings.close_finding(txn, code=_STRANGE, subject=STAGING_SUBJECT)
                 return
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=_STRANGE,
                 severity="alarm",
                 subject=STAGING_SUBJECT,
@@ -270,7 +267,6 @@ class Recovery:
 def _raise(txn: Txn, row: ItemRow, code: str, severity: str, detail: str) -> None:
     findings.raise_finding(
         txn,
-        clock.now_text(),
         code=code,
         severity=severity,
         subject=f"item:{row.item_id}",
@@ -290,7 +286,6 @@ def _stray(dock: Dock, copy: SealedCopy) -> None:
     with dock.ledger.transaction() as txn:
         findings.raise_finding(
             txn,
-            clock.now_text(),
             code="stray_copy",
             severity="notice",
             subject=f"item:{copy.item_id}",

@@ -11,7 +11,7 @@ from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import IngestError
-from bodycam_ingest.linux import clock, sd_notify
+from bodycam_ingest.linux import sd_notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,6 @@ class Supervisor:
         with self._ledger.transaction() as txn:
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=FAULT if known else CRASHED,
                 severity="alarm",
                 subject=f"worker:{worker}",
@@ -123,4 +122,4 @@ class Supervisor:
             if not findings.open_about(conn, subject):
                 return
         with self._ledger.transaction() as txn:
-            findings.close_about(txn, clock.now_text(), subject=subject)
+            findings.close_about(txn, subject=subject)

@@ -22,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 def raise_finding(
     txn: Txn,
-    now: str,
     *,
     code: str,
     severity: str,
@@ -35,7 +34,6 @@ def raise_finding(
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         code: what is wrong, a constant word.
         severity: `alarm` needs a person and holds up the release it touches; `notice` does not.
         subject: whom it is about, such as `item:<ulid>` or `store:<name>`.
@@ -54,18 +52,6 @@ def raise_finding(
     if known is not None:
         return str(known)
     finding_id = str(ULID())
-    txn.conn.execute(
-        finding.insert().values(
-            finding_id=finding_id,
-            code=code,
-            severity=severity,
-            subject=subject,
-            docking_id=docking_id,
-            item_id=item_id,
-            detail=detail,
-            opened_at=now,
-        )
-    )
     data = {"code": code, "severity": severity, "about": subject, "detail": detail}
     if docking_id is not None:
         data["docking_id"] = docking_id
@@ -76,19 +62,18 @@ def raise_finding(
     return finding_id
 
 
-def close_finding(txn: Txn, now: str, *, code: str, subject: str) -> bool:
+def close_finding(txn: Txn, *, code: str, subject: str) -> bool:
     """Close the open finding with that code and subject, because its cause is gone.
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         code: its code.
         subject: its subject.
 
     Returns:
         Whether one was open.
     """
-    return bool(_close_all(txn, now, subject, finding.c.code == code))
+    return bool(_close_all(txn, subject, finding.c.code == code))
 
 
 def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str, str]]:
@@ -120,40 +105,37 @@ def was_raised(conn: sa.Connection, code: str, docking_id: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def close_about(txn: Txn, now: str, *, subject: str) -> int:
+def close_about(txn: Txn, *, subject: str) -> int:
     """Close all open findings about a subject, because all is well with it.
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         subject: whom they are about.
 
     Returns:
         How many were open.
     """
-    return _close_all(txn, now, subject, sa.true())
+    return _close_all(txn, subject, sa.true())
 
 
-def _close_all(txn: Txn, now: str, subject: str, which: sa.ColumnElement[bool]) -> int:
+def _close_all(txn: Txn, subject: str, which: sa.ColumnElement[bool]) -> int:
     rows = txn.conn.execute(
         sa.select(finding.c.finding_id, finding.c.code).where(
             finding.c.closed_at.is_(None), finding.c.subject == subject, which
         )
     ).all()
     for row in rows:
-        _close(txn, now, row.finding_id)
         data = {"code": row.code, "about": subject}
         txn.append("finding.closed", f"finding:{row.finding_id}", data)
         log.info("finding.closed", code=row.code, subject=subject)
     return len(rows)
 
 
-def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Actor) -> None:
+def close_by_id(txn: Txn, finding_id: str, *, reason: str, actor: Actor) -> None:
     """Close a finding that a person looked into.
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         finding_id: the finding.
         reason: what the person says of it.
         actor: who.
@@ -170,7 +152,6 @@ def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Acto
         raise UnknownSubjectError(
             f"no open finding {finding_id!r}", hint="`bodycam-ingest findings` lists them."
         )
-    _close(txn, now, finding_id)
     txn.append(
         "finding.closed",
         f"finding:{finding_id}",
@@ -178,9 +159,3 @@ def close_by_id(txn: Txn, now: str, finding_id: str, *, reason: str, actor: Acto
         actor=actor,
     )
     log.info("finding.closed", code=row.code, subject=row.subject)
-
-
-def _close(txn: Txn, now: str, finding_id: str) -> None:
-    txn.conn.execute(
-        finding.update().where(finding.c.finding_id == finding_id).values(closed_at=now)
-    )

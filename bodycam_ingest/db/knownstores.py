@@ -253,9 +253,9 @@ def note(txn: Txn, now: str, wanted: Sequence[Wanted]) -> list[Change]:
     for one in wanted:
         row = before.get(one.name)
         if row is None or not row.configured:
-            changes.append(_added(txn, now, one, row))
+            changes.append(_added(txn, one, row))
         elif row.required != one.required:
-            changes.append(_changed(txn, now, one))
+            changes.append(_changed(txn, one))
     names = {one.name for one in wanted}
     changes += [
         _removed(txn, now, row)
@@ -265,7 +265,7 @@ def note(txn: Txn, now: str, wanted: Sequence[Wanted]) -> list[Change]:
     return changes
 
 
-def _added(txn: Txn, now: str, one: Wanted, before: KnownStore | None) -> Change:
+def _added(txn: Txn, one: Wanted, before: KnownStore | None) -> Change:
     data = {
         "store": one.name,
         "type": one.kind,
@@ -274,29 +274,28 @@ def _added(txn: Txn, now: str, one: Wanted, before: KnownStore | None) -> Change
     }
     txn.append("store.added", _subject(one.name), data)
     storehealth.put(txn, one.name, role=_role(one.required), left_at="", retired_at="")
-    findings.close_finding(txn, now, code=REMOVED, subject=_subject(one.name))
-    return Change(one.name, "added", one.required, _tell_lacking(txn, now, one))
+    findings.close_finding(txn, code=REMOVED, subject=_subject(one.name))
+    return Change(one.name, "added", one.required, _tell_lacking(txn, one))
 
 
-def _changed(txn: Txn, now: str, one: Wanted) -> Change:
+def _changed(txn: Txn, one: Wanted) -> Change:
     txn.append("store.changed", _subject(one.name), {"store": one.name, "required": one.required})
     storehealth.put(txn, one.name, role=_role(one.required))
-    return Change(one.name, "changed", one.required, _tell_lacking(txn, now, one))
+    return Change(one.name, "changed", one.required, _tell_lacking(txn, one))
 
 
-def _tell_lacking(txn: Txn, now: str, one: Wanted) -> Amount:
+def _tell_lacking(txn: Txn, one: Wanted) -> Amount:
     lacking = out_of_reach(txn.conn, one.name) if one.required else Amount()
     if lacking.items:
         findings.raise_finding(
             txn,
-            now,
             code=INCOMPLETE,
             severity="notice",
             subject=_subject(one.name),
             detail=f"{one.name} never had {lacking}, and the dock has no copy of them any more",
         )
     else:
-        findings.close_finding(txn, now, code=INCOMPLETE, subject=_subject(one.name))
+        findings.close_finding(txn, code=INCOMPLETE, subject=_subject(one.name))
     return lacking
 
 
@@ -312,11 +311,10 @@ def _removed(txn: Txn, now: str, row: KnownStore) -> Change:
     storehealth.recovered(txn, row.store)
     storehealth.put(txn, row.store, left_at=now)
     # Nobody asks it any more: what it did last is no news.
-    findings.close_about(txn, now, subject=_subject(row.store))
+    findings.close_about(txn, subject=_subject(row.store))
     if waiting.items:
         findings.raise_finding(
             txn,
-            now,
             code=REMOVED,
             severity="alarm",
             subject=_subject(row.store),
@@ -361,7 +359,7 @@ def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
     txn.append("store.retired", _subject(name), data, actor=actor)
     storehealth.put(txn, name, retired_at=now, role=_role(row.required), left_at=row.left_at or now)
     for subject in _subjects_of(txn.conn, name):
-        findings.close_about(txn, now, subject=subject)
+        findings.close_about(txn, subject=subject)
     return waiting
 
 

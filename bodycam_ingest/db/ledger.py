@@ -28,8 +28,10 @@ from bodycam_ingest.custody.entry import (
     storable,
 )
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
+from bodycam_ingest.custody.projection import Fact, project
 from bodycam_ingest.db.engine import for_writing
 from bodycam_ingest.db.ledger_tree import LOG_ID, NODE_LEVELS, last_of_subjects, subtree
+from bodycam_ingest.db.projected import PROJECTED_TYPES, ProjectedRows
 from bodycam_ingest.db.schema import (
     ledger_checkpoint,
     ledger_entry,
@@ -38,7 +40,7 @@ from bodycam_ingest.db.schema import (
     ledger_private,
 )
 from bodycam_ingest.db.standing import LedgerHead, read_head_row, read_state_file, standing
-from bodycam_ingest.errors import LedgerForkError, LedgerUnwritableError
+from bodycam_ingest.errors import IllegalTransitionError, LedgerForkError, LedgerUnwritableError
 from bodycam_ingest.linux import clock, durable, group_access
 
 if TYPE_CHECKING:
@@ -74,12 +76,19 @@ class Txn:
     """
 
     def __init__(self, conn: sa.Connection, origin: str, peaks: Peaks, last: bytes) -> None:
-        self.conn = conn
+        self._conn = conn
+        self.rows = ProjectedRows(conn)
         self._origin = origin
         self._peaks = peaks
         self._last = last
         self._pending: list[_Pending] = []
         self._private: list[dict[str, Any]] = []
+
+    @property
+    def conn(self) -> sa.Connection:
+        """The open connection; it sees what the entries appended so far make of the tables."""
+        self.rows.flush()
+        return self._conn
 
     def append(
         self,
@@ -104,6 +113,7 @@ class Txn:
 
         Raises:
             LedgerEntryError: it does not follow the format; the transaction is to be given up.
+            IllegalTransitionError: the entries before do not allow it; the same.
         """
         seq = self._peaks.size + len(self._pending)
         now = clock.read()
@@ -113,7 +123,20 @@ class Txn:
         if sealed:
             copied["sealed"] = self._seal(seq, sealed)
         self._pending.append(_Pending(seq, moment, type, storable(subject), actor, copied))
+        if type.startswith(PROJECTED_TYPES):
+            self._project(
+                Fact(
+                    seq, moment.t, moment.boot, moment.mono, type, storable(subject), False, copied
+                )
+            )
         return seq
+
+    def _project(self, fact: Fact) -> None:
+        made, faults = project(self.rows, fact)
+        if faults:
+            raise IllegalTransitionError(faults[0].message)
+        for row in made:
+            self.rows.put(row)
 
     def _seal(self, seq: int, values: Mapping[str, str]) -> dict[str, str]:
         commitments = {}
@@ -135,6 +158,7 @@ class Txn:
         Raises:
             LedgerEntryError: an entry does not follow the format.
         """
+        self.rows.flush()
         if not self._pending:
             return None
         first = self._peaks.size

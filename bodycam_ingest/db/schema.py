@@ -283,6 +283,13 @@ finding: Final = Table(
     Column("closed_at", String(24)),
     Index("ix_finding_open", "closed_at", "code", "subject"),
 )
+# Documents that an entry names by their digest, compressed: inventories and manifests.
+document: Final = Table(
+    "document",
+    metadata,
+    Column("sha256", LargeBinary(32), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
 # Facts about this dock that outlive a process: configuration digest, clock offset, …
 dock_fact: Final = Table(
     "dock_fact",

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import docking, finding, item, ledger_entry
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 
@@ -31,15 +30,14 @@ def tell(txn: Txn, camera: str, docking_id: str, rows: Sequence[ItemRow]) -> Non
         docking_id: the docking in which they are missed.
         rows: those that are missed now.
     """
-    now, subject = clock.now_text(), f"docking:{docking_id}"
+    subject = f"docking:{docking_id}"
     before = txn.conn.execute(
         sa.select(sa.func.count()).select_from(_missed(camera, docking_id).subquery())
     ).scalar_one()
     # A finding's text stands: more that go are told by another one in its place.
-    findings.close_finding(txn, now, code=CODE, subject=subject)
+    findings.close_finding(txn, code=CODE, subject=subject)
     findings.raise_finding(
         txn,
-        now,
         code=CODE,
         severity="alarm",
         subject=subject,
@@ -78,7 +76,6 @@ def came_back(txn: Txn, camera: str, item_ids: Sequence[str]) -> None:
     """
     if not item_ids:
         return
-    now = clock.now_text()
     open_now = txn.conn.execute(
         sa.select(finding.c.subject, finding.c.docking_id)
         .select_from(finding.join(docking, finding.c.docking_id == docking.c.docking_id))
@@ -91,7 +88,7 @@ def came_back(txn: Txn, camera: str, item_ids: Sequence[str]) -> None:
         if whole and txn.conn.execute(_missed(camera, row.docking_id).limit(1)).first():
             continue
         if whole or row.subject in theirs:
-            findings.close_finding(txn, now, code=CODE, subject=row.subject)
+            findings.close_finding(txn, code=CODE, subject=row.subject)
 
 
 def _missed(camera: str, docking_id: str) -> sa.Select[tuple[str]]:

@@ -10,7 +10,6 @@ import structlog
 
 from bodycam_ingest.db import findings
 from bodycam_ingest.errors import IngestError, SourceError, StagingTooSmallError
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class CameraTrouble:
                 if detail:
                     self._raise(txn, code, detail)
                 else:
-                    findings.close_finding(txn, clock.now_text(), code=code, subject=self.subject)
+                    findings.close_finding(txn, code=code, subject=self.subject)
 
     def settle(self, still: Collection[str]) -> None:
         """Close the findings about reading on which no file waits any more.
@@ -121,7 +120,6 @@ class CameraTrouble:
     def _raise(self, txn: Txn, code: str, detail: str) -> None:
         findings.raise_finding(
             txn,
-            clock.now_text(),
             code=code,
             severity="alarm",
             subject=self.subject,

@@ -72,7 +72,6 @@ class Reception:
             for name in (serial, other):
                 findings.raise_finding(
                     txn,
-                    clock.now_text(),
                     code="camera_serial_twice",
                     severity="alarm",
                     subject=f"camera:{name}",
@@ -85,7 +84,6 @@ class Reception:
         with self.dock.ledger.transaction() as txn:
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=DOCKING_FAILED,
                 severity="alarm",
                 subject=f"camera:{camera_name}",
@@ -98,7 +96,6 @@ class Reception:
         with self.dock.ledger.transaction() as txn:
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=SILENT,
                 severity="alarm",
                 subject=f"bay:{bay}",
@@ -108,7 +105,7 @@ class Reception:
     def answered(self, bay: str) -> None:
         """Close that alarm."""
         with self.dock.ledger.transaction() as txn:
-            findings.close_finding(txn, clock.now_text(), code=SILENT, subject=f"bay:{bay}")
+            findings.close_finding(txn, code=SILENT, subject=f"bay:{bay}")
 
     def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
         path = os.fsencode(profile.serial_file)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.db import dockings, findings
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def brought(txn: Txn, row: DockingRow) -> None:
     A camera with several volumes keeps it while another of them left early.
     """
     subject = _subject(row)
-    if not findings.close_finding(txn, clock.now_text(), code=LEFT_EARLY, subject=subject):
+    if not findings.close_finding(txn, code=LEFT_EARLY, subject=subject):
         return
     for other in dockings.newest_of_volumes(txn.conn, row.camera):
         if other.volume != row.volume and other.ended_at is not None:
@@ -99,11 +98,9 @@ def _subject(row: DockingRow) -> str:
 
 def _raise(txn: Txn, row: DockingRow, words: str) -> None:
     # With the figures of now, where it left early before.
-    now = clock.now_text()
-    findings.close_finding(txn, now, code=LEFT_EARLY, subject=_subject(row))
+    findings.close_finding(txn, code=LEFT_EARLY, subject=_subject(row))
     findings.raise_finding(
         txn,
-        now,
         code=LEFT_EARLY,
         severity="notice",
         subject=_subject(row),

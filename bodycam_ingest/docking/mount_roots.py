@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import findings
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -50,13 +49,12 @@ class MountRoots:
         if faults == self._open:
             return
         over = [subject for subject, text in self._open.items() if faults.get(subject) != text]
-        now = clock.now_text()
         with self._ledger.transaction() as txn:
             for subject in over:
-                findings.close_finding(txn, now, code=UNUSABLE, subject=subject)
+                findings.close_finding(txn, code=UNUSABLE, subject=subject)
             for subject, detail in faults.items():
                 findings.raise_finding(
-                    txn, now, code=UNUSABLE, severity="alarm", subject=subject, detail=detail
+                    txn, code=UNUSABLE, severity="alarm", subject=subject, detail=detail
                 )
         self._open = faults
 

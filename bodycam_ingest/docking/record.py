@@ -361,7 +361,6 @@ class DockingRecord:
         with self._ledger.transaction() as txn:
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code=code,
                 severity=severity,
                 subject=f"docking:{self.row.docking_id}",
@@ -372,9 +371,7 @@ class DockingRecord:
     def close_finding(self, code: str) -> None:
         """Close this docking's finding of that code, if one is open."""
         with self._ledger.transaction() as txn:
-            findings.close_finding(
-                txn, clock.now_text(), code=code, subject=f"docking:{self.row.docking_id}"
-            )
+            findings.close_finding(txn, code=code, subject=f"docking:{self.row.docking_id}")
 
     def all_copied(self) -> None:
         """Note that everything on the camera is on the dock: it brought what it owed."""

@@ -65,8 +65,7 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
         }
         states = collections.Counter(item.state.value for item in named.values())
         closed = [
-            findings.close_finding(txn, now, code=code, subject=f"docking:{docking_id}")
-            for code in _OWN
+            findings.close_finding(txn, code=code, subject=f"docking:{docking_id}") for code in _OWN
         ]
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)

@@ -40,6 +40,17 @@ COPIED: Final = frozenset(
     }
 )
 
+# It has a copy of the dock's own that may be sent.
+SENT_FROM: Final = frozenset(
+    {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
+)
+# Every store that was required then has proven that it holds it.
+PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
+# Waits for a store.
+HELD_UP: Final = frozenset({ItemState.VERIFIED, ItemState.STORED})
+# Waits for a person.
+APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
+
 
 class ItemEvent(enum.StrEnum):
     """What can happen to an item; each value is a ledger entry type."""
@@ -94,6 +105,8 @@ ITEM_TRANSITIONS: Final[Mapping[tuple[ItemState | None, ItemEvent], ItemState]] 
     # STORED and CONFIRMED are entries per store; the state moves with the last required store.
     (_I.VERIFIED, _E.STORED): _I.STORED,
     (_I.STORED, _E.CONFIRMED): _I.CONFIRMED,
+    # A store that proves its copy at once needs no entry of its own for having it.
+    (_I.VERIFIED, _E.CONFIRMED): _I.CONFIRMED,
     (_I.CONFIRMED, _E.RELEASED): _I.RELEASED,
     (_I.RELEASED, _E.PURGED): _I.PURGED,
     # The copy was no good and lies in quarantine; the item is read from its camera again.

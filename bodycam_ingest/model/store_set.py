@@ -11,8 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bodycam_ingest.model.rows import REQUIRED
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from bodycam_ingest.model.rows import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +75,26 @@ class StoreSet:
             for store in (wanted | self.required) - {but}
             if store not in uploads or not uploads[store].there
         )
+
+    def waits_for(self, reached: Mapping[str, bool], *, but: str = "") -> list[str]:
+        """The stores that an item still waits for, sorted.
+
+        Args:
+            reached: whether the item got as far as is asked for, by store that it was queued for.
+            but: a store left out, because it is getting there now.
+        """
+        wanted = self.required | (self.left & reached.keys())
+        return sorted(store for store in wanted - {but} if not reached.get(store))
+
+
+def store_set(stores: Iterable[Store]) -> StoreSet:
+    """The stores by what they are now; those that no start of the daemon has noted are left out."""
+    required, left, passed = set(), set(), set()
+    for row in stores:
+        if row.role == REQUIRED and row.configured:
+            required.add(row.store)
+        elif row.role == REQUIRED and not row.retired_at:
+            left.add(row.store)
+        elif row.role:
+            passed.add(row.store)
+    return StoreSet(frozenset(required), frozenset(left), frozenset(passed))

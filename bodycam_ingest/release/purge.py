@@ -180,7 +180,7 @@ class Retention:
                 last_error="",
             )
             for subject in (f"item:{row.item_id}", STAGING_SUBJECT):
-                findings.close_finding(txn, clock.now_text(), code=HELD, subject=subject)
+                findings.close_finding(txn, code=HELD, subject=subject)
         log.debug("item.purged", item_id=row.item_id)
 
     def _doubted(self, row: ItemRow, doubt: Doubt, took_s: float) -> None:
@@ -227,7 +227,6 @@ class Retention:
             if alarming and not known:
                 findings.raise_finding(
                     txn,
-                    clock.now_text(),
                     code=HELD,
                     severity="alarm",
                     subject=subject,

@@ -192,11 +192,9 @@ class UploadRecord:
         }
         settling.confirmed(txn, item, data)
         if row.last_error:
-            findings.close_about(txn, text, subject=_upload_subject(row))
+            findings.close_about(txn, subject=_upload_subject(row))
             if not uploads.any_waits_on(txn.conn, row.store, row.last_error):
-                findings.close_finding(
-                    txn, text, code=row.last_error, subject=store_subject(row.store)
-                )
+                findings.close_finding(txn, code=row.last_error, subject=store_subject(row.store))
         return True
 
     def _left_behind(self, txn: Txn, now: UploadRow) -> None:
@@ -260,7 +258,6 @@ class UploadRecord:
                 subject = f"item:{row.item_id}"
             findings.raise_finding(
                 txn,
-                self._now(),
                 code=error.code,
                 severity="alarm",
                 subject=subject,
@@ -307,7 +304,7 @@ class UploadRecord:
                 last_message=error.message,
             )
             if until_ms is None and (suspect or is_alarming(error, since, self._now_ms())):
-                self._alarm(txn, row, error, text)
+                self._alarm(txn, row, error)
         # One line when an upload's own trouble begins; of a store's trouble the store's line tells.
         own = until_ms is None and row.last_error != error.code
         (log.warning if own else log.debug)(
@@ -320,13 +317,12 @@ class UploadRecord:
             wait_s=round((due_ms - self._now_ms()) / 1000, 1),
         )
 
-    def _alarm(self, txn: Txn, row: UploadRow, error: IngestError, now: str) -> None:
+    def _alarm(self, txn: Txn, row: UploadRow, error: IngestError) -> None:
         """One finding a cause: what many recordings can meet at a store is told once a store."""
         many = isinstance(error, StoreError) and not isinstance(error, StoreIntegrityError)
         item = items.get(txn.conn, row.item_id)
         findings.raise_finding(
             txn,
-            now,
             code=error.code,
             severity="alarm",
             subject=store_subject(row.store) if many else _upload_subject(row),

@@ -140,7 +140,7 @@ class StoreRecord:
         """Record that a store proved one of the daemon's own objects."""
         with self._ledger.transaction() as txn:
             outbox.confirm(txn.conn, row)
-            findings.close_about(txn, self._now(), subject=_object_subject(row))
+            findings.close_about(txn, subject=_object_subject(row))
         log.info("object.confirmed", store=row.store, key=row.key, kind=row.kind)
 
     def object_failed(self, row: OutboxRow, failure: Failure) -> None:
@@ -176,7 +176,6 @@ class StoreRecord:
             if refused or (not stores_fault and error.alarm_at_once):
                 findings.raise_finding(
                     txn,
-                    self._now(),
                     code=error.code,
                     severity="alarm",
                     subject=_object_subject(row),
@@ -215,7 +214,6 @@ class StoreRecord:
             txn.append("upload.refused", store_subject(row.store), data)
             findings.raise_finding(
                 txn,
-                self._now(),
                 code=error.code,
                 severity="alarm",
                 subject=f"anchors:{row.store}",
@@ -284,7 +282,6 @@ class StoreRecord:
             if is_alarming(error, since, self._now_ms()):
                 findings.raise_finding(
                     txn,
-                    now,
                     code=error.code,
                     severity="alarm",
                     subject=store_subject(before.store),
@@ -310,5 +307,5 @@ class StoreRecord:
             return
         with self._ledger.transaction() as txn:
             storehealth.recovered(txn, before.store)
-            findings.close_about(txn, self._now(), subject=store_subject(before.store))
+            findings.close_about(txn, subject=store_subject(before.store))
         log.info("store.recovered", store=before.store, error=before.last_error)

@@ -139,11 +139,12 @@ def build(root):
         anchor(dock, ledger)
     with ledger.transaction() as txn:
         for number in range(260):
-            txn.append("finding.raised", f"finding:{number}", {"detail": "x"})
+            data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
+            txn.append("finding.raised", f"finding:{number}", data)
     anchor(dock, ledger)
     with ledger.transaction() as txn:
         for number in range(7):
-            txn.append("finding.closed", f"finding:{number}", {})
+            txn.append("finding.closed", f"finding:{number}", {"code": "test", "about": "dock"})
     ledger.close()
     engine.dispose()
     return dock

@@ -25,7 +25,7 @@ wall, since_boot = time.time_ns, time.clock_gettime_ns
 time.time_ns = lambda: wall() + ahead_ns("wall")
 time.time = lambda: time.time_ns() / 1e9
 time.clock_gettime_ns = lambda which: since_boot(which) + ahead_ns("boot")
-from bodycam_ingest import clock
+from bodycam_ingest.linux import clock
 clock.synchronised = lambda: (hands / "ntp").read_text() == "yes"
 from bodycam_ingest.cli import main
 sys.argv = ["bodycam-ingest", "run"]

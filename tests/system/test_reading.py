@@ -10,7 +10,6 @@ import pytest
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import NotRunningError, UnknownSubjectError
-from bodycam_ingest.linux import clock
 from tests.dock import DIRECTORY_STORE, Dock
 from tests.terminal import on_a_terminal, said, told
 
@@ -65,7 +64,6 @@ def dock(tmp_path_factory):
         for subject in (f"item:{item['item_id']}", "store:nas", "camera:OLD1"):
             findings.raise_finding(
                 txn,
-                clock.now_text(),
                 code="something_odd",
                 severity="alarm",
                 subject=subject,

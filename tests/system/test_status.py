@@ -55,7 +55,7 @@ def test_a_killed_daemon_shows_no_camera_as_being_read(dock):
 REFUSING = """
 import os, pathlib, sys
 import bodycam_ingest.db.ledger as ledger
-from bodycam_ingest.daemon import run
+from bodycam_ingest.daemon.service import run
 from bodycam_ingest.errors import IngestError, LedgerUnwritableError
 append = ledger.Txn.append
 def refused(self, type, *rest, **more):

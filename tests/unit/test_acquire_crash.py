@@ -29,7 +29,7 @@ ITEMS = {
 ALL_THE_WAY = textwrap.dedent(
     """
     import os, pathlib, signal, sys
-    from bodycam_ingest import durable
+    from bodycam_ingest.linux import durable
     from tests.unit.test_acquire_crash import desk_with_items, work
 
     base, whole = pathlib.Path(sys.argv[1]), sys.argv[2] == "whole"

@@ -155,7 +155,7 @@ def test_every_finding_of_verify_is_listed():
     ]
     code = "".join((ROOT / "bodycam_ingest" / file).read_text(encoding="utf-8") for file in files)
     found = set(re.findall(r"(?:Finding|_find)\(\s*\"([a-z_]+)\"", code))
-    found |= {"object_missing", "object_altered"}
+    found |= {"object_missing", "object_altered", "row_differs", "row_missing", "row_planted"}
     assert listed == sorted(found)
 
 

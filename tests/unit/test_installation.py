@@ -124,8 +124,8 @@ CHILD = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from bodycam_ingest import durable
-    from bodycam_ingest.db import installation
+    from bodycam_ingest.linux import durable
+    from bodycam_ingest.db import state_dir
 
     state, moment = Path(sys.argv[1]), sys.argv[2]
 
@@ -135,10 +135,10 @@ CHILD = textwrap.dedent(
 
     durable.listen(kill)
     if moment == "database":
-        installation.create_schema = lambda conn: kill("database")
+        state_dir.create_schema = lambda conn: kill("database")
     if moment == "genesis":
-        installation.Txn.write = lambda txn, signer: kill("genesis")
-    installation.initialise(state, "pd.example/custody/dock-1")
+        state_dir.Txn.write = lambda txn, signer: kill("genesis")
+    state_dir.initialise(state, "pd.example/custody/dock-1")
     sys.exit(3)
     """
 )

@@ -121,11 +121,10 @@ def test_findings_that_an_earlier_version_opened_for_each_item_close_too(bench):
     bench.list(2)
     docking_id = bench.record.row.docking_id
     with bench.ledger.transaction() as txn:
-        findings.close_finding(txn, T, code=vanishing.CODE, subject=f"docking:{docking_id}")
+        findings.close_finding(txn, code=vanishing.CODE, subject=f"docking:{docking_id}")
         for row in bench.items():
             findings.raise_finding(
                 txn,
-                T,
                 code=vanishing.CODE,
                 severity="alarm",
                 subject=f"item:{row.item_id}",

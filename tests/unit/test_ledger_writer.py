@@ -63,7 +63,7 @@ def reopen(state):
 def add(ledger, count=1, subject="item:A", fact=""):
     with ledger.transaction() as txn:
         for number in range(count):
-            txn.append("item.discovered", subject, {"number": number})
+            txn.append("test.discovered", subject, {"number": number})
         if fact:
             txn.conn.execute(dock_fact.insert().values(name=fact, value="x"))
 
@@ -120,8 +120,8 @@ def check_whole(state):
 def test_entries_and_state_commit_together(state, opened):
     engine, ledger = opened
     with ledger.transaction() as txn:
-        first = txn.append("item.discovered", "item:A", {"size_bytes": 3})
-        second = txn.append("item.acquired", "item:A", {}, actor=Actor("user", "meier"))
+        first = txn.append("test.discovered", "item:A", {"size_bytes": 3})
+        second = txn.append("test.acquired", "item:A", {}, actor=Actor("user", "meier"))
         txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
     assert (first, second) == (1, 2)
     assert ledger.head.size == 3
@@ -148,7 +148,7 @@ def test_an_exception_leaves_neither_entry_nor_state(state, opened):
 
     def cut_short():
         with ledger.transaction() as txn:
-            txn.append("item.discovered", "item:A", {})
+            txn.append("test.discovered", "item:A", {})
             txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
             raise ZeroDivisionError
 
@@ -170,7 +170,7 @@ def test_what_does_not_follow_the_format_is_not_written(opened, data):
     def wrong():
         with ledger.transaction() as txn:
             txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
-            txn.append("item.discovered", "item:A", data)
+            txn.append("test.discovered", "item:A", data)
 
     with pytest.raises(LedgerEntryError):
         wrong()
@@ -182,9 +182,7 @@ def test_a_hostile_name_in_a_message_does_not_stop_the_record(state, opened):
     _, ledger = opened
     hostile = os.fsdecode(b"\xff\x00\n.mp4")
     with ledger.transaction() as txn:
-        txn.append(
-            "finding.raised", f"camera:{hostile}", {"detail": [hostile]}, sealed={"x": hostile}
-        )
+        txn.append("test.raised", f"camera:{hostile}", {"detail": [hostile]}, sealed={"x": hostile})
     entries, _ = check_whole(state)
     assert parse_entry(entries[1]).data["detail"] == ["\\udcff\x00\n.mp4"]
 
@@ -193,7 +191,7 @@ def test_data_is_taken_as_it_was_when_it_was_given(state, opened):
     _, ledger = opened
     data = {"stores": ["a"]}
     with ledger.transaction() as txn:
-        txn.append("item.stored", "item:A", data)
+        txn.append("test.stored", "item:A", data)
         data["stores"].append("b")
     entries, _ = check_whole(state)
     assert parse_entry(entries[1]).data == {"stores": ["a"]}
@@ -202,9 +200,7 @@ def test_data_is_taken_as_it_was_when_it_was_given(state, opened):
 def test_personal_values_stand_outside_of_the_entry(state, opened):
     engine, ledger = opened
     with ledger.transaction() as txn:
-        seq = txn.append(
-            "camera.assigned", "camera:1", {"from": "x"}, sealed={"officer": "Erika M."}
-        )
+        seq = txn.append("test.assigned", "camera:1", {"from": "x"}, sealed={"officer": "Erika M."})
     body = bodies(engine)[seq]
     assert b"Erika" not in body
     with engine.connect() as conn:
@@ -222,7 +218,7 @@ def test_five_thousand_entries_in_one_transaction(state, opened):
         for number in range(5000):
             # Some subjects are old, some new, some twice in this transaction.
             subject = "item:old" if number % 100 == 0 else f"item:{number % 3000}"
-            assert txn.append("item.discovered", subject, {"n": number}) == 301 + number
+            assert txn.append("test.discovered", subject, {"n": number}) == 301 + number
     _, head = check_whole(state)
     assert head.size == 5301
     with engine.connect() as conn:
@@ -259,7 +255,7 @@ def test_a_transaction_inside_of_another_is_refused(opened):
 
     def nested():
         with ledger.transaction() as txn:
-            txn.append("item.discovered", "item:A", {})
+            txn.append("test.discovered", "item:A", {})
             add(ledger)
 
     with pytest.raises(LedgerUnwritableError):
@@ -337,7 +333,7 @@ def test_a_full_disk_rolls_back_and_the_ledger_goes_on(state, opened):
             txn.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
             txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
             for _ in range(100):
-                txn.append("finding.raised", "finding:A", {"detail": "x" * 4000})
+                txn.append("test.raised", "finding:A", {"detail": "x" * 4000})
 
     with pytest.raises(StateDirectoryError, match="full"):
         too_much()
@@ -470,8 +466,8 @@ CHILD = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from bodycam_ingest import durable
-    from bodycam_ingest.db.installation import open_ledger
+    from bodycam_ingest.linux import durable
+    from bodycam_ingest.db.state_dir import open_ledger
     from bodycam_ingest.db.schema import dock_fact
 
     state, moment = Path(sys.argv[1]), sys.argv[2]
@@ -484,7 +480,7 @@ CHILD = textwrap.dedent(
     durable.listen(kill)
     with ledger.transaction() as txn:
         for number in range(300):
-            txn.append("item.discovered", f"item:{number}", {})
+            txn.append("test.discovered", f"item:{number}", {})
         txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
     sys.exit(3)
     """

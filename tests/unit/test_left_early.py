@@ -122,7 +122,7 @@ def test_a_camera_pulled_while_no_daemon_ran_is_told_once(station, absentees):
     absentees()
     assert station.told() == [("left_early", record.row.docking_id)]
     with station.ledger.transaction() as txn:
-        findings.close_about(txn, "2026-03-14T10:00:00.000Z", subject="camera:X812")
+        findings.close_about(txn, subject="camera:X812")
     absentees()
     assert station.told() == []
 

@@ -241,8 +241,8 @@ CHILD = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from bodycam_ingest import durable
-    from bodycam_ingest.db import versions
+    from bodycam_ingest.linux import durable
+    from bodycam_ingest.db import schema_version
     from bodycam_ingest.db.migrate import migrate
 
     state, scripts, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -251,7 +251,7 @@ CHILD = textwrap.dedent(
         if when == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    versions._SCRIPTS = scripts
+    schema_version._SCRIPTS = scripts
     durable.listen(kill)
     migrate(state)
     sys.exit(3)

@@ -42,7 +42,7 @@ def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
         items.discover(txn, row, {"path": item_id})
         for code in codes:
             findings.raise_finding(
-                txn, MOMENT, code=code, severity="alarm", subject=f"item:{item_id}", detail="test"
+                txn, code=code, severity="alarm", subject=f"item:{item_id}", detail="test"
             )
     return row
 

@@ -866,14 +866,14 @@ def test_findings_open_once_and_close_with_a_reason(dock) -> None:
     def raise_one() -> str:
         with dock.bench.ledger.transaction() as txn:
             return findings.raise_finding(
-                txn, "now", code="c", severity="alarm", subject="camera:1", detail="d"
+                txn, code="c", severity="alarm", subject="camera:1", detail="d"
             )
 
     assert raise_one() == raise_one()
     assert len(dock.bench.entries("finding.raised")) == 1
     with dock.bench.ledger.transaction() as txn:
-        assert findings.close_finding(txn, "now", code="c", subject="camera:1")
-        assert not findings.close_finding(txn, "now", code="c", subject="camera:1")
+        assert findings.close_finding(txn, code="c", subject="camera:1")
+        assert not findings.close_finding(txn, code="c", subject="camera:1")
     assert dock.bench.open_alarms() == []
     raise_one()
     assert len(dock.bench.entries("finding.raised")) == 2

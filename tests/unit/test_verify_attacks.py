@@ -352,7 +352,11 @@ def test_the_heads_checkpoint_is_none(dock, value):
 def test_an_unsigned_tail(dock):
     last = dock.bodies()[-1]
     value = json.loads(last)["subj"]
-    more = edited(last, subj={"id": value["id"], "n": value["n"] + 1, "prev": dock.size() - 1})
+    more = edited(
+        last,
+        type="test.more",
+        subj={"id": value["id"], "n": value["n"] + 1, "prev": dock.size() - 1},
+    )
     dock.sql(*rewritten(dock, dock.size(), [more]))
     assert dock.codes() == {"unsigned_tail", "head_differs"}
 
@@ -365,6 +369,7 @@ def cut_back(dock, size):
         ("UPDATE ledger_head SET checkpoint = ?", old),
         ("DELETE FROM ledger_checkpoint WHERE size > ?", size),
         ("DELETE FROM ledger_private WHERE seq >= ?", size),
+        ("UPDATE finding SET closed_at = NULL",),
     )
     return old
 

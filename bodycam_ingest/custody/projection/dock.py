@@ -1,0 +1,271 @@
+"""Handlers of entries about cameras, dockings, stores, findings, configuration and clock."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.custody.projection.step import Fault
+from bodycam_ingest.model import object_keys, rows
+from bodycam_ingest.model.evidence import Verdict, decode_path
+from bodycam_ingest.model.lifecycle import UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bodycam_ingest.custody.projection.step import Step
+
+MANIFEST: Final = "manifest"
+CHECKPOINT: Final = "checkpoint"
+PERSON: Final = "person"
+_THE_CLOCK: Final = 1
+
+
+# -- cameras and dockings ------------------------------------------------------------------------
+
+
+def _docked(step: Step) -> None:
+    data, camera = step.data, step.id
+    before = step.state.get(rows.Camera, camera)
+    if bool(data["first_seen"]) is (before is not None):
+        step.illegal("first_seen says otherwise than the entries before")
+    officer_seq = before.officer_seq if before else None
+    step.put(
+        rows.Camera(
+            camera=camera,
+            assigned=bool(data["assigned"]) or officer_seq is not None,
+            profile=data["profile"],
+            officer_seq=officer_seq,
+            first_docked_at=before.first_docked_at if before else step.t,
+            last_docked_at=step.t,
+        )
+    )
+    if step.state.get(rows.Docking, data["docking_id"]) is not None:
+        step.illegal(f"docking {data['docking_id']} began before")
+    step.put(
+        rows.Docking(
+            docking_id=data["docking_id"],
+            camera=camera,
+            bay=data["bay"],
+            volume=data["volume"],
+            mount_path=decode_path(data["mount_path"]),
+            started_at=step.t,
+        )
+    )
+
+
+def inventory_lines(document: bytes) -> list[dict[str, Any]]:
+    """The lines of an inventory document."""
+    return [json.loads(line) for line in document.splitlines()]
+
+
+def _inventoried(step: Step) -> None:
+    docking = step.docking()
+    if docking is None:
+        return
+    digest = step.data["inventory_sha256"]
+    inventoried = docking.inventoried or bool(step.data["final"])
+    step.put(docking._replace(inventory_sha256=digest, inventoried=inventoried))
+    document = step.state.document(digest)
+    if document is None:
+        step.faults.append(_missing_document("inventory", digest))
+        return
+    for line in inventory_lines(document):
+        item_id = line["item_id"]
+        if item_id is None or line["verdict"] == Verdict.MISSING:
+            continue
+        item = step.state.get(rows.Item, item_id)
+        if item is None:
+            step.illegal(f"its inventory names {item_id}, which was never discovered")
+            continue
+        seen = item._replace(
+            seen_docking_id=docking.docking_id, seen_mtime_ns=int(line["mtime_ns"])
+        )
+        if seen != item:
+            step.put(seen)
+
+
+def _missing_document(what: str, digest: str) -> Fault:
+    return Fault("document_missing", f"the {what} {digest} is gone or altered")
+
+
+def _undocked(step: Step) -> None:
+    docking = step.docking()
+    if docking is None:
+        return
+    data = step.data
+    if docking.ended_at is not None:
+        step.illegal(f"docking {docking.docking_id} ended before")
+    step.put(
+        docking._replace(
+            ended_at=step.t, end_reason=data["reason"], complete=bool(data["complete"])
+        )
+    )
+    key = object_keys.manifest_key(
+        docking.camera, dt.datetime.fromisoformat(docking.started_at), docking.docking_id
+    )
+    digest = bytes.fromhex(data["manifest_sha256"])
+    for store in step.state.stores().values():
+        if store.configured:
+            step.put(
+                rows.MetadataObject(
+                    store.store, key, MANIFEST, digest, UploadState.QUEUED, None, step.t
+                )
+            )
+
+
+def _assigned(step: Step) -> None:
+    camera = step.state.get(rows.Camera, step.id)
+    if camera is None:
+        step.illegal(f"no camera {step.id}")
+        return
+    step.put(camera._replace(assigned=True, officer_seq=step.fact.seq))
+
+
+# -- stores --------------------------------------------------------------------------------------
+
+
+def _store(step: Step) -> rows.Store:
+    name = step.data["store"]
+    if step.id != name:
+        step.illegal(f"it is about {step.fact.subject} and names {name!r}")
+    return step.state.stores().get(name) or rows.Store(name)
+
+
+def _pinned(step: Step) -> None:
+    store = _store(step)
+    if store.identity:
+        step.illegal(f"{store.store} was pinned before, as {store.identity}")
+    step.put(store._replace(identity=step.data["identity"]))
+
+
+def _added(step: Step) -> None:
+    step.put(
+        _store(step)._replace(type=step.data["type"], role=_role(step), left_at="", retired_at="")
+    )
+
+
+def _changed(step: Step) -> None:
+    step.put(_store(step)._replace(role=_role(step)))
+
+
+def _removed(step: Step) -> None:
+    step.put(_store(step)._replace(left_at=step.t))
+
+
+def _retired(step: Step) -> None:
+    store = _store(step)
+    step.put(
+        store._replace(
+            role=store.role or rows.OPTIONAL, left_at=store.left_at or step.t, retired_at=step.t
+        )
+    )
+
+
+def _role(step: Step) -> str:
+    return rows.REQUIRED if step.data["required"] else rows.OPTIONAL
+
+
+# -- manifests and checkpoints -------------------------------------------------------------------
+
+
+def _object_confirmed(step: Step) -> None:
+    data, store = step.data, _store(step).store
+    digest = bytes.fromhex(data["sha256"])
+    before = step.state.get(rows.MetadataObject, store, data["key"])
+    if data["kind"] == MANIFEST:
+        if before is None or before.sha256 != digest:
+            step.illegal(f"no such manifest was made for {store}: {data['key']}")
+            return
+        step.put(before._replace(state=UploadState.CONFIRMED))
+        return
+    size = data["size"]
+    if size > step.fact.seq:
+        step.illegal(f"a checkpoint of {size} entries before there were so many")
+        return
+    confirmed = UploadState.CONFIRMED
+    step.put(rows.MetadataObject(store, data["key"], CHECKPOINT, digest, confirmed, size, step.t))
+
+
+def _object_refused(step: Step) -> None:
+    before = step.state.get(rows.MetadataObject, step.data["store"], step.data["key"])
+    if before is not None and before.kind == MANIFEST:
+        step.put(before._replace(state=UploadState.REFUSED))
+
+
+# -- findings ------------------------------------------------------------------------------------
+
+
+def _raised(step: Step) -> None:
+    data = step.data
+    if step.state.get(rows.Finding, step.id) is not None:
+        step.illegal(f"finding {step.id} was raised before")
+    step.put(
+        rows.Finding(
+            finding_id=step.id,
+            code=data["code"],
+            severity=data["severity"],
+            subject=data["about"],
+            docking_id=data.get("docking_id"),
+            item_id=data.get("item_id"),
+            detail=data["detail"],
+            opened_at=step.t,
+        )
+    )
+
+
+def _closed(step: Step) -> None:
+    finding = step.state.get(rows.Finding, step.id)
+    if finding is None or finding.closed_at is not None:
+        step.illegal(f"no open finding {step.id}")
+        return
+    step.put(finding._replace(closed_at=step.t))
+
+
+# -- configuration and clock ---------------------------------------------------------------------
+
+
+def _configured(step: Step) -> None:
+    for key, value in step.data["values"].items():
+        step.put(rows.Setting(key, value or ""))
+
+
+def _clock_checked(step: Step) -> None:
+    data, fact = step.data, step.fact
+    before = step.state.get(rows.DockClock, _THE_CLOCK)
+    dock_ms = data["dock_ms"]
+    if before is not None:
+        passed_ms = fact.mono - before.mono_ms if fact.boot == before.boot else 0
+        if dock_ms < before.dock_ms + passed_ms - 1:
+            step.illegal("the dock's own time ran back")
+    step.put(
+        rows.DockClock(
+            clock=_THE_CLOCK,
+            boot=fact.boot,
+            mono_ms=fact.mono,
+            dock_ms=dock_ms,
+            vouched=data["vouched"],
+            doubt=data["doubt"],
+            since=data["since"],
+        )
+    )
+
+
+HANDLERS: Final[Mapping[str, Callable[[Step], None]]] = {
+    "camera.docked": _docked,
+    "camera.inventoried": _inventoried,
+    "camera.undocked": _undocked,
+    "camera.assigned": _assigned,
+    "store.pinned": _pinned,
+    "store.added": _added,
+    "store.changed": _changed,
+    "store.removed": _removed,
+    "store.retired": _retired,
+    "object.confirmed": _object_confirmed,
+    "object.refused": _object_refused,
+    "finding.raised": _raised,
+    "finding.closed": _closed,
+    "config.changed": _configured,
+    "clock.checked": _clock_checked,
+}

@@ -1,0 +1,338 @@
+"""Handlers of entries about items and what the stores have of them.
+
+An item moves by the table of `model.lifecycle`. `item.stored` and `item.confirmed` stand once a
+store: they move the item when no other store is waited for, which is computed here from the stores
+that the entries before tell of, never believed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bodycam_ingest.custody.entry import read_figure
+from bodycam_ingest.custody.projection.step import Fault
+from bodycam_ingest.errors import IllegalTransitionError
+from bodycam_ingest.model import rows
+from bodycam_ingest.model.evidence import decode_path
+from bodycam_ingest.model.lifecycle import (
+    SENT_FROM,
+    ItemEvent,
+    ItemState,
+    UploadState,
+    advance_item,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bodycam_ingest.custody.projection.step import Step
+
+_GOT: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
+_PROVEN: Final = frozenset({UploadState.CONFIRMED})
+
+
+def _item(step: Step) -> rows.Item | None:
+    item = step.state.get(rows.Item, step.id)
+    if item is None:
+        step.illegal(f"{step.fact.subject} was never discovered")
+    return item
+
+
+def _advanced(step: Step, item: rows.Item) -> rows.Item | None:
+    """The item one step on by the table; a fault and None where the table has no such step."""
+    try:
+        state = advance_item(item.state, ItemEvent(step.fact.type))
+    except IllegalTransitionError as error:
+        step.faults.append(Fault("history_illegal", error.message))
+        return None
+    return item._replace(state=state)
+
+
+def _moves(**fixed: Any) -> Callable[[Step], None]:
+    """A handler of an entry that moves the item and sets these fields."""
+
+    def handle(step: Step) -> None:
+        item = _item(step)
+        moved = _advanced(step, item) if item else None
+        if moved is not None:
+            step.put(moved._replace(**fixed) if fixed else moved)
+
+    return handle
+
+
+def _names_digest(step: Step, item: rows.Item) -> None:
+    if item.sha256 is None or step.data["sha256"] != item.sha256.hex():
+        step.faults.append(
+            Fault("digest_changed", f"{step.fact.type}: it names another digest than was read")
+        )
+
+
+# -- from the camera -----------------------------------------------------------------------------
+
+
+def _figure(value: object) -> int:
+    found = read_figure(value)
+    if not isinstance(found, int):
+        raise TypeError(f"{value!r} is no figure")
+    return found
+
+
+def _discovered(step: Step) -> None:
+    data, item_id = step.data, step.id
+    if not step.fact.first and step.state.get(rows.Item, item_id) is not None:
+        step.illegal(f"item {item_id} was discovered before")
+        return
+    mtime_ns = int(data["mtime_ns"])
+    step.put(
+        rows.Item(
+            item_id=item_id,
+            camera=data["camera"],
+            docking_id=data["docking_id"],
+            volume=data["volume"],
+            path=decode_path(data["path"]),
+            size_bytes=_figure(data["size_bytes"]),
+            mtime_ns=mtime_ns,
+            state=advance_item(None, ItemEvent.DISCOVERED),
+            discovered_at=step.t,
+            recorded_at=data["recorded_at"],
+            seen_docking_id=data["docking_id"],
+            seen_mtime_ns=mtime_ns,
+        )
+    )
+
+
+def _changed(step: Step) -> None:
+    item = _item(step)
+    moved = _advanced(step, item) if item else None
+    if moved is not None:
+        size_bytes, mtime_ns = _figure(step.data["size_bytes"]), int(step.data["mtime_ns"])
+        step.put(moved._replace(size_bytes=size_bytes, mtime_ns=mtime_ns, seen_mtime_ns=mtime_ns))
+
+
+def _acquired(step: Step) -> None:
+    item, data = _item(step), step.data
+    moved = _advanced(step, item) if item else None
+    if moved is None:
+        return
+    step.put(
+        moved._replace(
+            size_bytes=_figure(data["size_bytes"]),
+            sha256=bytes.fromhex(data["sha256"]),
+            sample_sha256=bytes.fromhex(data["sample_sha256"]),
+            part_size_bytes=data["part_size_bytes"],
+            staged_path=data["staged"],
+        )
+    )
+
+
+def _verified(step: Step) -> None:
+    item = _item(step)
+    moved = _advanced(step, item) if item else None
+    if item is None or moved is None:
+        return
+    _names_digest(step, item)
+    step.put(moved._replace(verified_seq=step.fact.seq))
+    _queue_everywhere(step, item)
+
+
+def _queue_everywhere(step: Step, item: rows.Item) -> None:
+    """Queue the item for every configured store; one that confirmed it before is asked again."""
+    for store in step.state.stores().values():
+        if not store.configured:
+            continue
+        before = None
+        if item.verified_seq is not None:
+            before = step.state.get(rows.Upload, item.item_id, store.store)
+        step.put(_queued(before) if before else _new(item.item_id, store.store))
+
+
+def _new(item_id: str, store: str) -> rows.Upload:
+    return rows.Upload(item_id, store, UploadState.QUEUED)
+
+
+def _queued(before: rows.Upload) -> rows.Upload:
+    return _new(before.item_id, before.store)
+
+
+def _reinstated(step: Step) -> None:
+    item = _item(step)
+    moved = _advanced(step, item) if item else None
+    if item is None or moved is None:
+        return
+    _names_digest(step, item)
+    step.put(moved._replace(quarantine_reason=""))
+    _queue_everywhere(step, item)
+
+
+def _quarantined(step: Step) -> None:
+    item = _item(step)
+    moved = _advanced(step, item) if item else None
+    if moved is not None:
+        step.put(moved._replace(quarantine_reason=step.data["reason"]))
+
+
+def _vanished(step: Step) -> None:
+    item = _item(step)
+    moved = _advanced(step, item) if item else None
+    if moved is not None:
+        step.put(moved._replace(seen_docking_id=step.data["docking_id"]))
+
+
+# -- in the stores -------------------------------------------------------------------------------
+
+
+def _upload(step: Step, item: rows.Item) -> rows.Upload | None:
+    store = step.data["store"]
+    row = step.state.get(rows.Upload, item.item_id, store)
+    if row is None:
+        step.illegal(f"the item was never queued for {store}")
+    return row
+
+
+def _outstanding(step: Step, item: rows.Item, reached: frozenset[UploadState]) -> list[str]:
+    """The stores that the item waits for beside the one that the entry is about."""
+    got: dict[str, bool] = {}
+    about = step.data["store"]
+    for name in step.state.stores():
+        if name != about:
+            row = step.state.get(rows.Upload, item.item_id, name)
+            if row is not None:
+                got[name] = row.state in reached
+    return step.state.store_set().waits_for(got, but=about)
+
+
+def _sent(step: Step) -> tuple[rows.Item, rows.Upload] | None:
+    item = _item(step)
+    if item is None:
+        return None
+    if item.state not in SENT_FROM:
+        step.illegal(f"in state {item.state.value}")
+        return None
+    row = _upload(step, item)
+    if row is None:
+        return None
+    _names_digest(step, item)
+    return item, row
+
+
+def _completes(step: Step, item: rows.Item, reached: frozenset[UploadState]) -> bool:
+    """Whether nothing is waited for any more; a fault where the entry says otherwise."""
+    data = step.data
+    required = data["store"] in step.state.store_set().required
+    outstanding = _outstanding(step, item, reached)
+    if data["required"] is not required or list(data["outstanding"]) != outstanding:
+        step.illegal(
+            f"it says required {data['required']}, outstanding {data['outstanding']}; by the "
+            f"entries before it is {required}, {outstanding}"
+        )
+    return required and not outstanding
+
+
+def _stored(step: Step) -> None:
+    sent = _sent(step)
+    if sent is None:
+        return
+    item, row = sent
+    data = step.data
+    if row.state is not UploadState.CONFIRMED:
+        step.put(
+            row._replace(state=UploadState.STORED, version_id=data["version_id"], etag=data["etag"])
+        )
+    if _completes(step, item, _GOT) and item.state is ItemState.VERIFIED:
+        step.put(item._replace(state=advance_item(item.state, ItemEvent.STORED)))
+
+
+def _confirmed(step: Step) -> None:
+    sent = _sent(step)
+    if sent is None:
+        return
+    item, row = sent
+    data, seq = step.data, step.fact.seq
+    step.put(
+        row._replace(
+            state=UploadState.CONFIRMED,
+            version_id=data["version_id"],
+            etag=data["etag"],
+            proof=data["proof"],
+            checksum=data["checksum"],
+            confirmed_at=step.t,
+        )
+    )
+    if not _completes(step, item, _PROVEN):
+        return
+    if item.state in {ItemState.VERIFIED, ItemState.STORED}:
+        state = advance_item(item.state, ItemEvent.CONFIRMED)
+        step.put(item._replace(state=state, confirmed_seq=seq))
+    elif item.state is ItemState.CONFIRMED:
+        # The set of stores changed, or one was asked again: this one is the last now.
+        step.put(item._replace(confirmed_seq=seq))
+
+
+def _repeated(step: Step) -> None:
+    item = _item(step)
+    row = _upload(step, item) if item else None
+    if row is not None:
+        step.put(_queued(row))
+
+
+def _refused(step: Step) -> None:
+    item = _item(step)
+    row = _upload(step, item) if item else None
+    if row is not None:
+        step.put(row._replace(state=UploadState.REFUSED))
+
+
+def _backfilled(step: Step) -> None:
+    store = step.data["store"]
+    for item_id in step.data["items"]:
+        item = step.state.get(rows.Item, item_id)
+        if item is None or item.state not in SENT_FROM:
+            step.illegal(f"item {item_id} cannot be sent")
+        elif step.state.get(rows.Upload, item_id, store) is None:
+            step.put(_new(item_id, store))
+
+
+# -- on the way out ------------------------------------------------------------------------------
+
+
+def _released(step: Step) -> None:
+    item, data = _item(step), step.data
+    moved = _advanced(step, item) if item else None
+    if item is None or moved is None:
+        return
+    step.put(moved._replace(released_at=step.t, released_dock_ms=data["dock_ms"]))
+    if data["docked"]:
+        docking = step.docking()
+        if docking is not None and docking.released_at is None:
+            step.put(docking._replace(released_at=step.t))
+
+
+def _purging(step: Step) -> None:
+    item = _item(step)
+    if item is None:
+        return
+    if item.state is not ItemState.RELEASED:
+        step.illegal(f"in state {item.state.value}")
+    step.put(item._replace(purging_seq=step.fact.seq))
+
+
+HANDLERS: Final[Mapping[str, Callable[[Step], None]]] = {
+    "item.discovered": _discovered,
+    "item.changed": _changed,
+    "item.acquired": _acquired,
+    "item.verified": _verified,
+    "item.stored": _stored,
+    "item.confirmed": _confirmed,
+    "item.released": _released,
+    "item.purging": _purging,
+    "item.purged": _moves(staged_path=""),
+    "item.copy_rejected": _moves(staged_path=""),
+    "item.quarantined": _quarantined,
+    "item.requeued": _moves(staged_path="", quarantine_reason=""),
+    "item.reinstated": _reinstated,
+    "item.vanished": _vanished,
+    "item.reappeared": _moves(),
+    "upload.repeated": _repeated,
+    "upload.refused": _refused,
+    "store.backfilled": _backfilled,
+}

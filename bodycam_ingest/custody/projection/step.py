@@ -1,0 +1,125 @@
+"""What a handler of one entry is given, and what it returns through it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from bodycam_ingest.model import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bodycam_ingest.model.rows import Row
+    from bodycam_ingest.model.store_set import StoreSet
+
+R = TypeVar(
+    "R",
+    rows.Camera,
+    rows.Docking,
+    rows.Item,
+    rows.Upload,
+    rows.Finding,
+    rows.Store,
+    rows.MetadataObject,
+    rows.Setting,
+    rows.DockClock,
+)
+
+
+class State(Protocol):
+    """The rows so far. Whoever calls `project` keeps them; what it returns has to be put there."""
+
+    def get(self, kind: type[R], *key: str | int) -> R | None:
+        """The row of that key, None when there is none."""
+        ...
+
+    def stores(self) -> Mapping[str, rows.Store]:
+        """Every store's row, by name."""
+        ...
+
+    def store_set(self) -> StoreSet:
+        """The same stores by what they are now."""
+        ...
+
+    def document(self, sha256: str) -> bytes | None:
+        """A document that an entry names by its digest; None when it is gone or altered."""
+        ...
+
+
+class Fact(NamedTuple):
+    """An entry as far as its projection goes.
+
+    Args:
+        seq: its number.
+        t: time of day, RFC 3339.
+        boot: the kernel's id of the boot.
+        mono: CLOCK_BOOTTIME, ms.
+        type: what kind of entry.
+        subject: what it is about.
+        first: it is the subject's first entry.
+        data: what happened.
+    """
+
+    seq: int
+    t: str
+    boot: str
+    mono: int
+    type: str
+    subject: str
+    first: bool
+    data: Mapping[str, Any]
+
+
+class Fault(NamedTuple):
+    """Something that an entry says and that the entries before it do not allow.
+
+    Args:
+        code: a finding of `verify`.
+        message: for people.
+    """
+
+    code: str
+    message: str
+
+
+class Projected(NamedTuple):
+    """What one entry does.
+
+    Args:
+        rows: new rows, and new versions of rows, in the order in which they apply.
+        faults: why the entry could not stand here; a writer refuses it, `verify` reports it.
+    """
+
+    rows: list[Row]
+    faults: list[Fault]
+
+
+class Step:
+    """One entry in the hands of its handler."""
+
+    __slots__ = ("data", "fact", "faults", "id", "made", "state", "t")
+
+    def __init__(self, state: State, fact: Fact) -> None:
+        self.state = state
+        self.fact = fact
+        self.data = fact.data
+        self.t = fact.t
+        self.id = fact.subject.partition(":")[2]
+        self.made: list[Row] = []
+        self.faults: list[Fault] = []
+
+    def put(self, row: Row) -> None:
+        """Add a row, or a new version of one."""
+        self.made.append(row)
+
+    def illegal(self, message: str) -> None:
+        """The entry breaks the order of things."""
+        self.faults.append(Fault("history_illegal", f"{self.fact.type}: {message}"))
+
+    def docking(self) -> rows.Docking | None:
+        """The docking that the entry's data names; a fault where there is none."""
+        docking_id = self.data["docking_id"]
+        row = self.state.get(rows.Docking, docking_id)
+        if row is None:
+            self.illegal(f"no docking {docking_id}")
+        return row

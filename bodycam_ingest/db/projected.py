@@ -1,0 +1,358 @@
+"""The projected tables over one connection: rows read when they are asked for, written together.
+
+The writer, `verify` and `migrate` project through the same class; what they differ in is the
+database that they give it. Statements are made once from the rows' fields, and run as SQLite's own:
+a batch of small files makes thousands of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import sqlalchemy as sa
+
+from bodycam_ingest.custody.projection import project
+from bodycam_ingest.db.schema import document, metadata
+from bodycam_ingest.model import rows
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
+from bodycam_ingest.model.store_set import StoreSet, store_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from bodycam_ingest.custody.projection import Fact, Fault
+    from bodycam_ingest.custody.projection.step import R
+    from bodycam_ingest.model.rows import Row
+
+# SQLite takes 32,766 parameters at most, older ones 999.
+_AT_ONCE: Final = 400
+_READ_AHEAD: Final = 2000
+# So many new rows are kept in memory before they are written.
+_KEPT_AT_MOST: Final = 20_000
+
+PROJECTED: Final = (rows.Finding,)
+PROJECTED_TYPES: Final = ("finding.",)
+
+# What SQLite gives back as another type than it was given.
+_READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
+    rows.Camera: {"assigned": bool},
+    rows.Docking: {"inventoried": bool, "complete": bool},
+    rows.Item: {"state": ItemState},
+    rows.Upload: {"state": UploadState},
+    rows.MetadataObject: {"state": UploadState},
+}
+
+
+class _Statements(NamedTuple):
+    """The statements of one table, and how its values are read."""
+
+    select: str
+    select_many: str
+    put: str
+    scan: str
+    read_as: tuple[tuple[int, Callable[[Any], Any]], ...]
+
+
+def _statements(kind: type[Row]) -> _Statements:
+    table, fields, keys = TABLE_NAMES[kind], kind._fields, kind._fields[: KEY_FIELDS[kind]]
+    columns = ", ".join(fields)
+    marks = ", ".join("?" * len(fields))
+    here = " AND ".join(f"{key} = ?" for key in keys)
+    new = ", ".join(f"{name} = excluded.{name}" for name in fields[len(keys) :])
+    read_as = _READ_AS.get(kind, {})
+    return _Statements(
+        select=f"SELECT {columns} FROM {table} WHERE {here}",  # noqa: S608 - our own names
+        select_many=f"SELECT {columns} FROM {table} WHERE {keys[0]} IN ",  # noqa: S608 - the same
+        put=f"INSERT INTO {table} ({columns}) VALUES ({marks}) "  # noqa: S608 - the same
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {new}",
+        scan=f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY {', '.join(keys)}",  # noqa: S608 - the same
+        read_as=tuple((fields.index(name), read) for name, read in read_as.items()),
+    )
+
+
+_SQL: Final = {kind: _statements(kind) for kind in TABLE_NAMES}
+
+
+def row_of(kind: type[R], values: Iterable[Any]) -> R:
+    """A row from what the database gave, in the order of its fields."""
+    return cast("R", _row_of(kind, values))
+
+
+def _row_of(kind: type[Row], values: Iterable[Any]) -> Row:
+    found = list(values)
+    for index, read in _SQL[kind].read_as:
+        found[index] = read(found[index])
+    return kind(*found)
+
+
+class ProjectedRows:
+    """The rows of one database, as `custody.projection.State` asks for them.
+
+    Belongs to one thread, and to one transaction where it writes.
+
+    Args:
+        conn: the database with the rows.
+        documents: the database with the documents that entries name; the same where None.
+    """
+
+    def __init__(self, conn: sa.Connection, documents: sa.Connection | None = None) -> None:
+        self._conn = conn
+        self._documents = documents or conn
+        self._rows: dict[type[Row], dict[tuple[Any, ...], Row | None]] = {k: {} for k in _SQL}
+        self._new: dict[type[Row], set[tuple[Any, ...]]] = {kind: set() for kind in _SQL}
+        self._stores: dict[str, rows.Store] | None = None
+        self._store_set: StoreSet | None = None
+
+    # -- for the projection --
+
+    def get(self, kind: type[R], *key: str | int) -> R | None:
+        """The row of that key, None when there is none."""
+        known = self._rows[kind]
+        if key in known:
+            return known[key]  # type: ignore[return-value]  # each kind has a dictionary of its own
+        found = self._conn.exec_driver_sql(_SQL[kind].select, key).first()
+        row = None if found is None else row_of(kind, found)
+        known[key] = row
+        return row
+
+    def stores(self) -> Mapping[str, rows.Store]:
+        """Every store's row, by name."""
+        if self._stores is None:
+            self._stores = {row.store: row for row in all_of(self._conn, rows.Store)}
+        return self._stores
+
+    def store_set(self) -> StoreSet:
+        """The same stores by what they are now."""
+        if self._store_set is None:
+            self._store_set = store_set(self.stores().values())
+        return self._store_set
+
+    def document(self, sha256: str) -> bytes | None:
+        """A document that an entry names; None when it is gone or altered."""
+        return read_document(self._documents, sha256)
+
+    # -- for whoever projects --
+
+    def prefetch(self, kind: type[Row], keys: Sequence[str]) -> None:
+        """Read many rows of a table with one statement, by the first field of their key."""
+        known = self._rows[kind]
+        single = KEY_FIELDS[kind] == 1
+        wanted = [key for key in keys if not single or (key,) not in known]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            marks = f"({', '.join('?' * len(some))})"
+            found = self._conn.exec_driver_sql(_SQL[kind].select_many + marks, tuple(some))
+            if single:
+                known.update(dict.fromkeys((key,) for key in some))
+            for values in found:
+                row = _row_of(kind, values)
+                key = row[: KEY_FIELDS[kind]]
+                if known.get(key) is None:
+                    known[key] = row
+
+    def put(self, row: Row) -> None:
+        """Keep a new row, or a new version of one, until `flush`."""
+        kind = type(row)
+        key = row[: KEY_FIELDS[kind]]
+        self._rows[kind][key] = row
+        self._new[kind].add(key)
+        if isinstance(row, rows.Store):
+            self._stores = {**self.stores(), row.store: row}
+            self._store_set = None
+
+    def flush(self) -> list[Row]:
+        """Write what was put since the last time; returns it."""
+        written: list[Row] = []
+        for kind, keys in self._new.items():
+            if not keys:
+                continue
+            known = self._rows[kind]
+            changed = [row for key in sorted(keys) if (row := known[key]) is not None]
+            self._conn.exec_driver_sql(_SQL[kind].put, [tuple(row) for row in changed])
+            keys.clear()
+            written += changed
+        return written
+
+    def forget(self) -> None:
+        """Drop what was read and written, so that memory does not grow with the ledger."""
+        for known in self._rows.values():
+            known.clear()
+
+
+def all_of(conn: sa.Connection, kind: type[R]) -> Iterator[R]:
+    """Every row of a table in the order of its key, read past its indexes."""
+    found = conn.execution_options(yield_per=_READ_AHEAD).exec_driver_sql(_SQL[kind].scan)
+    for values in found:
+        yield row_of(kind, values)
+
+
+# -- documents -----------------------------------------------------------------------------------
+
+
+def keep_document(conn: sa.Connection, body: bytes) -> str:
+    """Keep a document that an entry will name; returns its SHA-256, hex."""
+    digest = hashlib.sha256(body).hexdigest()
+    conn.execute(
+        document.insert().prefix_with("OR IGNORE"),
+        {"sha256": bytes.fromhex(digest), "body": zlib.compress(body)},
+    )
+    return digest
+
+
+def read_document(conn: sa.Connection, sha256: str) -> bytes | None:
+    """A document by its digest, hex; None when it is gone or is something else."""
+    found = conn.execute(
+        sa.select(document.c.body).where(document.c.sha256 == bytes.fromhex(sha256))
+    ).scalar()
+    if not isinstance(found, bytes):
+        return None
+    try:
+        body = zlib.decompress(found)
+    except zlib.error:
+        return None
+    return body if hashlib.sha256(body).hexdigest() == sha256 else None
+
+
+# -- projecting anew ------------------------------------------------------------------------------
+
+
+class Reprojection:
+    """Projects a ledger's entries into a database of its own, to be compared with the one kept.
+
+    That database is SQLite's private temporary one: in memory as long as it is small, then in a
+    file that is gone when it is closed.
+
+    Args:
+        kept: the database that is checked; its documents are read.
+    """
+
+    def __init__(self, kept: sa.Connection) -> None:
+        self._kept = kept
+        self._engine = sa.create_engine("sqlite:///", poolclass=sa.pool.StaticPool)
+        self._conn = self._engine.connect()
+        self._conn.exec_driver_sql("PRAGMA journal_mode = OFF")
+        self._conn.exec_driver_sql("PRAGMA synchronous = OFF")
+        metadata.create_all(
+            self._conn, tables=[metadata.tables[TABLE_NAMES[kind]] for kind in PROJECTED]
+        )
+        self._rows = ProjectedRows(self._conn, kept)
+        self._taken = 0
+
+    def take(self, fact: Fact) -> list[Fault]:
+        """Project the next entry; returns what it should not have said."""
+        if not fact.type.startswith(PROJECTED_TYPES):
+            return []
+        made, faults = project(self._rows, fact)
+        for row in made:
+            self._rows.put(row)
+        self._taken += len(made)
+        if self._taken >= _KEPT_AT_MOST:
+            self._rows.flush()
+            self._rows.forget()
+            self._taken = 0
+        return faults
+
+    def differences(self) -> Iterator[RowDifference]:
+        """Every row that is not what the entries taken make of it."""
+        self._rows.flush()
+        return differences(self._kept, self._conn, PROJECTED)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._conn.close()
+        self._engine.dispose()
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A row that is not what the ledger says.
+
+    Args:
+        code: `row_differs`, `row_missing` or `row_planted`.
+        table: its table.
+        key: its key, for people.
+        message: what differs.
+    """
+
+    code: str
+    table: str
+    key: str
+    message: str
+
+
+def differences(
+    kept: sa.Connection, told: sa.Connection, kinds: Iterable[type[Row]]
+) -> Iterator[RowDifference]:
+    """Compare every row of these tables with what the ledger's entries make of them.
+
+    Args:
+        kept: the database, as it is.
+        told: a database that holds the projection of its entries, and nothing else.
+        kinds: the tables.
+    """
+    for kind in kinds:
+        yield from _differences(kept, told, kind)
+
+
+def _raw(conn: sa.Connection, kind: type[Row]) -> Iterator[tuple[Any, ...]]:
+    found = conn.execution_options(yield_per=_READ_AHEAD).exec_driver_sql(_SQL[kind].scan)
+    return (tuple(values) for values in found)
+
+
+def _differences(
+    kept: sa.Connection, told: sa.Connection, kind: type[Row]
+) -> Iterator[RowDifference]:
+    table, size = TABLE_NAMES[kind], KEY_FIELDS[kind]
+    ours, theirs = _raw(kept, kind), _raw(told, kind)
+    here, there = next(ours, None), next(theirs, None)
+    while here is not None or there is not None:
+        if here == there:
+            here, there = next(ours, None), next(theirs, None)
+            continue
+        order = _order(here, there, size)
+        if order < 0 and here is not None:
+            yield _difference("row_planted", kind, here, f"{table}: the ledger knows no such row")
+            here = next(ours, None)
+        elif order > 0 and there is not None:
+            yield _difference("row_missing", kind, there, f"{table}: its row is gone")
+            there = next(theirs, None)
+        elif here is not None and there is not None:
+            wrong = [
+                f"{name} is {mine!r:.200}, by the ledger it is {right!r:.200}"
+                for name, mine, right in zip(kind._fields, here, there, strict=True)
+                if mine != right
+            ]
+            yield _difference("row_differs", kind, there, f"{table}: {'; '.join(wrong)}")
+            here, there = next(ours, None), next(theirs, None)
+
+
+def _order(here: tuple[Any, ...] | None, there: tuple[Any, ...] | None, size: int) -> int:
+    """Below zero where `here` stands alone, above where `there` does, zero for one key of both."""
+    if here is None or there is None:
+        return 1 if here is None else -1
+    mine, right = here[:size], there[:size]
+    if mine == right:
+        return 0
+    # As SQLite sorts: by kind of value first, so that a text in place of a number has its place.
+    return -1 if [_rank(v) for v in mine] < [_rank(v) for v in right] else 1
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    if value is None:
+        return 0, 0
+    if isinstance(value, (int, float)):
+        return 1, value
+    # SQLite compares text by its bytes.
+    return (2, value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else (3, value)
+
+
+def _difference(code: str, kind: type[Row], values: Sequence[Any], message: str) -> RowDifference:
+    key = "/".join(str(value) for value in values[: KEY_FIELDS[kind]])
+    return RowDifference(code, TABLE_NAMES[kind], key, message)
