@@ -8,6 +8,7 @@ import sqlalchemy as sa
 import structlog
 from ulid import ULID
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.errors import UnknownSubjectError
 
@@ -52,12 +53,17 @@ def raise_finding(
     if known is not None:
         return str(known)
     finding_id = str(ULID())
-    data = {"code": code, "severity": severity, "about": subject, "detail": detail}
-    if docking_id is not None:
-        data["docking_id"] = docking_id
-    if item_id is not None:
-        data["item_id"] = item_id
-    txn.append("finding.raised", f"finding:{finding_id}", data)
+    txn.add(
+        entries.finding_raised(
+            finding_id,
+            code=code,
+            severity=severity,
+            about=subject,
+            detail=detail,
+            docking_id=docking_id,
+            item_id=item_id,
+        )
+    )
     log.warning("finding.raised", code=code, severity=severity, subject=subject, detail=detail)
     return finding_id
 
@@ -125,8 +131,7 @@ def _close_all(txn: Txn, subject: str, which: sa.ColumnElement[bool]) -> int:
         )
     ).all()
     for row in rows:
-        data = {"code": row.code, "about": subject}
-        txn.append("finding.closed", f"finding:{row.finding_id}", data)
+        txn.add(entries.finding_closed(row.finding_id, code=row.code, about=subject))
         log.info("finding.closed", code=row.code, subject=subject)
     return len(rows)
 
@@ -152,10 +157,6 @@ def close_by_id(txn: Txn, finding_id: str, *, reason: str, actor: Actor) -> None
         raise UnknownSubjectError(
             f"no open finding {finding_id!r}", hint="`bodycam-ingest findings` lists them."
         )
-    txn.append(
-        "finding.closed",
-        f"finding:{finding_id}",
-        {"code": row.code, "about": row.subject, "reason": reason},
-        actor=actor,
-    )
+    closed = entries.finding_closed(finding_id, code=row.code, about=row.subject, reason=reason)
+    txn.add(closed, actor=actor)
     log.info("finding.closed", code=row.code, subject=row.subject)

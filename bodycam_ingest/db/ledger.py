@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bodycam_ingest.custody.entries import Draft
     from bodycam_ingest.custody.note import Signer
 
 ZERO: Final = bytes(HASH_BYTES)
@@ -130,6 +131,12 @@ class Txn:
                 )
             )
         return seq
+
+    def add(self, draft: Draft, *, actor: Actor = SYSTEM) -> int:
+        """Add an entry that `custody.entries` made; as `append`."""
+        return self.append(
+            draft.type, draft.subject, draft.data, actor=actor, sealed=draft.sealed or None
+        )
 
     def _project(self, fact: Fact) -> None:
         made, faults = project(self.rows, fact)

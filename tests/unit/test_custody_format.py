@@ -137,7 +137,7 @@ def test_every_type_that_the_code_appends_is_listed():
     found = set()
     for path in (ROOT / "bodycam_ingest").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r"\.append\(\s*\"([a-z]+(?:\.[a-z_]+)+)\"", text))
+        found |= set(re.findall(r"(?:\.append|Draft)\(\s*\"([a-z]+(?:\.[a-z_]+)+)\"", text))
     assert "daemon.started" in found
     assert found - listed_types() == set()
     assert listed_types() - found - {event.value for event in ItemEvent} == set()
