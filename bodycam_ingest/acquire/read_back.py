@@ -15,7 +15,6 @@ from bodycam_ingest.acquire.records import (
     queue_uploads,
     reject_copy,
 )
-from bodycam_ingest.daemon.workers import heartbeat
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -32,7 +31,7 @@ from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bodycam_ingest.acquire.records import Workshop
     from bodycam_ingest.db.items import ItemRow
@@ -41,6 +40,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _VERIFY_BACKLOG_ITEMS: Final = 2000
+
+
+def _ignore(_count: int) -> None:
+    """Nobody wants to know."""
 
 
 class Verifier:
@@ -95,11 +98,12 @@ class Verifier:
         with self._changed:
             self._changed.notify_all()
 
-    def run_once(self, timeout_s: float) -> bool:
+    def run_once(self, timeout_s: float, progress: Callable[[int], None] = _ignore) -> bool:
         """Verify the next batch.
 
         Args:
             timeout_s: how long to wait for one.
+            progress: called with the bytes read since the last call, from several threads.
 
         Returns:
             Whether there was one.
@@ -123,7 +127,7 @@ class Verifier:
             if wanted:
                 self._batches.extend(batches(self._rows(wanted)))
             if self._batches:
-                self._verify(self._batches.popleft())
+                self._verify(self._batches.popleft(), progress)
         finally:
             with self._changed:
                 self._busy -= 1
@@ -135,9 +139,9 @@ class Verifier:
             found = items.by_ids(conn, item_ids)
         return [row for row in found if row.state is ItemState.ACQUIRED]
 
-    def _verify(self, batch: Sequence[ItemRow]) -> None:
+    def _verify(self, batch: Sequence[ItemRow], progress: Callable[[int], None]) -> None:
         copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
-        outcomes = self._shop.acquirer.read_back_batch(copies, heartbeat())
+        outcomes = self._shop.acquirer.read_back_batch(copies, progress)
         held = [
             (row, outcome)
             for row, outcome in zip(batch, outcomes, strict=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.db import findings, items
+from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.errors import StagingError, StagingFullError, StagingTooSmallError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STAGING_SUBJECT: Final = "dock:staging"
 FULL: Final = StagingFullError.code
 # What an item waits on that need not wait for its time once there is room.
 FOR_ROOM: Final = frozenset({FULL, StagingTooSmallError.code})

@@ -16,9 +16,9 @@ import click
 from bodycam_ingest.cli.context import Context, pass_context
 from bodycam_ingest.cli.output import line
 from bodycam_ingest.cli.status import read_status
-from bodycam_ingest.cli.words import count, size, span
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model.amounts import count, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,8 @@ from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, shown_of, table
 from bodycam_ingest.cli.params import during, limit_option
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.cli.words import local, size
+from bodycam_ingest.cli.words import local
+from bodycam_ingest.model.amounts import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ import click
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, progress, sentence, table
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.cli.words import count, size, span
 from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import AlreadyRunningError, IngestError
+from bodycam_ingest.model.amounts import count, size, span
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:

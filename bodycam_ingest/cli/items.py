@@ -12,7 +12,8 @@ from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import during, limit_option
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.cli.words import local, size
+from bodycam_ingest.cli.words import local
+from bodycam_ingest.model.amounts import size
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import ItemState
 

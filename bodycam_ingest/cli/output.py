@@ -12,6 +12,7 @@ import click
 
 from bodycam_ingest.cli import jsonform, tables, words
 from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.model import amounts
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def shown_of(shown: int, total: int, one: str, *, chosen: bool = True) -> None:
     if not total:
         say(f"no {one}s match" if chosen else f"no {one}s")
     elif shown < total:
-        say(f"{shown:,} of {words.count(total, one)} shown; --limit 0 shows all")
+        say(f"{shown:,} of {amounts.count(total, one)} shown; --limit 0 shows all")
 
 
 def fault(error: IngestError, *, as_json: bool = False) -> None:

@@ -10,8 +10,8 @@ from bodycam_ingest.cli.admin import pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
-from bodycam_ingest.cli.words import count
 from bodycam_ingest.daemon.control import RetryRequest
+from bodycam_ingest.model.amounts import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

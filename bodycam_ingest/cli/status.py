@@ -9,10 +9,11 @@ import click
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, sentence, table
-from bodycam_ingest.cli.words import count, local, size, span
+from bodycam_ingest.cli.words import local
 from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import NotRunningError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model.amounts import count, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ import click
 from bodycam_ingest.cli.admin import database, pull
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
-from bodycam_ingest.cli.words import count, size
 from bodycam_ingest.daemon.control import BackfillRequest, RetireStoreRequest
+from bodycam_ingest.model.amounts import count, size
 
 
 @click.group("stores", invoke_without_command=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.db import docktime, findings
-from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
+from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, SUBJECT, Known, Word
 from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
@@ -31,13 +31,6 @@ _LARGE_MS: Final = 60_000
 GAP_MAX_MS: Final = 4 * 24 * 3_600_000
 # So often the reading is kept, for the next boot.
 _KEEP_EVERY_MS: Final = 15 * 60_000
-
-DOUBT_CODE: Final = "clock_in_doubt"
-SUBJECT: Final = "clock"
-_DETAIL: Final = (
-    "nobody vouches for the dock's clock ({doubt}); no copy is purged by its age until NTP does, "
-    "or a person does by `bodycam-ingest clock confirm --reason TEXT`"
-)
 
 
 def stepped_ms(before: clock.Reading | None, now: clock.Reading) -> int:
@@ -108,17 +101,6 @@ def judge(
     if doubt and not since:
         since = clock.rfc3339(now.wall)
     return Judged(Known(now, dock_ms), Word(vouched, doubt, since), step_ms, moved_ms)
-
-
-def raise_doubt(txn: Txn, word: Word) -> None:
-    """Tell people that nobody vouches for the clock, unless they were told."""
-    findings.raise_finding(
-        txn,
-        code=DOUBT_CODE,
-        severity="notice",
-        subject=SUBJECT,
-        detail=_DETAIL.format(doubt=word.doubt),
-    )
 
 
 def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
@@ -221,7 +203,7 @@ class ClockWatch:
                 docktime.date_releases(txn, found.known)
                 self._undated = False
         elif found.moved_ms >= _LARGE_MS:
-            raise_doubt(txn, found.word)
+            docktime.raise_doubt(txn, found.word)
 
 
 def _later(one: Known | None, other: Known | None) -> Known | None:

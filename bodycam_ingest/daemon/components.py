@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ import structlog
 
 from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.acquire.read_back import Verifier
-from bodycam_ingest.acquire.records import Target, Workshop
+from bodycam_ingest.acquire.records import Target, Workshop, queue_uploads
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import listing, profile
 from bodycam_ingest.camera.sources.registry import open_source
@@ -123,9 +124,7 @@ class Plant:
             delay_s=self._delay_s,
         )
         self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
-        self.storekeeper = StoreKeeper(
-            self._shop, [Wanted(store.name, store.type, store.required) for store in config.stores]
-        )
+        self.storekeeper = self._store_keeper(config)
         self._build_bays(config, halt)
         self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
         self._clock = ClockWatch(self.engine, self.ledger)
@@ -133,6 +132,14 @@ class Plant:
         self._anchor_news = self._news(settles_s=checkpoints.SETTLES_S)
         self._purge_news = self._news()
         self._next_left_over_s = 0.0
+
+    def _store_keeper(self, config: Config) -> StoreKeeper:
+        return StoreKeeper(
+            self.engine,
+            self.ledger,
+            [Wanted(store.name, store.type, store.required) for store in config.stores],
+            functools.partial(queue_uploads, self._shop),
+        )
 
     def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._rules = Rules(
@@ -199,7 +206,7 @@ class Plant:
 
     def verify_step(self) -> float:
         """One batch of read-backs."""
-        self.verifier.run_once(1.0)
+        self.verifier.run_once(1.0, heartbeat())
         return 0.0
 
     def upload_step(self, store: str) -> Callable[[], float]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.acquire.records import record_acquired, take_back
-from bodycam_ingest.acquire.staging_watch import STAGING_SUBJECT
 from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.docking.left_early import RESTARTED
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.errors import (

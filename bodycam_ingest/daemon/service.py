@@ -23,7 +23,6 @@ from bodycam_ingest.db import facts, stops, storehealth
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
-from bodycam_ingest.upload.store_state import STORE_WIDE_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,7 +118,7 @@ class Daemon:
             before = facts.get(txn.conn, _CONFIG_FACT)
             stops.note_start(txn.conn)
             # A start is what a person does who mended something: nothing waits out an old pause.
-            storehealth.hurry(txn, list(plant.stores), STORE_WIDE_CODES)
+            storehealth.hurry(txn, list(plant.stores))
             txn.append(
                 "daemon.started",
                 "daemon",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import facts
+from bodycam_ingest.db import facts, findings
 from bodycam_ingest.db.schema import item, outbox, store_state, upload
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
@@ -31,6 +31,13 @@ PERSON: Final = "person"
 UNSYNCHRONISED: Final = "unsynchronised"
 STEPPED: Final = "stepped_forward"
 RAN_AHEAD: Final = "ran_ahead_while_off"
+
+DOUBT_CODE: Final = "clock_in_doubt"
+SUBJECT: Final = "clock"
+_DETAIL: Final = (
+    "nobody vouches for the dock's clock ({doubt}); no copy is purged by its age until NTP does, "
+    "or a person does by `bodycam-ingest clock confirm --reason TEXT`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,22 @@ def word(conn: sa.Connection) -> Word:
 def put_word(txn: Txn, said: Word) -> None:
     """Keep who says that the clock is right."""
     facts.put(txn.conn, _WORD, json.dumps(asdict(said)))
+
+
+def raise_doubt(txn: Txn, word: Word) -> None:
+    """Tell people that nobody vouches for the clock, unless they were told."""
+    findings.raise_finding(
+        txn,
+        code=DOUBT_CODE,
+        severity="notice",
+        subject=SUBJECT,
+        detail=_DETAIL.format(doubt=word.doubt),
+    )
+
+
+def doubt_is_known(conn: sa.Connection) -> bool:
+    """Whether people were told that nobody vouches for the clock."""
+    return (DOUBT_CODE, SUBJECT) in findings.open_pairs(conn, [DOUBT_CODE])
 
 
 def now_ms(conn: sa.Connection) -> int:

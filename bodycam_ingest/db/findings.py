@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 import structlog
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
 
 log = structlog.get_logger(__name__)
+
+STAGING_SUBJECT: Final = "dock:staging"
 
 
 def raise_finding(

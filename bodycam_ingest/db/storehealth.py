@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import outbox, store_state, upload
+from bodycam_ingest.errors import (
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreFullError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.model.lifecycle import UploadState
@@ -17,6 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.errors import IngestError
+
+_STORE_WIDE: Final = (
+    StoreUnreachableError,
+    StoreThrottledError,
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreMisconfiguredError,
+    StoreFullError,
+)
+
+STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
+"""Codes of faults that are a store's, whatever met them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +64,31 @@ class StoreHealth:
     failing_since: str = ""
     probe: StoreProbe | None = None
     probed_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault as it was met.
+
+    Args:
+        error: the fault.
+        health: the store as it was when the try began.
+        progressed: something got across before it.
+    """
+
+    error: IngestError
+    health: StoreHealth
+    progressed: bool = False
+
+    def is_stores(self, last_error: str) -> bool:
+        """Whether the store is at fault.
+
+        Args:
+            last_error: what the same work met last. The same fault twice, from a store that was
+                well in between, is the work's own: it must not hold up all the rest.
+        """
+        alone = last_error == self.error.code and not self.health.last_error
+        return isinstance(self.error, _STORE_WIDE) and not alone
 
 
 def health(conn: sa.Connection, store: str) -> StoreHealth:
@@ -164,19 +210,18 @@ def was_lifted(txn: Txn, before: StoreHealth) -> bool:
     return until_ms < 0 and until_ms != before.paused_until_ms
 
 
-def hurry(txn: Txn, stores: Collection[str], codes: Collection[str]) -> None:
+def hurry(txn: Txn, stores: Collection[str]) -> None:
     """Have stores asked again at once, with what waited because of them.
 
     Args:
         txn: the open transaction.
         stores: their names.
-        codes: faults that are a store's.
     """
     lift_pauses(txn, stores)
     for table in (upload, outbox):
         txn.conn.execute(
             table.update()
-            .where(table.c.store.in_(stores), table.c.last_error.in_(codes))
+            .where(table.c.store.in_(stores), table.c.last_error.in_(STORE_WIDE_CODES))
             .where(table.c.state == UploadState.WAITING.value)
             .values(due_ms=0)
         )

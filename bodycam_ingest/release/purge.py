@@ -7,7 +7,7 @@ a later step resolves. One copy a step: what is bad waits alone, and a store tha
 question a pause.
 
 A copy's age is counted in the dock's own time, and nothing goes by its age while nobody vouches for
-the clock (`clockwatch`).
+the clock (`clock_watch`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire.staging_watch import STAGING_SUBJECT
-from bodycam_ingest.daemon.clock_watch import DOUBT_CODE, SUBJECT, raise_doubt
 from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
+from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import ItemEvent, UploadState
@@ -135,7 +134,7 @@ class Retention:
         with self._engine.connect() as conn:
             if docktime.word(conn).vouched:
                 return False
-            known = (DOUBT_CODE, SUBJECT) in findings.open_pairs(conn, [DOUBT_CODE])
+            known = docktime.doubt_is_known(conn)
             holds_up = not known and (
                 bool(self._of_age(conn, required, 1)) or purges.any_announced(conn)
             )
@@ -143,7 +142,7 @@ class Retention:
             with self._ledger.transaction() as txn:
                 word = docktime.word(txn.conn)
                 if not word.vouched:
-                    raise_doubt(txn, word)
+                    docktime.raise_doubt(txn, word)
         return True
 
     def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:

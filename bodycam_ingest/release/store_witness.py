@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.db import storehealth, uploads
+from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, StoreMismatchError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import wait_s
 from bodycam_ingest.model.evidence import StoredObject, StoreObject
 from bodycam_ingest.model.lifecycle import UploadState
-from bodycam_ingest.upload.store_state import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.db.storehealth import Failure
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import Confirmation, Digests, StoredObject
     from bodycam_ingest.model.store_set import StoreSet
-    from bodycam_ingest.upload.store_state import Failure, StoreRecord
+    from bodycam_ingest.upload.store_state import StoreRecord
 
 log = structlog.get_logger(__name__)
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire import records
 from bodycam_ingest.db import knownstores, resending, settling
 from bodycam_ingest.errors import ConfigError, IngestError
 from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from bodycam_ingest.acquire.records import Workshop
+    from sqlalchemy import Engine
+
+    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.knownstores import KnownStore, Wanted
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.upload.uploader import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -39,12 +41,22 @@ class StoreKeeper:
     """Brings items and stores together after the set of stores changed.
 
     Args:
-        shop: ledger, targets and names.
+        engine: for reads.
+        ledger: the only way to write.
         stores: the configuration's stores.
+        queue_uploads: queues verified items, each with its `item.verified` entry, for every store.
     """
 
-    def __init__(self, shop: Workshop, stores: Sequence[Wanted]) -> None:
-        self._shop = shop
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: LedgerWriter,
+        stores: Sequence[Wanted],
+        queue_uploads: Callable[[Txn, Sequence[tuple[ItemRow, int]]], None],
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._queue_uploads = queue_uploads
         self._stores = stores
         self._asked = threading.Event()
         self._asked.set()
@@ -63,7 +75,7 @@ class StoreKeeper:
         Raises:
             ConfigError: a store is one that is known under another name; nothing was changed.
         """
-        with self._shop.engine.connect() as conn:
+        with self._engine.connect() as conn:
             known = knownstores.known(conn)
         new = {
             name: store
@@ -79,7 +91,7 @@ class StoreKeeper:
 
     def note(self) -> None:
         """Note the configuration's stores in ledger and database; before any worker runs."""
-        with self._shop.ledger.transaction() as txn:
+        with self._ledger.transaction() as txn:
             changes = knownstores.note(txn, clock.now_text(), self._stores)
         for change in changes:
             store, required = change.store, change.required
@@ -111,7 +123,7 @@ class StoreKeeper:
             return _IDLE_S
         if any(self._queue_page(store) for store in self._stores):
             return _BUSY_S
-        with self._shop.ledger.transaction() as txn:
+        with self._ledger.transaction() as txn:
             done, self._settled_to = settling.settle_page(txn, self._settled_to, PAGE_ITEMS)
         if done:
             log.info("store.items_settled", items=done)
@@ -119,16 +131,16 @@ class StoreKeeper:
         return _BUSY_S if self._open else _IDLE_S
 
     def _queue_page(self, store: Wanted) -> int:
-        with self._shop.engine.connect() as conn:
+        with self._engine.connect() as conn:
             found = resending.never_queued(conn, store.name, limit=PAGE_ITEMS)
         if not found:
             return 0
-        with self._shop.ledger.transaction() as txn:
+        with self._ledger.transaction() as txn:
             # Asked again inside: another thread may have queued or purged some meanwhile.
             found = resending.never_queued(txn.conn, store.name, limit=PAGE_ITEMS)
             bare = resending.queue_missing(txn, store.name, found)
             if bare:
-                records.queue_uploads(self._shop, txn, bare)
+                self._queue_uploads(txn, bare)
             if found:
                 resending.note_backfill(txn, store.name, len(found))
         log.info("store.backfilled", store=store.name, items=len(found))

@@ -6,8 +6,7 @@ that is the trial that ends or prolongs the pause.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from ulid import ULID
@@ -16,15 +15,9 @@ from bodycam_ingest.db import agenda, findings, outbox, storehealth
 from bodycam_ingest.errors import (
     DelayClass,
     Disposition,
-    StoreClockSkewError,
     StoreConflictError,
-    StoreCredentialsError,
     StoreError,
-    StoreFullError,
     StoreIntegrityError,
-    StoreMisconfiguredError,
-    StoreThrottledError,
-    StoreUnreachableError,
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
@@ -36,22 +29,10 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.outbox import OutboxRow
-    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.db.storehealth import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
 
 log = structlog.get_logger(__name__)
-
-_STORE_WIDE: Final = (
-    StoreUnreachableError,
-    StoreThrottledError,
-    StoreClockSkewError,
-    StoreCredentialsError,
-    StoreMisconfiguredError,
-    StoreFullError,
-)
-
-STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
-"""Codes of faults that are a store's, whatever met them."""
 
 
 class DelayPolicy(Protocol):
@@ -62,31 +43,6 @@ class DelayPolicy(Protocol):
     ) -> float:
         """Seconds until the next try."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A fault as it was met.
-
-    Args:
-        error: the fault.
-        health: the store as it was when the try began.
-        progressed: something got across before it.
-    """
-
-    error: IngestError
-    health: StoreHealth
-    progressed: bool = False
-
-    def is_stores(self, last_error: str) -> bool:
-        """Whether the store is at fault.
-
-        Args:
-            last_error: what the same work met last. The same fault twice, from a store that was
-                well in between, is the work's own: it must not hold up all the rest.
-        """
-        alone = last_error == self.error.code and not self.health.last_error
-        return isinstance(self.error, _STORE_WIDE) and not alone
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError
 from bodycam_ingest.linux import clock
@@ -31,7 +32,7 @@ from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Lines
 from bodycam_ingest.upload.outcomes import Proven, UploadRecord
 from bodycam_ingest.upload.queue import Claim, UploadQueue
-from bodycam_ingest.upload.store_state import Failure, StoreRecord
+from bodycam_ingest.upload.store_state import StoreRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -36,7 +36,6 @@ from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from bodycam_ingest.upload.store_state import STORE_WIDE_CODES
 from bodycam_ingest.upload.uploader import Uploader
 from tests.servers.dockbench import Bench, random_bytes
 from tests.servers.memory_store import Fault, MemoryStore
@@ -630,7 +629,7 @@ def test_a_start_asks_every_store_at_once(dock) -> None:
     assert wait_s is not None
     assert 29 < wait_s <= 60, "what a person mends is tried again soon"
     with dock.bench.ledger.transaction() as txn:
-        storehealth.hurry(txn, ["main"], STORE_WIDE_CODES)
+        storehealth.hurry(txn, ["main"])
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 

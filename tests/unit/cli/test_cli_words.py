@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bodycam_ingest.cli import words
+from bodycam_ingest.model import amounts
 
 
 @pytest.fixture(params=["Europe/Berlin", "America/New_York", "UTC"])
@@ -23,7 +24,7 @@ def zone(request, monkeypatch):
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000_000, "2.5 GB"), (10**13, "10.0 TB")],
 )
 def test_sizes_read_as_on_the_card(size_bytes, text):
-    assert words.size(size_bytes) == text
+    assert amounts.size(size_bytes) == text
 
 
 def test_times_are_local_with_their_offset(zone):
@@ -45,8 +46,10 @@ def test_what_is_no_time_stays_as_it_is(text, shown):
     ("number", "text"), [(0, "0 entries"), (1, "1 entry"), (52_310, "52,310 entries")]
 )
 def test_plurals(number, text):
-    assert words.count(number, "entry", "entries") == text
-    assert words.count(number, "item") == text.replace("entry", "item").replace("entries", "items")
+    assert amounts.count(number, "entry", "entries") == text
+    assert amounts.count(number, "item") == text.replace("entry", "item").replace(
+        "entries", "items"
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_plurals(number, text):
     ],
 )
 def test_spans(seconds, text):
-    assert words.span(seconds) == text
+    assert amounts.span(seconds) == text
 
 
 def test_states_have_colours():
