@@ -23,7 +23,7 @@ from bodycam_ingest.staging.digests import Digester
 from bodycam_ingest.staging.free_space import Room
 from bodycam_ingest.staging.os_errors import staging_faults
 from bodycam_ingest.staging.pump import Pump, check_abandoned
-from bodycam_ingest.staging.read_back import Prover
+from bodycam_ingest.staging.read_back import StagedCopies
 from bodycam_ingest.staging.sealed_copy import SEALED_MODE, Sealer
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.model.evidence import Digests
-    from bodycam_ingest.staging.area import Recovered, StagedCopy
-    from bodycam_ingest.staging.free_space import Reservation, Space
+    from bodycam_ingest.staging.free_space import Reservation
     from bodycam_ingest.staging.pump import Sink
 
 __all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
@@ -69,24 +68,16 @@ class Acquirer:
     ) -> None:
         self.staging: Final = StagingArea(staging_dir)
         self.pool: Final = pool or BufferPool()
-        self._room = Room(staging_dir, min_free_bytes=min_free_bytes)
+        self.room: Final = Room(staging_dir, min_free_bytes=min_free_bytes)
         self._abandon = abandon
         self._pump = Pump(self.pool, abandon)
         self._sealer = Sealer(self.staging, self._pump)
-        self._prover = Prover(self.staging, self._pump)
+        self.copies: Final = StagedCopies(self.staging, self._pump)
         if own_file_system is None:
             own_file_system = staging_dir.is_mount()
         self._whole_file_system = own_file_system and syncfs_tells_errors()
 
-    def space(self) -> Space:
-        """As `Room.look`."""
-        return self._room.look()
-
     # -- one item --
-
-    def set_min_free_bytes(self, min_free_bytes: int) -> None:
-        """As `Room.set_min_free_bytes`."""
-        self._room.set_min_free_bytes(min_free_bytes)
 
     def acquire(
         self, root_fd: int, wanted: Wanted, progress: Callable[[int], None] = _ignore
@@ -111,7 +102,7 @@ class Acquirer:
         check_abandoned(self._abandon)
         with (
             self._sealer.claim(wanted.item_id),
-            self._room.reserve(wanted.stamp.size_bytes) as room,
+            self.room.reserve(wanted.stamp.size_bytes) as room,
         ):
             with self._sealer.discarding(wanted.docking_id, wanted.item_id):
                 digests = self._write(root_fd, wanted, room, progress)
@@ -171,7 +162,7 @@ class Acquirer:
         # Where there is no room for all, each is asked whether it fits alone.
         with contextlib.suppress(StagingFullError):
             total_bytes = sum(one.stamp.size_bytes for one in small.values())
-            with self._room.reserve(total_bytes):
+            with self.room.reserve(total_bytes):
                 crowd = Crowd(self._sealer, root_fd, progress, self._abandon)
                 outcomes = crowd.run(small, whole_file_system=self._whole_file_system)
         for index, one in enumerate(wanted):
@@ -205,7 +196,7 @@ class Acquirer:
             StagingError: the dock's side failed.
             AbandonedError: the daemon is stopping.
         """
-        return self._prover.prove(acquired.staged_path, acquired.digests, progress).value
+        return self.copies.verify(acquired.staged_path, acquired.digests, progress).value
 
     def read_back_batch(
         self, acquired: Sequence[Acquired], progress: Callable[[int], None] = _ignore
@@ -230,41 +221,3 @@ class Acquirer:
             return [outcome(acquired[0])]
         with concurrent.futures.ThreadPoolExecutor(_READ_BACK_THREADS, "read-back") as threads:
             return list(threads.map(outcome, acquired))
-
-    # -- the staging area, for those who know an acquirer --
-
-    def recover(
-        self, *, discard: bool = True, progress: Callable[[], None] | None = None
-    ) -> Recovered:
-        """As `StagingArea.recover`."""
-        return self.staging.recover(discard=discard, progress=progress)
-
-    def rehash(
-        self,
-        staged_path: str,
-        path: bytes,
-        part_size_bytes: int,
-        progress: Callable[[int], None] = _ignore,
-    ) -> Digests:
-        """As `Prover.rehash`."""
-        return self._prover.rehash(staged_path, path, part_size_bytes, progress)
-
-    def discard_part(self, docking_id: str, item_id: str) -> None:
-        """As `StagingArea.discard_part`."""
-        self.staging.discard_part(docking_id, item_id)
-
-    def move_to_quarantine(self, staged_path: str) -> str:
-        """As `StagingArea.move_to_quarantine`."""
-        return self.staging.move_to_quarantine(staged_path)
-
-    def put_back(self, quarantined: str, staged_path: str) -> None:
-        """As `StagingArea.put_back`."""
-        self.staging.put_back(quarantined, staged_path)
-
-    def purge(self, staged_path: str) -> bool:
-        """As `StagingArea.purge`."""
-        return self.staging.purge(staged_path)
-
-    def open_staged(self, staged_path: str) -> StagedCopy:
-        """As `StagingArea.open_staged`."""
-        return self.staging.open_staged(staged_path)

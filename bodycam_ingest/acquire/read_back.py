@@ -223,7 +223,7 @@ class Verifier:
             log.warning("item.moved", item_id=row.item_id, message=moved.message)
             if isinstance(error, ReadBackMismatchError) and error.quarantined:
                 # Its copy stays where the ledger says that it is.
-                self._shop.acquirer.put_back(error.quarantined, row.staged_path)
+                self._shop.acquirer.staging.put_back(error.quarantined, row.staged_path)
 
 
 def _is_disks(error: IngestError) -> bool:

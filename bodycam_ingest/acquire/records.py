@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
     from bodycam_ingest.model.evidence import Acquired, Digests
+    from bodycam_ingest.staging.read_back import StagedCopies
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 BATCH_ITEMS: Final = 1000
@@ -214,7 +215,7 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
 
 def take_back(
     ledger: LedgerWriter,
-    acquirer: Acquirer,
+    copies: StagedCopies,
     row: ItemRow,
     stores: Collection[str],
     progress: Callable[[int], None],
@@ -226,7 +227,7 @@ def take_back(
 
     Args:
         ledger: the only way to write.
-        acquirer: reads the copy.
+        copies: reads the copy.
         row: the item, as it was when this was decided on.
         stores: names of the configured stores; each is sent the item, or asked again for it.
         progress: called with the bytes that were read since the last call.
@@ -241,7 +242,7 @@ def take_back(
     """
     digests = row.digests()
     # Outside of the transaction: a large copy takes a while to read.
-    found = acquirer.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
+    found = copies.rehash(row.staged_path, row.path, digests.part_size_bytes, progress)
     if found != digests:
         raise LocalCopyDamagedError(
             f"the copy of item {row.item_id} no longer is what was read off the camera",

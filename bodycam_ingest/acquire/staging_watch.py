@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
-    from bodycam_ingest.staging.free_space import Space
+    from bodycam_ingest.staging.free_space import Room, Space
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +43,7 @@ class StagingWatch:
     Args:
         engine: for reads.
         ledger: the only way to write.
-        acquirer: knows the room that there is.
+        room: the free space of staging.
         delay_s: seconds until the next try, by delay class and failed tries in a row.
     """
 
@@ -52,12 +51,12 @@ class StagingWatch:
         self,
         engine: Engine,
         ledger: LedgerWriter,
-        acquirer: Acquirer,
+        room: Room,
         delay_s: Callable[[DelayClass, int], float],
     ) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._acquirer = acquirer
+        self._room = room
         self._delay_s = delay_s
         self._lock = threading.Lock()
         self._told: set[str] = set()
@@ -85,7 +84,7 @@ class StagingWatch:
             if not able:
                 return []
             try:
-                space = self._acquirer.space()
+                space = self._room.look()
             except StagingError as error:
                 self._wait(due, error)
                 return []
@@ -126,7 +125,7 @@ class StagingWatch:
         """Whether staging is there and can be written; told where it is not."""
         with self._lock:
             try:
-                self._acquirer.space()
+                self._room.look()
             except StagingError as error:
                 self._wait([], error)
                 return False
@@ -140,7 +139,7 @@ class StagingWatch:
         """
         with self._lock:
             try:
-                space = self._acquirer.space()
+                space = self._room.look()
             except StagingError as error:
                 self._wait([], error)
                 return False

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.custody.replay import ItemHistory
     from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.staging.read_back import StagedCopies
 
 _PART_BYTES: Final = 16 * 1024 * 1024
 _KINDS: Final = {
@@ -40,8 +40,7 @@ class FileCheck:
 
     Args:
         engine: for what changed since the snapshot.
-        staging: reads copies from the medium.
-        staging_dir: where they lie.
+        copies: reads copies from the medium.
         progress: told of bytes read.
         older: the ledger is older than what it made elsewhere, so that copies may be of its future.
         findings: what does not hold.
@@ -49,8 +48,7 @@ class FileCheck:
     """
 
     engine: sa.Engine
-    staging: Acquirer
-    staging_dir: Path
+    copies: StagedCopies
     progress: Callable[[int], None]
     older: bool = False
     findings: list[Finding] = field(default_factory=list)
@@ -80,7 +78,7 @@ class FileCheck:
     def _check(self, path: str, item_id: str, told: ItemHistory) -> None:
         subject = f"item:{item_id}"
         try:
-            status = (self.staging_dir / path).lstat()
+            status = (self.copies.staging.directory / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
             self._check_gone(path, item_id)
             return
@@ -100,9 +98,9 @@ class FileCheck:
     def _hash(self, path: str, item_id: str, told: ItemHistory) -> None:
         try:
             # Only the digest of the whole is compared: path and part size do not enter it.
-            digests = self.staging.rehash(path, b"", _PART_BYTES)
+            digests = self.copies.rehash(path, b"", _PART_BYTES)
         except IngestError as error:
-            if os.path.lexists(self.staging_dir / path):
+            if os.path.lexists(self.copies.staging.directory / path):
                 self.unreachable.append(f"{path}: {error.message}")
             else:
                 self._check_gone(path, item_id)
@@ -136,7 +134,7 @@ class FileCheck:
         rows = self._rows().values()
         unread = {row.item_id for row in rows if row.state is ItemState.DISCOVERED}
         for path in sorted(unknown - {row.staged_path for row in rows}):
-            if not os.path.lexists(self.staging_dir / path):
+            if not os.path.lexists(self.copies.staging.directory / path):
                 continue
             if path.partition("/")[2].partition("-")[0] in unread:
                 # Copied, and its entry not written yet: now, or when the dock went down.
@@ -149,7 +147,7 @@ class FileCheck:
     def _on_disk(self) -> set[str]:
         """Everything below staging but what is set apart and what is being written."""
         found: set[str] = set()
-        root = self.staging_dir
+        root = self.copies.staging.directory
         for above, directories, names in os.walk(root, onerror=_raise_unless_gone):
             if above == str(root):
                 directories[:] = [d for d in directories if d not in {QUARANTINE, "lost+found"}]

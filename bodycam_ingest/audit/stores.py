@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.verify_reads import ConfirmedObject, ConfirmedUpload
-    from bodycam_ingest.upload.uploader import ObjectStore
+    from bodycam_ingest.stores.contract import ObjectStore
 
 T = TypeVar("T")
 

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.upload.uploader import ObjectStore
+    from bodycam_ingest.staging.read_back import StagedCopies
+    from bodycam_ingest.stores.contract import ObjectStore
 
 HOLDS: Final = "holds"
 BROKEN: Final = "broken"
@@ -99,8 +99,7 @@ class Scope:
     Args:
         state_dir: the state directory.
         origin: the log's name, as the configuration has it.
-        staging: reads staged copies; None leaves files out.
-        staging_dir: where they lie.
+        copies: the copies in staging; None leaves files out.
         stores: stores by name; None leaves objects out.
         progress: told of bytes read.
         required: names of the stores that are required now.
@@ -110,8 +109,7 @@ class Scope:
 
     state_dir: Path
     origin: str
-    staging: Acquirer | None
-    staging_dir: Path
+    copies: StagedCopies | None
     stores: Mapping[str, ObjectStore] | None
     progress: Callable[[int], None]
     required: frozenset[str] = frozenset()
@@ -363,13 +361,12 @@ class Verification:
 
     def _check_files(self, engine: sa.Engine) -> None:
         scope, report = self._scope, self.report
-        if scope.staging is None:
+        if scope.copies is None:
             return
         scope.stage("staged files")
         check = FileCheck(
             engine,
-            scope.staging,
-            scope.staging_dir,
+            scope.copies,
             scope.progress,
             older=any(finding.code == "rolled_back" for finding in report.findings),
         )

@@ -57,15 +57,15 @@ class _Waiting:
 
 
 def _pull_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
-    from bodycam_ingest.acquire.acquirer import Acquirer  # noqa: PLC0415 - only where no daemon runs
-    from bodycam_ingest.daemon.admin import Levers  # noqa: PLC0415 - the same
+    from bodycam_ingest.daemon.admin import Levers  # noqa: PLC0415 - only where no daemon runs
     from bodycam_ingest.db.state_dir import open_ledger  # noqa: PLC0415 - the same
+    from bodycam_ingest.staging.read_back import open_copies  # noqa: PLC0415 - the same
 
     engine, ledger = open_ledger(config.dock.state_dir, config.origin)
     try:
-        acquirer = Acquirer(config.staging.dir, min_free_bytes=config.staging.min_free_bytes)
+        copies = open_copies(config.staging.dir)
         stores = [store.name for store in config.stores]
-        return Levers(engine, ledger, acquirer, stores).pull(request, user_name(os.getuid()), done)
+        return Levers(engine, ledger, copies, stores).pull(request, user_name(os.getuid()), done)
     finally:
         ledger.close()
         engine.dispose()

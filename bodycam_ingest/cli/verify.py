@@ -16,7 +16,7 @@ from bodycam_ingest.errors import IngestError, UncheckedError
 if TYPE_CHECKING:
     from bodycam_ingest.audit.verify import Report
     from bodycam_ingest.config import Config
-    from bodycam_ingest.upload.uploader import ObjectStore
+    from bodycam_ingest.stores.contract import ObjectStore
 
 # Whatever else stops a check is "could not be checked": 1 is kept for a record that is broken.
 _EXIT: Final = {"holds": 0, "broken": 1, "unchecked": 2}
@@ -32,8 +32,8 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
     Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
     """
-    from bodycam_ingest.acquire.acquirer import Acquirer  # noqa: PLC0415 - only this command needs it
     from bodycam_ingest.audit.verify import Scope, Verification  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.staging.read_back import open_copies  # noqa: PLC0415 - only this command needs it
 
     config = context.load()
     opened, closed = _open(config) if stores else (None, [])
@@ -43,8 +43,7 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
                 Scope(
                     state_dir=config.dock.state_dir,
                     origin=config.origin,
-                    staging=Acquirer(config.staging.dir, min_free_bytes=0) if files else None,
-                    staging_dir=config.staging.dir,
+                    copies=open_copies(config.staging.dir) if files else None,
                     stores=opened,
                     progress=done,
                     required=frozenset(s.name for s in config.stores if s.required),

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.daemon.control import Request
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.staging.read_back import StagedCopies
 
 
 def _ignore(_count_bytes: int) -> None:
@@ -49,16 +49,16 @@ class Levers:
     Args:
         engine: for reads.
         ledger: the only way to write.
-        acquirer: owns staging; reads a quarantined copy back before it is reinstated.
+        copies: the copies in staging; a quarantined one is read before it is reinstated.
         stores: names of the configured stores.
     """
 
     def __init__(
-        self, engine: Engine, ledger: LedgerWriter, acquirer: Acquirer, stores: Collection[str]
+        self, engine: Engine, ledger: LedgerWriter, copies: StagedCopies, stores: Collection[str]
     ) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._acquirer = acquirer
+        self._copies = copies
         self._stores = frozenset(stores)
         self._store_levers = StoreLevers(ledger, stores)
 
@@ -186,7 +186,7 @@ class Levers:
     def _set_aside(self, staged_path: str) -> str:
         # The copy is kept: the item gets a new one from its camera.
         try:
-            return self._acquirer.move_to_quarantine(staged_path)
+            return self._copies.staging.move_to_quarantine(staged_path)
         except StagingMissingError:
             # Lost, or moved by a process that did not live to record it.
             return ""
@@ -201,7 +201,7 @@ class Levers:
             raise UsageError(
                 f"item {item_id} has no copy in staging", hint="quarantine requeue ITEM"
             )
-        take_back(self._ledger, self._acquirer, row, self._stores, progress, actor)
+        take_back(self._ledger, self._copies, row, self._stores, progress, actor)
         return {"item_id": item_id, "state": ItemState.VERIFIED.value}
 
     def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import Cameras, Config
     from bodycam_ingest.docking.docking import DeviceSource
     from bodycam_ingest.errors import DelayClass
-    from bodycam_ingest.upload.uploader import ObjectStore
+    from bodycam_ingest.stores.contract import ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class Plant:
             abandon=self._abandon,
         )
         self._policy = _policy(config)
-        self._watch = StagingWatch(self.engine, self.ledger, self.acquirer, self._delay_s)
+        self._watch = StagingWatch(self.engine, self.ledger, self.acquirer.room, self._delay_s)
         self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
         self._shop = Workshop(
             engine=self.engine,
@@ -92,7 +92,7 @@ class Plant:
         )
         self._recovery = Recovery(
             self._dock,
-            self.acquirer,
+            self.acquirer.copies,
             self._watch,
             part_size_bytes=self._shop.part_size_bytes,
             delay_s=self._delay_s,
@@ -102,7 +102,7 @@ class Plant:
             engine=self.engine,
             ledger=self.ledger,
             stores=self.stores,
-            open_staged=self.acquirer.open_staged,
+            open_staged=self.acquirer.staging.open_staged,
             policy=self._policy,
             lines=config.lines(),
             moving=moving,
@@ -118,12 +118,12 @@ class Plant:
         self.retention = Retention(
             self.engine,
             self.ledger,
-            self.acquirer,
+            self.acquirer.staging,
             Witnesses(self.engine, self.uploader.attended, self.uploader, moving=moving),
             keep_days=config.staging.keep_days,
             delay_s=self._delay_s,
         )
-        self.levers = Levers(self.engine, self.ledger, self.acquirer, list(self.stores))
+        self.levers = Levers(self.engine, self.ledger, self.acquirer.copies, list(self.stores))
         self.storekeeper = self._store_keeper(config)
         self._build_bays(config, halt)
         self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
@@ -251,7 +251,7 @@ class Plant:
         """Take over what can change while the daemon runs (`config.RELOADABLE`)."""
         self._rules.pace.settle_s = fresh.cameras.settle_s
         self._rules.pace.rescan_s = fresh.cameras.rescan_s
-        self.acquirer.set_min_free_bytes(fresh.staging.min_free_bytes)
+        self.acquirer.room.set_min_free_bytes(fresh.staging.min_free_bytes)
         self.retention.keep_days = fresh.staging.keep_days
         self._policy = _policy(fresh)
         self.uploader.apply(fresh.lines(), self._policy)

@@ -35,12 +35,12 @@ from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.acquire.staging_watch import StagingWatch
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.undock import Dock
     from bodycam_ingest.staging.area import SealedCopy, StrangeName
+    from bodycam_ingest.staging.read_back import StagedCopies
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Recovery:
 
     Args:
         dock: engine, ledger and stores.
-        acquirer: owns staging.
+        copies: the copies in staging.
         watch: tells that staging is gone; keeps items from being read while their copy is hashed.
         part_size_bytes: upload part size for copies whose digests have to be taken again.
         delay_s: seconds until the next try, by delay class and failed tries in a row.
@@ -68,14 +68,14 @@ class Recovery:
     def __init__(
         self,
         dock: Dock,
-        acquirer: Acquirer,
+        copies: StagedCopies,
         watch: StagingWatch,
         *,
         part_size_bytes: int,
         delay_s: Callable[[DelayClass, int], float],
     ) -> None:
         self._dock = dock
-        self._acquirer = acquirer
+        self._copies = copies
         self._watch = watch
         self._part_size_bytes = part_size_bytes
         self._delay_s = delay_s
@@ -135,7 +135,7 @@ class Recovery:
         if not self._watch.usable():
             return
         try:
-            found = self._acquirer.recover(discard=discard, progress=progress)
+            found = self._copies.staging.recover(discard=discard, progress=progress)
         except StagingError as error:
             self._watch.unreadable([], error)
             return
@@ -187,7 +187,7 @@ class Recovery:
     def _settle(self, copy: SealedCopy, row: ItemRow, progress: Callable[[int], None]) -> None:
         try:
             part_size_bytes = part_size_for(row.size_bytes, self._part_size_bytes)
-            digests = self._acquirer.rehash(copy.staged_path, row.path, part_size_bytes, progress)
+            digests = self._copies.rehash(copy.staged_path, row.path, part_size_bytes, progress)
         except AbandonedError:
             self._waiting.append(copy)
             raise
@@ -216,7 +216,7 @@ class Recovery:
         try:
             digests = take_back(
                 self._dock.ledger,
-                self._acquirer,
+                self._copies,
                 row,
                 stores,
                 progress,
@@ -254,7 +254,7 @@ class Recovery:
 
     def _set_apart(self, copy: SealedCopy, row: ItemRow, why: str) -> None:
         try:
-            kept = self._acquirer.move_to_quarantine(copy.staged_path)
+            kept = self._copies.staging.move_to_quarantine(copy.staged_path)
         except StagingError as error:
             kept = f"{copy.staged_path} ({error.message})"
         log.error("item.recovered_copy_bad", item_id=row.item_id, quarantined=kept)

@@ -11,8 +11,8 @@ from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.docking.left_early import LEFT_EARLY
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import Line, closed_for_s, wait_s
-from bodycam_ingest.release.decision import decide
-from bodycam_ingest.release.releaser import Live, docking_facts
+from bodycam_ingest.release.decision import Live, decide
+from bodycam_ingest.release.releaser import docking_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db.schema import finding
+from bodycam_ingest.db.schema import docking, finding, inventory
 from bodycam_ingest.errors import UnknownSubjectError
 
 if TYPE_CHECKING:
@@ -103,6 +103,38 @@ def open_about(conn: sa.Connection, subject: str) -> bool:
         finding.c.closed_at.is_(None), finding.c.subject == subject
     )
     return conn.execute(query.limit(1)).first() is not None
+
+
+def item_alarms(conn: sa.Connection, item_id: str) -> list[str]:
+    """Codes of open alarms about one item."""
+    rows = conn.execute(
+        sa.select(finding.c.code)
+        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+        .where(finding.c.item_id == item_id)
+        .distinct()
+    )
+    return list(rows.scalars())
+
+
+def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
+    """Codes of open alarms that touch a docking: its own, its camera's, its items'."""
+    items_here = sa.select(inventory.c.item_id).where(
+        inventory.c.docking_id == docking_id, inventory.c.item_id.is_not(None)
+    )
+    serial = sa.select("camera:" + docking.c.camera).where(docking.c.docking_id == docking_id)
+    rows = conn.execute(
+        sa.select(finding.c.code)
+        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
+        .where(
+            sa.or_(
+                finding.c.docking_id == docking_id,
+                finding.c.item_id.in_(items_here),
+                finding.c.subject.in_(serial),
+            )
+        )
+        .distinct()
+    )
+    return list(rows.scalars())
 
 
 def was_raised(conn: sa.Connection, code: str, docking_id: str) -> bool:

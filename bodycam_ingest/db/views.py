@@ -201,35 +201,3 @@ def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, 
         query = query.where(finding.c.severity == severity)
     rows = conn.execute(query.order_by(finding.c.finding_id)).mappings()
     return [dict(row) for row in rows]
-
-
-def item_alarms(conn: sa.Connection, item_id: str) -> list[str]:
-    """Codes of open alarms about one item."""
-    rows = conn.execute(
-        sa.select(finding.c.code)
-        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
-        .where(finding.c.item_id == item_id)
-        .distinct()
-    )
-    return list(rows.scalars())
-
-
-def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
-    """Codes of open alarms that touch a docking: its own, its camera's, its items'."""
-    items_here = sa.select(inventory.c.item_id).where(
-        inventory.c.docking_id == docking_id, inventory.c.item_id.is_not(None)
-    )
-    serial = sa.select("camera:" + docking.c.camera).where(docking.c.docking_id == docking_id)
-    rows = conn.execute(
-        sa.select(finding.c.code)
-        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
-        .where(
-            sa.or_(
-                finding.c.docking_id == docking_id,
-                finding.c.item_id.in_(items_here),
-                finding.c.subject.in_(serial),
-            )
-        )
-        .distinct()
-    )
-    return list(rows.scalars())

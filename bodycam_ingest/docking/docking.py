@@ -21,7 +21,7 @@ from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.model.evidence import EntryKind
-from bodycam_ingest.release.releaser import Live
+from bodycam_ingest.release.decision import Live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
     from bodycam_ingest.docking.docking import DeviceSource, Docking, Pace
     from bodycam_ingest.docking.identification import Reception
-    from bodycam_ingest.release.releaser import Live, Releaser
+    from bodycam_ingest.release.decision import Live
+    from bodycam_ingest.release.releaser import Releaser
 
 log = structlog.get_logger(__name__)
 

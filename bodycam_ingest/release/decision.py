@@ -22,6 +22,21 @@ _APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 
 
 @dataclass(frozen=True, slots=True)
+class Live:
+    """What only the docking's own thread knows.
+
+    Args:
+        unsettled: files that still grow or have not stood still long enough.
+        unplanned: files listed but not yet compared with the camera's history.
+        unlisted: why the camera cannot be listed to its end, for people; empty where it can.
+    """
+
+    unsettled: int
+    unplanned: int
+    unlisted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ItemStanding:
     """One item that the docking's inventory names, as release sees it.
 

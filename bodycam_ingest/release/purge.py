@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.release.store_witness import Doubt, Witnesses
+    from bodycam_ingest.staging.area import StagingArea
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Retention:
     Args:
         engine: for reads.
         ledger: the only way to write.
-        acquirer: owns staging.
+        staging: where the copies lie.
         witnesses: the stores; each required one proves again what it holds before a copy goes.
         keep_days: days that a released copy stays in staging; with 0 the clock decides nothing.
         delay_s: seconds until the next try, by delay class and failed tries in a row.
@@ -62,7 +62,7 @@ class Retention:
         self,
         engine: Engine,
         ledger: LedgerWriter,
-        acquirer: Acquirer,
+        staging: StagingArea,
         witnesses: Witnesses,
         *,
         keep_days: float,
@@ -71,7 +71,7 @@ class Retention:
     ) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._acquirer = acquirer
+        self._staging = staging
         self._witnesses = witnesses
         self._delay_s = delay_s
         self._now_ms = now_ms
@@ -156,7 +156,7 @@ class Retention:
             self._doubted(row, doubt, took_s)
             return 0.0
         try:
-            self._acquirer.purge(row.staged_path)
+            self._staging.purge(row.staged_path)
         except IngestError as error:
             if error.disposition is Disposition.HALT:
                 raise

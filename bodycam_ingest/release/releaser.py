@@ -6,16 +6,15 @@ has left, each item is released alone: whatever else was on the card is the next
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bodycam_ingest.db import agenda, dockings, docktime, items, knownstores, outbox, views
+from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, decide
+from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,21 +27,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLICY_KEEP = "keep"
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What only the docking's own thread knows.
-
-    Args:
-        unsettled: files that still grow or have not stood still long enough.
-        unplanned: files listed but not yet compared with the camera's history.
-        unlisted: why the camera cannot be listed to its end, for people; empty where it can.
-    """
-
-    unsettled: int
-    unplanned: int
-    unlisted: str = ""
 
 
 def docking_facts(
@@ -65,7 +49,7 @@ def docking_facts(
             )
             for row in dockings.inventory_items(conn, docking_id)
         ],
-        alarms=views.docking_alarms(conn, docking_id),
+        alarms=findings.docking_alarms(conn, docking_id),
         anchored_size=outbox.anchored_size(conn, required),
     )
 
@@ -164,7 +148,7 @@ class Releaser:
             and row.item_id not in lacking
             and row.confirmed_seq is not None
             and row.confirmed_seq < anchored
-            and not views.item_alarms(conn, row.item_id)
+            and not findings.item_alarms(conn, row.item_id)
         ]
 
 

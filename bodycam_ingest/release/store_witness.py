@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
-    from bodycam_ingest.upload.uploader import ObjectStore, Uploader
+    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.upload.uploader import Uploader
 
 
 @dataclass(frozen=True, slots=True)

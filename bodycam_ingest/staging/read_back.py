@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.errors import ReadBackMismatchError, StagingMissingError, StagingUnreadableError
+from bodycam_ingest.staging.area import StagingArea
+from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.digests import Digester
 from bodycam_ingest.staging.os_errors import staging_faults
+from bodycam_ingest.staging.pump import Pump
 from bodycam_ingest.staging.reading import read_from_medium, sha256_from_medium
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from bodycam_ingest.model.evidence import Digests
-    from bodycam_ingest.staging.area import StagingArea
-    from bodycam_ingest.staging.pump import Pump, Sink
+    from bodycam_ingest.staging.pump import Sink
     from bodycam_ingest.staging.reading import ReadMethod
 
 
-class Prover:
-    """Proves sealed copies.
+def _ignore(_count: int) -> None:
+    """Nobody wants to know."""
+
+
+class StagedCopies:
+    """Reads sealed copies back from the medium.
 
     Args:
         staging: where they lie.
@@ -27,10 +34,10 @@ class Prover:
     """
 
     def __init__(self, staging: StagingArea, pump: Pump) -> None:
-        self._staging = staging
+        self.staging: Final = staging
         self._pump = pump
 
-    def prove(
+    def verify(
         self, staged_path: str, digests: Digests, progress: Callable[[int], None]
     ) -> ReadMethod:
         """Read a copy back and compare; a bad copy is moved to quarantine.
@@ -51,12 +58,12 @@ class Prover:
             StagingError: the medium failed, also for setting the copy apart.
             AbandonedError: the daemon is stopping.
         """
-        path = self._staging.path_of(staged_path)
+        path = self.staging.path_of(staged_path)
         try:
             with staging_faults(f"reading {staged_path} back", sealed=True):
                 size_bytes, sha256, method = sha256_from_medium(path, self._pump, progress)
         except StagingMissingError:
-            self._staging.forbid_gone()
+            self.staging.forbid_gone()
             raise
         except StagingUnreadableError as error:
             # The sectors under it are bad. Set apart it keeps them from being used again.
@@ -71,7 +78,7 @@ class Prover:
 
     def _reject(self, staged_path: str, message: str) -> ReadBackMismatchError:
         return ReadBackMismatchError(
-            message, quarantined=self._staging.move_to_quarantine(staged_path)
+            message, quarantined=self.staging.move_to_quarantine(staged_path)
         )
 
     def rehash(
@@ -79,7 +86,7 @@ class Prover:
         staged_path: str,
         path: bytes,
         part_size_bytes: int,
-        progress: Callable[[int], None],
+        progress: Callable[[int], None] = _ignore,
     ) -> Digests:
         """Every digest of a sealed copy, from the medium: after a crash they replace what was lost.
 
@@ -102,5 +109,10 @@ class Prover:
             return taken[0].sinks()
 
         with staging_faults(f"hashing {staged_path} again", sealed=True):
-            read_from_medium(self._staging.path_of(staged_path), self._pump, sinks_for, progress)
+            read_from_medium(self.staging.path_of(staged_path), self._pump, sinks_for, progress)
         return taken[0].digests()
+
+
+def open_copies(staging_dir: Path) -> StagedCopies:
+    """The copies in a staging directory, for whoever copies nothing there."""
+    return StagedCopies(StagingArea(staging_dir), Pump(BufferPool()))

@@ -1,4 +1,4 @@
-"""What every store asks of the one that sends, and how it knows its own objects."""
+"""The contract of a store: what it does, what it asks of the sender, which objects are its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from bodycam_ingest.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from bodycam_ingest.model.evidence import FoundObject, StoreObject
+    from bodycam_ingest.model.evidence import (
+        Confirmation,
+        FoundObject,
+        StoredObject,
+        StoreObject,
+        StoreProbe,
+    )
 
 # Called with the bytes that were read back since the last call: it may take its time, so that a
 # line's limit holds, and it raises AbandonedError once the process must end.
@@ -65,6 +71,60 @@ class UploadJournal(Protocol):
 
     def forgotten(self) -> None:
         """The store knows the upload id no more."""
+
+
+class ObjectStore(Protocol):
+    """A place for objects that are created once and never overwritten."""
+
+    name: str
+
+    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+        """Create an object, going on where an earlier try stopped; ours already there is fine.
+
+        Raises:
+            StoreConflictError: another object lies at the key.
+            LocalCopyDamagedError: the local copy has other bytes.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = ...) -> Confirmation:
+        """Prove that the store holds the object's bytes.
+
+        Args:
+            obj: what it must be.
+            stored: what `send` answered.
+            pace: called with the bytes that were read back since the last call.
+
+        Raises:
+            StoreMismatchError: it holds others, or none.
+            StoreError: as its subclass says.
+        """
+        ...
+
+    def look(self, key: str, version_id: str = "") -> FoundObject | None:
+        """What lies at a key, None when nothing does."""
+        ...
+
+    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
+        """The bytes of an object."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all objects that begin with a prefix."""
+        ...
+
+    def probe(self) -> StoreProbe:
+        """Find out what the store really verifies; leaves nothing behind."""
+        ...
+
+    def identity(self, *, first: bool = True) -> str:
+        """Who the store is; pinned at first contact, after which nothing is written to find out."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
 
 
 def check(obj: StoreObject) -> None:

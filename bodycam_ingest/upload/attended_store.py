@@ -20,9 +20,8 @@ if TYPE_CHECKING:
         StoreObject,
         StoreProbe,
     )
-    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+    from bodycam_ingest.stores.contract import ByteSource, ObjectStore, Pace, UploadJournal
     from bodycam_ingest.upload.throttle import Budget
-    from bodycam_ingest.upload.uploader import ObjectStore
 
 
 class AttendedStore:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.knownstores import KnownStore, Wanted
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.upload.uploader import ObjectStore
+    from bodycam_ingest.stores.contract import ObjectStore
 
 log = structlog.get_logger(__name__)
 

@@ -35,7 +35,7 @@ from bodycam_ingest.upload.queue import Claim, UploadQueue
 from bodycam_ingest.upload.store_state import StoreRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Engine
 
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.model.backoff import Line
-    from bodycam_ingest.model.evidence import Confirmation, FoundObject, StoreProbe
-    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+    from bodycam_ingest.stores.contract import ObjectStore
     from bodycam_ingest.upload.attended_store import AttendedStore
     from bodycam_ingest.upload.store_state import DelayPolicy
 
@@ -57,60 +56,6 @@ _TELL_EVERY_S: Final = 2.0
 # A wait longer than that is no other worker's trial of the same store.
 _IDLE_TRIAL_S: Final = 1.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
-
-
-class ObjectStore(Protocol):
-    """A place for objects that are created once and never overwritten."""
-
-    name: str
-
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
-        """Create an object, going on where an earlier try stopped; ours already there is fine.
-
-        Raises:
-            StoreConflictError: another object lies at the key.
-            LocalCopyDamagedError: the local copy has other bytes.
-            StoreError: as its subclass says.
-        """
-        ...
-
-    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = ...) -> Confirmation:
-        """Prove that the store holds the object's bytes.
-
-        Args:
-            obj: what it must be.
-            stored: what `send` answered.
-            pace: called with the bytes that were read back since the last call.
-
-        Raises:
-            StoreMismatchError: it holds others, or none.
-            StoreError: as its subclass says.
-        """
-        ...
-
-    def look(self, key: str, version_id: str = "") -> FoundObject | None:
-        """What lies at a key, None when nothing does."""
-        ...
-
-    def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
-        """The bytes of an object."""
-        ...
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys of all objects that begin with a prefix."""
-        ...
-
-    def probe(self) -> StoreProbe:
-        """Find out what the store really verifies; leaves nothing behind."""
-        ...
-
-    def identity(self, *, first: bool = True) -> str:
-        """Who the store is; pinned at first contact, after which nothing is written to find out."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections."""
-        ...
 
 
 class LocalCopy(Protocol):

@@ -71,7 +71,7 @@ class Beside(threading.Thread):
 def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
     """Acquire and verify every recording, and record nothing."""
     acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
-    acquirer.recover()
+    acquirer.staging.recover()
     docking_id = str(ULID())
     started = time.perf_counter()
     root_fd = files.open_volume(source)
@@ -114,7 +114,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     initialise(state_dir, ORIGIN)
     engine, ledger = open_ledger(state_dir, ORIGIN)
     acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
-    acquirer.recover()
+    acquirer.staging.recover()
     abandon = threading.Event()
     shop = Workshop(
         engine=engine,
@@ -124,7 +124,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
         dock_id="bench",
         part_size_bytes=PART_SIZE_BYTES_DEFAULT,
         delay_s=_a_minute,
-        watch=StagingWatch(engine, ledger, acquirer, _a_minute),
+        watch=StagingWatch(engine, ledger, acquirer.room, _a_minute),
     )
     rows, stamps = _discovered(ledger, source)
     verifier = Verifier(shop, abandon)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.audit.verify import Scope, Verification
 from bodycam_ingest.db import dockings, items, uploads
 from bodycam_ingest.db.dockings import DockingRow
@@ -18,6 +17,7 @@ from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.evidence import StoreObject
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.servers.dockbench import BytesSource, MemoryJournal, digests_of
 
@@ -54,8 +54,7 @@ class Dock:
             Scope(
                 state_dir=self.state,
                 origin=ORIGIN,
-                staging=Acquirer(self.staging, min_free_bytes=0) if files else None,
-                staging_dir=self.staging,
+                copies=open_copies(self.staging) if files else None,
                 stores=asked,
                 progress=lambda _bytes: None,
                 silence_max_s=silence_max_s,

@@ -309,12 +309,12 @@ def test_an_item_begins_only_if_it_fits_with_the_free_space_left(desk):
     free_bytes = status.f_bavail * status.f_frsize
     acquirer = desk.acquirer(min_free_bytes=free_bytes * 2)
 
-    assert acquirer.space().free_bytes < 1
+    assert acquirer.room.look().free_bytes < 1
     with pytest.raises(StagingFullError):
         acquirer.acquire(desk.root_fd, wanted)
 
     assert desk.staged_files() == []
-    assert desk.acquirer().space().free_bytes >= 10_000
+    assert desk.acquirer().room.look().free_bytes >= 10_000
 
 
 def test_room_promised_to_one_copy_is_not_promised_to_another(desk, monkeypatch):
@@ -328,7 +328,7 @@ def test_room_promised_to_one_copy_is_not_promised_to_another(desk, monkeypatch)
     seen: list[bool] = []
 
     def free():
-        return acquirer.space().free_bytes
+        return acquirer.room.look().free_bytes
 
     acquirer.acquire(desk.root_fd, wanted, lambda _: seen.append(free() >= 60_000))
 

@@ -74,7 +74,7 @@ def desk_with_items(directory: Path):
 def work(desk: Desk, wanted, whole) -> None:
     """Copy all, prove all, lose one to a bad disk, purge another."""
     acquirer = desk.acquirer(own_file_system=whole)
-    acquirer.recover()
+    acquirer.staging.recover()
     outcomes = acquirer.acquire_batch(desk.root_fd, wanted)
     copies = [one for one in outcomes if isinstance(one, Acquired)]
     assert len(copies) == len(ITEMS)
@@ -84,7 +84,7 @@ def work(desk: Desk, wanted, whole) -> None:
     proofs = acquirer.read_back_batch(copies)
     assert isinstance(proofs[0], ReadBackMismatchError), proofs
     assert all(isinstance(one, str) for one in proofs[1:]), proofs
-    acquirer.purge(copies[1].staged_path)
+    acquirer.staging.purge(copies[1].staged_path)
 
 
 @pytest.mark.parametrize("whole", ["whole", "each"])
@@ -118,7 +118,7 @@ def assert_recovers(directory: Path, kill: str) -> None:
     desk, wanted = desk_with_items(directory)
     acquirer = desk.acquirer()
 
-    recovered = acquirer.recover()
+    recovered = acquirer.staging.recover()
 
     assert [name for name in desk.staged_files() if name.endswith(".part")] == [], kill
     for copy in recovered.sealed:
@@ -158,7 +158,7 @@ def test_recovery_touches_nothing_that_is_not_its_own(tmp_path):
     (docking / ".01K00000000000000000000001.part").write_bytes(b"half")
     (desk.staging / "01K0000000000000000000GQNE").mkdir()
 
-    recovered = desk.acquirer().recover()
+    recovered = desk.acquirer().staging.recover()
 
     assert recovered.discarded == (f"{DOCKING}/.01K00000000000000000000001.part",)
     assert recovered.sealed == ()
@@ -192,7 +192,7 @@ def test_recovery_lists_what_was_sealed(tmp_path):
     acquirer = desk.acquirer()
     copies = acquirer.acquire_batch(desk.root_fd, wanted)
 
-    sealed = desk.acquirer().recover().sealed
+    sealed = desk.acquirer().staging.recover().sealed
 
     found = {(one.item_id, one.docking_id, one.staged_path, one.sha256) for one in sealed}
     assert found == {
@@ -212,9 +212,9 @@ def test_a_bad_copy_is_told_from_a_good_one_by_its_name(tmp_path):
     path.chmod(0o600)
     path.write_bytes(b"damaged")
 
-    (found,) = acquirer.recover().sealed
+    (found,) = acquirer.staging.recover().sealed
 
-    assert acquirer.rehash(found.staged_path, wanted[0].path, 10_000).sha256 != found.sha256
+    assert acquirer.copies.rehash(found.staged_path, wanted[0].path, 10_000).sha256 != found.sha256
     with pytest.raises(ReadBackMismatchError):
         acquirer.read_back(copy)
     desk.close()

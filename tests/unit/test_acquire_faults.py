@@ -90,7 +90,7 @@ def assert_sorted(desk: Desk, expected: type[Exception], size_bytes: int = 60_00
     assert acquirer.pool.in_use == 0
     assert open_files() == files
     assert [name for name in desk.staged_files() if not name.startswith("quarantine/")] == []
-    assert acquirer.space().free_bytes >= 0
+    assert acquirer.room.look().free_bytes >= 0
 
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_READING))
@@ -162,7 +162,7 @@ def _writes_direct(desk: Desk, wanted) -> bool:
     desk.acquirer().staging.make_docking_directory(desk.docking_id)
     with desk.acquirer()._sealer.new_part(desk.docking_id, wanted.item_id) as part:
         answer = part.direct
-    desk.acquirer().discard_part(desk.docking_id, wanted.item_id)
+    desk.acquirer().staging.discard_part(desk.docking_id, wanted.item_id)
     return answer
 
 

@@ -270,7 +270,7 @@ def test_hashing_again_gives_what_was_taken_off_the_camera(desk, acquirer, size_
     data = content(size_bytes)
     copy = acquirer.acquire(desk.root_fd, desk.record("A0001.mp4", data, PART))
 
-    assert acquirer.rehash(copy.staged_path, b"A0001.mp4", PART) == copy.digests
+    assert acquirer.copies.rehash(copy.staged_path, b"A0001.mp4", PART) == copy.digests
     assert copy.digests == digests_of(b"A0001.mp4", data, PART)
 
 
@@ -278,7 +278,7 @@ def test_uploads_read_exactly_what_they_ask_for(desk, acquirer):
     data = content(30_000)
     copy = acquirer.acquire(desk.root_fd, desk.record("A0001.mp4", data, PART))
 
-    with acquirer.open_staged(copy.staged_path) as source:
+    with acquirer.staging.open_staged(copy.staged_path) as source:
         assert source.size_bytes == 30_000
         assert source.read_at(0, 30_000) == data
         assert source.read_at(12_345, 10) == data[12_345:12_355]
@@ -289,7 +289,7 @@ def test_uploads_read_exactly_what_they_ask_for(desk, acquirer):
 
 def test_uploads_hear_of_failing_media_and_missing_copies(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    with acquirer.open_staged(copy.staged_path) as source:
+    with acquirer.staging.open_staged(copy.staged_path) as source:
 
         def failing(_fd, _length, _offset):
             raise OSError(errno.EIO, "failing")
@@ -297,14 +297,14 @@ def test_uploads_hear_of_failing_media_and_missing_copies(desk, acquirer, monkey
         monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(StagingUnreadableError):
             source.read_at(0, 10)
-    acquirer.purge(copy.staged_path)
+    acquirer.staging.purge(copy.staged_path)
     with pytest.raises(StagingMissingError):
-        acquirer.open_staged(copy.staged_path)
+        acquirer.staging.open_staged(copy.staged_path)
 
 
 def test_purging_is_done_once_and_may_be_asked_again(desk, acquirer):
     copy = acquired(desk, acquirer)
 
-    assert acquirer.purge(copy.staged_path) is True
-    assert acquirer.purge(copy.staged_path) is False
+    assert acquirer.staging.purge(copy.staged_path) is True
+    assert acquirer.staging.purge(copy.staged_path) is False
     assert desk.staged_files() == []

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
 from bodycam_ingest.daemon.control import ConfirmClockRequest
@@ -20,6 +19,7 @@ from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
 from bodycam_ingest.db.schema import finding, store_state
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
+from bodycam_ingest.staging.read_back import open_copies
 from tests.servers.dockbench import Bench
 
 START = dt.datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=dt.UTC)
@@ -161,8 +161,8 @@ def told(bench) -> list[str]:
 
 
 def confirm(bench) -> None:
-    acquirer = Acquirer(bench.directory / "staging", min_free_bytes=0)
-    levers = Levers(bench.engine, bench.ledger, acquirer, [])
+    copies = open_copies(bench.directory / "staging")
+    levers = Levers(bench.engine, bench.ledger, copies, [])
     levers.pull(ConfirmClockRequest.of(reason="compared with the radio clock"), "admin")
 
 

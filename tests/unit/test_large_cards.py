@@ -11,7 +11,8 @@ from bodycam_ingest.db import agenda, dockings, findings, vanishing
 from bodycam_ingest.db.schema import finding, inventory, item
 from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.model.lifecycle import ItemState
-from bodycam_ingest.release.releaser import Live, Releaser
+from bodycam_ingest.release.decision import Live
+from bodycam_ingest.release.releaser import Releaser
 from tests.unit.test_card import Bench
 
 pytestmark = pytest.mark.long

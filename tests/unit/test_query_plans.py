@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, docktime, outbox, purges, views
+from bodycam_ingest.db import agenda, dockings, docktime, findings, outbox, purges
 from bodycam_ingest.db.state_dir import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
@@ -21,7 +21,7 @@ ASKED_AFTER_EVERY_COMMIT = {
     "purges_that_wait": purges.any_waits,
     "anchored_size": lambda conn: outbox.anchored_size(conn, ["archive"]),
     "open_dockings": dockings.open_dockings,
-    "alarms": lambda conn: views.docking_alarms(conn, "0" * 26),
+    "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
 }
 # Tables that grow for ever; the others hold a handful of rows.
 GROWING = ("ledger_entry", "docking", "inventory", "item", "upload", "upload_part", "outbox")

@@ -50,20 +50,19 @@ def bench(tmp_path):
 
 def recovery(bench, monkeypatch, error):
     acquirer = Acquirer(bench.directory / "staging", min_free_bytes=0)
-    real = acquirer.rehash
+    copies = acquirer.copies
+    real = copies.rehash
 
     def rehash(staged_path, *arguments):
         if IDS[0] in staged_path and error is not None:
             raise error
         return real(staged_path, *arguments)
 
-    monkeypatch.setattr(acquirer, "rehash", rehash)
-    watch = StagingWatch(bench.engine, bench.ledger, acquirer, lambda _class, _tries: 60.0)
+    monkeypatch.setattr(copies, "rehash", rehash)
+    watch = StagingWatch(bench.engine, bench.ledger, acquirer.room, lambda _class, _tries: 60.0)
     dock = Dock("dock-1", bench.engine, bench.ledger, [])
-    made = Recovery(
-        dock, acquirer, watch, part_size_bytes=1024, delay_s=lambda _class, _tries: 60.0
-    )
-    return made, watch, cast("Any", acquirer)
+    made = Recovery(dock, copies, watch, part_size_bytes=1024, delay_s=lambda _class, _tries: 60.0)
+    return made, watch, cast("Any", copies)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,7 @@ def recovery(bench, monkeypatch, error):
 def test_a_copy_that_cannot_be_read_is_an_alarm_and_the_others_are_taken(
     bench, monkeypatch, error, waits, alarm
 ):
-    made, watch, _acquirer = recovery(bench, monkeypatch, error)
+    made, watch, _copies = recovery(bench, monkeypatch, error)
     made.begin(lambda: None)
     # The start itself hashes nothing; until that is done nobody reads the items anew.
     assert watch.recovering == set(IDS)
@@ -103,11 +102,11 @@ def test_a_copy_that_cannot_be_read_is_an_alarm_and_the_others_are_taken(
 
 
 def test_a_stop_in_the_middle_leaves_the_rest_to_the_next_start(bench, monkeypatch):
-    made, _watch, _acquirer = recovery(bench, monkeypatch, AbandonedError("stopping"))
+    made, _watch, _copies = recovery(bench, monkeypatch, AbandonedError("stopping"))
     made.begin(lambda: None)
     with pytest.raises(AbandonedError):
         made.step(lambda _count: None)
-    again, _watch, _acquirer = recovery(bench, monkeypatch, None)
+    again, _watch, _copies = recovery(bench, monkeypatch, None)
     again.begin(lambda: None)
     while again.step(lambda _count: None) == 0.0:
         pass

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import structlog
 
-from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.control.requests import RetryRequest
@@ -24,6 +23,7 @@ from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.release.purge import Retention
 from bodycam_ingest.release.store_witness import Witnesses
+from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
 from bodycam_ingest.upload.uploader import Uploader
@@ -48,7 +48,7 @@ class Dock:
     def begin(self) -> None:
         engine, ledger = self.bench.engine, self.bench.ledger
         self.policy = RetryPolicy(1.0, 300.0)
-        self.acquirer = Acquirer(self.bench.directory / "staging", min_free_bytes=0)
+        self.copies = open_copies(self.bench.directory / "staging")
         self.uploader = Uploader(
             engine=engine,
             ledger=ledger,
@@ -61,13 +61,13 @@ class Dock:
         self.retention = Retention(
             engine,
             ledger,
-            self.acquirer,
+            self.copies.staging,
             Witnesses(engine, self.stores, self.uploader, now_ms=self.clock),
             keep_days=0,
             delay_s=self.policy.delay_s,
             now_ms=self.clock,
         )
-        self.levers = Levers(engine, ledger, self.acquirer, list(self.stores))
+        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
 
     def clock(self) -> int:
         return self.now_ms
@@ -368,7 +368,7 @@ def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypat
         raise StagingReadOnlyError("read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dock.acquirer, "purge", refuse)
+        patch.setattr(dock.copies.staging, "purge", refuse)
         with structlog.testing.capture_logs() as lines:
             dock.pass_time(1)
         assert dock.bench.open_alarms() == [("purge_held", "dock:staging")]

@@ -20,6 +20,7 @@ class Copies:
 
     def __init__(self, bench):
         self.bench = bench
+        self.staging = bench.staging
         self.seen: list[list[str]] = []
         self.meanwhile = lambda: None
         self.good = True
@@ -37,9 +38,6 @@ class Copies:
             )
             for one in copies
         ]
-
-    def put_back(self, quarantined, staged_path):
-        self.bench.staging.put_back(quarantined, staged_path)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.acquire.acquirer import Acquired, Acquirer
 from bodycam_ingest.acquire.records import record_acquired, reject_copy
 from bodycam_ingest.audit.verify import Scope, Verification
 from bodycam_ingest.daemon.admin import Levers
@@ -27,11 +26,12 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.evidence import EntryKind, Verdict
+from bodycam_ingest.model.evidence import Acquired, EntryKind, Verdict
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
 from bodycam_ingest.release.purge import Retention
 from bodycam_ingest.release.releaser import Releaser
 from bodycam_ingest.release.store_witness import Witnesses
+from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
 from bodycam_ingest.upload.uploader import Uploader
@@ -54,10 +54,10 @@ class House:
         self.bench = Bench(directory)
         self.staging = directory / "staging"
         self.stores = {name: MemoryStore(name) for name, _ in STORES}
-        self.acquirer = Acquirer(self.staging, min_free_bytes=0)
+        self.copies = open_copies(self.staging)
         self.known: list[str] = []
         engine, ledger = self.bench.engine, self.bench.ledger
-        self.levers = Levers(engine, ledger, self.acquirer, list(self.stores))
+        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
         self.anchors = AnchorKeeper(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
         self.releaser = Releaser(engine, ledger, REQUIRED)
         policy = RetryPolicy(1.0, 300.0)
@@ -73,7 +73,7 @@ class House:
         self.retention = Retention(
             engine,
             ledger,
-            self.acquirer,
+            self.copies.staging,
             Witnesses(engine, self.stores, self.uploader, now_ms=now_ms),
             keep_days=0,
             delay_s=policy.delay_s,
@@ -131,8 +131,7 @@ class House:
             Scope(
                 state_dir=self.bench.directory / "state",
                 origin=ORIGIN,
-                staging=self.acquirer if everything else None,
-                staging_dir=self.staging,
+                copies=self.copies if everything else None,
                 stores=self.stores if everything else None,
                 progress=lambda _bytes: None,
             )
@@ -208,7 +207,7 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
     house.anchors.tick()
     house.send_all()
     assert house.releaser.tick({}) == 1
-    rehash = house.acquirer.rehash
+    rehash = house.copies.rehash
     purged: list[int] = []
 
     def purge_first(*arguments):
@@ -220,7 +219,7 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
             purged.append(1)
         return rehash(*arguments)
 
-    monkeypatch.setattr(house.acquirer, "rehash", purge_first)
+    monkeypatch.setattr(house.copies, "rehash", purge_first)
     report = house.verify()
     assert purged == [1]
     assert state(house, item) is ItemState.PURGED
@@ -385,7 +384,7 @@ def _fail(house, rng):
 def _lose(house, rng):
     row = house.bench.item(rng.choice(house.known))
     if row.state in {ItemState.ACQUIRED, ItemState.VERIFIED}:
-        house.acquirer.move_to_quarantine(row.staged_path)
+        house.copies.staging.move_to_quarantine(row.staged_path)
         with house.bench.ledger.transaction() as txn:
             reject_copy(txn, row, StagingMissingError("lost"))
 
