@@ -29,15 +29,11 @@ def content(size_bytes: int, seed: int = 1) -> bytes:
 
 
 def digests_of(path: bytes, data: bytes, part_size_bytes: int) -> Digests:
-    """What hashlib says about the bytes, part by part."""
-    starts = range(0, len(data), part_size_bytes) if data else [0]
+    """What hashlib says about the bytes."""
     return Digests(
         size_bytes=len(data),
         sha256=hashlib.sha256(data).digest(),
         part_size_bytes=part_size_bytes,
-        part_sha256s=tuple(
-            hashlib.sha256(data[start : start + part_size_bytes]).digest() for start in starts
-        ),
         sample_sha256=sample_digest(
             path, len(data), lambda offset, length: data[offset : offset + length]
         ),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.evidence import Digests
     from bodycam_ingest.staging.free_space import Reservation
-    from bodycam_ingest.staging.pump import Sink
 
 __all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
 
@@ -130,7 +129,7 @@ class Acquirer:
             durable.act("item.write"),
             self._sealer.new_part(wanted.docking_id, wanted.item_id) as file,
         ):
-            sinks: list[Sink] = [*digester.sinks(), file.write]
+            sinks = (digester.take, file.write)
             source.confirm(self._pump.run(source.fill, size_bytes, sinks, moved))
             file.finish(SEALED_MODE)
         return digester.digests()

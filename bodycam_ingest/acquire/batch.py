@@ -112,8 +112,7 @@ class Crowd:
         with SourceFile(self._root_fd, one.path, one.stamp) as source, memoryview(data) as view:
             source.confirm(source.fill(view, size_bytes))
             digester = Digester(one.path, size_bytes, one.part_size_bytes)
-            for sink in digester.sinks():
-                sink(view, size_bytes)
+            digester.take(view, size_bytes)
         self._progress(size_bytes)
         return data, digester.digests()
 

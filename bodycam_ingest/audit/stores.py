@@ -247,7 +247,7 @@ class StoreCheck:
             # What was sent with it says whose it is; a row that says otherwise is found elsewhere.
             said = {"item-id": row.item_id, "sha256": digests.sha256.hex()}
             obj = StoreObject(upload.key, digests, {**(upload.metadata or {}), **said})
-            stored = StoredObject(upload.key, upload.version_id, upload.etag)
+            stored = StoredObject(upload.key, upload.version_id, upload.etag, upload.checksum)
             self._ask(store, upload.key, lambda _: store.confirm(obj, stored), digests.size_bytes)
         except (StoreMismatchError, StoreConflictError) as error:
             code = "object_missing" if self._is_gone(store, upload) else "object_altered"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
 
-_DIGEST_BYTES = 32
-
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
@@ -43,7 +41,7 @@ class ItemRow:
         sha256: digest taken while it was read, None before.
         sample_sha256: sample digest taken while it was read, None before.
         part_size_bytes: upload part size, None before it was read.
-        part_sha256s: digests of the upload parts, joined, None before it was read.
+        part_sha256s: kept by earlier versions; nothing reads it.
         staged_path: relative to staging.dir; empty while there is no copy.
         confirmed_seq: ledger entry of the last required confirmation.
         released_at: RFC 3339, None before.
@@ -83,14 +81,10 @@ class ItemRow:
         """What its one reading yielded; only for items that were acquired."""
         if self.sha256 is None or self.sample_sha256 is None or self.part_size_bytes is None:
             raise UsageError(f"item {self.item_id} was never read")
-        joined = self.part_sha256s or b""
         return Digests(
             size_bytes=self.size_bytes,
             sha256=self.sha256,
             part_size_bytes=self.part_size_bytes,
-            part_sha256s=tuple(
-                joined[i : i + _DIGEST_BYTES] for i in range(0, len(joined), _DIGEST_BYTES)
-            ),
             sample_sha256=self.sample_sha256,
         )
 

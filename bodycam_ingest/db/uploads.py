@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from bodycam_ingest.db.schema import item, upload, upload_part
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.model.backoff import is_due
+from bodycam_ingest.model.evidence import ProofKind
 from bodycam_ingest.model.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
 from bodycam_ingest.model.store_set import Reached
 
@@ -54,6 +55,7 @@ class UploadRow:
         completing: the call that completes it was begun.
         version_id: version that is ours, empty where the store has none.
         etag: the store's own tag.
+        checksum: what the store told of the parts when it confirmed them; empty for other proofs.
         attempts: failed tries in a row.
         integrity_faults: times in a row that the store received other bytes than were sent.
         first_failed_at: RFC 3339, start of the present row of failures, empty when none.
@@ -70,6 +72,7 @@ class UploadRow:
     completing: bool = False
     version_id: str = ""
     etag: str = ""
+    checksum: str = ""
     attempts: int = 0
     integrity_faults: int = 0
     first_failed_at: str = ""
@@ -88,6 +91,7 @@ def _row(row: Any) -> UploadRow:
         completing=row.completing,
         version_id=row.version_id,
         etag=row.etag,
+        checksum=row.checksum if row.proof == ProofKind.PART_CHECKSUMS else "",
         attempts=row.attempts,
         integrity_faults=row.integrity_faults,
         first_failed_at=row.first_failed_at,

@@ -30,6 +30,7 @@ from bodycam_ingest.db.schema import (
     outbox,
     upload,
 )
+from bodycam_ingest.model.evidence import ProofKind
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class ConfirmedUpload:
         key: key in it.
         version_id: version that was confirmed, empty where there are none.
         etag: the store's own tag.
+        checksum: what the store told of the parts then; empty for other proofs.
         metadata: what was sent with it, None where the row does not say so any more.
     """
 
@@ -213,6 +215,7 @@ class ConfirmedUpload:
     key: str
     version_id: str
     etag: str
+    checksum: str
     metadata: dict[str, str] | None
 
 
@@ -229,6 +232,7 @@ def confirmed_uploads(conn: sa.Connection) -> list[ConfirmedUpload]:
             key=_text(row.key),
             version_id=_text(row.version_id),
             etag=_text(row.etag),
+            checksum=_text(row.checksum) if row.proof == ProofKind.PART_CHECKSUMS else "",
             metadata=_metadata(row.metadata),
         )
         for row in conn.execute(_confirmed())

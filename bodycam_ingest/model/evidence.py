@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import enum
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -107,19 +106,18 @@ class Digests:
         size_bytes: bytes read.
         sha256: digest of the whole, 32 bytes.
         part_size_bytes: upload part size, fixed from now on.
-        part_sha256s: digest of each upload part in order; one for an empty file.
         sample_sha256: digest of the sample windows, see `bodycam_ingest.model.sampling`.
     """
 
     size_bytes: int
     sha256: bytes
     part_size_bytes: int
-    part_sha256s: tuple[bytes, ...]
     sample_sha256: bytes
 
-    def composite_sha256(self) -> bytes:
-        """S3's composite of a multipart object: the digest of the parts' digests joined."""
-        return hashlib.sha256(b"".join(self.part_sha256s)).digest()
+    @property
+    def parts(self) -> int:
+        """How many upload parts there are; one for an empty file."""
+        return max(1, -(-self.size_bytes // self.part_size_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +179,15 @@ class StoredObject:
         key: key in the store.
         version_id: the version that is ours; empty where the store has no versions.
         etag: the store's own tag, as given.
+        checksum: what the store tells of these bytes if it tells a checksum, taken from the digests
+            of the parts as they were sent; empty where it follows from the item's SHA-256 alone, or
+            where nobody knows it any more.
     """
 
     key: str
     version_id: str = ""
     etag: str = ""
+    checksum: str = ""
 
 
 class ProofKind(enum.StrEnum):

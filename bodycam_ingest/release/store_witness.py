@@ -129,7 +129,7 @@ class Witnesses:
 
     def _confirm(self, row: ItemRow, upload: UploadRow) -> None:
         obj = StoreObject(key=upload.key, digests=row.digests(), metadata=upload.metadata)
-        stored = StoredObject(upload.key, upload.version_id, upload.etag)
+        stored = StoredObject(upload.key, upload.version_id, upload.etag, upload.checksum)
         self._stores[upload.store].confirm(obj, stored)
 
     def _lost(self, upload: UploadRow) -> Doubt | None:

@@ -106,7 +106,7 @@ class StagedCopies:
 
         def sinks_for(size_bytes: int) -> Sequence[Sink]:
             taken.append(Digester(path, size_bytes, part_size_bytes))
-            return taken[0].sinks()
+            return [taken[0].take]
 
         with staging_faults(f"hashing {staged_path} again", sealed=True):
             read_from_medium(self.staging.path_of(staged_path), self._pump, sinks_for, progress)

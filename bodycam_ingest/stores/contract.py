@@ -19,8 +19,9 @@ if TYPE_CHECKING:
         StoreProbe,
     )
 
-# Called with the bytes that were read back since the last call: it may take its time, so that a
-# line's limit holds, and it raises AbandonedError once the process must end.
+# Called with the bytes that are about to be sent, or that were read back since the last call: it
+# may take its time, so that a line's limit holds, and it raises AbandonedError once the process
+# must end.
 Pace: TypeAlias = Callable[[int], None]
 
 ITEM_ID: Final = "item-id"
@@ -78,8 +79,16 @@ class ObjectStore(Protocol):
 
     name: str
 
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+    def send(
+        self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = ...
+    ) -> StoredObject:
         """Create an object, going on where an earlier try stopped; ours already there is fine.
+
+        Args:
+            obj: what shall stand there.
+            source: its bytes.
+            journal: how far an earlier try got.
+            pace: called with the bytes that are about to be sent.
 
         Raises:
             StoreConflictError: another object lies at the key.
@@ -88,13 +97,20 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = ...) -> Confirmation:
+    def confirm(
+        self,
+        obj: StoreObject,
+        stored: StoredObject,
+        pace: Pace = ...,
+        source: ByteSource | None = ...,
+    ) -> Confirmation:
         """Prove that the store holds the object's bytes.
 
         Args:
             obj: what it must be.
             stored: what `send` answered.
             pace: called with the bytes that were read back since the last call.
+            source: the local copy; read where it takes that to know what the store must tell.
 
         Raises:
             StoreMismatchError: it holds others, or none.

@@ -85,13 +85,16 @@ class DirectoryStore:
         # Device and inode of directories whose names this process saw synced.
         self._durable: set[tuple[int, int]] = set()
 
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+    def send(
+        self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
+    ) -> StoredObject:
         """Create the object; one that is ours already is left as it is.
 
         Args:
             obj: what shall stand there.
             source: its bytes.
             journal: not needed: a file is written in one go.
+            pace: called before bytes are written.
 
         Returns:
             What stands there.
@@ -112,7 +115,7 @@ class DirectoryStore:
                     files.write_note(target, obj)
                 # The key is reserved now: what else lies here was left by tries of our own.
                 files.clear_leftovers(target)
-                found = self._write(root, target, obj, source)
+                found = self._write(root, target, obj, source, pace)
             must_be_ours(obj, found)
             # A file that a crash left behind was renamed, but its name was perhaps never synced.
             durable.fsync_directory(target.parent)
@@ -139,10 +142,12 @@ class DirectoryStore:
             return False
         return (found.st_dev, found.st_ino) in self._durable
 
-    def _write(self, root: Path, target: Path, obj: StoreObject, source: ByteSource) -> FoundObject:
+    def _write(
+        self, root: Path, target: Path, obj: StoreObject, source: ByteSource, pace: Pace
+    ) -> FoundObject:
         temporary = files.temporary_of(target)
         try:
-            files.copy(temporary, obj, source)
+            files.copy(temporary, obj, source, pace)
             with durable.act("store.put"), contextlib.suppress(FileExistsError):
                 durable.rename_no_replace(temporary, target)
         finally:
@@ -152,13 +157,20 @@ class DirectoryStore:
             raise StoreUnreachableError(f"{self.name}: {obj.key} went away while it was written")
         return found
 
-    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
+    def confirm(
+        self,
+        obj: StoreObject,
+        stored: StoredObject,
+        pace: Pace = at_once,
+        source: ByteSource | None = None,
+    ) -> Confirmation:
         """Read the object back from the medium and compare.
 
         Args:
             obj: what it must be.
             stored: what `send` answered.
             pace: called as its bytes come.
+            source: not needed: the proof is the bytes themselves.
 
         Returns:
             The proof.
@@ -167,6 +179,7 @@ class DirectoryStore:
             StoreMismatchError: other bytes, or none.
             StoreError: as its subclass says.
         """
+        del source
         with self._root() as root, files.faults(f"{self.name}: reading {obj.key} back", self._path):
             found = files.look(root, obj.key)
             if found is None or not is_ours(obj, found):

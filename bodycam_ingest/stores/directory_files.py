@@ -296,12 +296,19 @@ def _area(size_bytes: int) -> memoryview:
     return memoryview(mmap.mmap(-1, wanted + -wanted % ALIGNMENT_BYTES))
 
 
-def copy(temporary: Path, obj: StoreObject, source: ByteSource) -> None:
+def copy(temporary: Path, obj: StoreObject, source: ByteSource, pace: Pace) -> None:
     """Write an object's bytes, durably.
+
+    Args:
+        temporary: where; must not exist.
+        obj: what its bytes must be.
+        source: the bytes.
+        pace: called before they are written.
 
     Raises:
         LocalCopyDamagedError: the source has other bytes.
         OSError: the medium refused.
+        AbandonedError: the process must end.
     """
     size_bytes = obj.digests.size_bytes
     digest = hashlib.sha256()
@@ -309,6 +316,7 @@ def copy(temporary: Path, obj: StoreObject, source: ByteSource) -> None:
     with NewFile(os.fspath(temporary)) as file:
         for offset in range(0, size_bytes, CHUNK_BYTES):
             data = source.read_at(offset, min(CHUNK_BYTES, size_bytes - offset))
+            pace(len(data))
             digest.update(data)
             buffer[: len(data)] = data
             file.write(buffer, len(data))

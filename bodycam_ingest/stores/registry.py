@@ -8,7 +8,8 @@ from bodycam_ingest.stores import directory
 from bodycam_ingest.stores.directory import DirectoryStore
 from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.endpoint import Endpoint, keys_from_environment, keys_from_file
-from bodycam_ingest.stores.s3.store import ObjectSettings, S3Store
+from bodycam_ingest.stores.s3.settings import ObjectSettings
+from bodycam_ingest.stores.s3.store import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bodycam_ingest.upload.throttle import ThrottledSource
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,39 +39,51 @@ class AttendedStore:
         self._throttle = throttle
         self._moving = moving
 
-    def _pace(self, count: int) -> None:
-        self._moving()
-        self._throttle.take(count, self._moving)
-        self._moving()
-
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
-        """As `ObjectStore.send`.
-
-        Raises:
-            AbandonedError: the process must end.
-        """
-        source = ThrottledSource(source, self._throttle, self._moving)
-        self._moving()
-        stored = self._store.send(obj, source, journal)
-        self._moving()
-        return stored
-
-    def confirm(
-        self, obj: StoreObject, stored: StoredObject, pace: Pace | None = None
-    ) -> Confirmation:
-        """As `ObjectStore.confirm`; what is read back counts as what is sent does.
-
-        Raises:
-            AbandonedError: the process must end.
-        """
+    def _both(self, pace: Pace | None) -> Pace:
+        """Our own pace and that of whoever asked."""
+        self._pace(0)
 
         def both(count: int) -> None:
             self._pace(count)
             if pace is not None:
                 pace(count)
 
-        self._pace(0)
-        confirmation = self._store.confirm(obj, stored, both)
+        return both
+
+    def _pace(self, count: int) -> None:
+        self._moving()
+        self._throttle.take(count, self._moving)
+        self._moving()
+
+    def send(
+        self,
+        obj: StoreObject,
+        source: ByteSource,
+        journal: UploadJournal,
+        pace: Pace | None = None,
+    ) -> StoredObject:
+        """As `ObjectStore.send`.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        stored = self._store.send(obj, source, journal, self._both(pace))
+        self._moving()
+        return stored
+
+    def confirm(
+        self,
+        obj: StoreObject,
+        stored: StoredObject,
+        pace: Pace | None = None,
+        source: ByteSource | None = None,
+    ) -> Confirmation:
+        """As `ObjectStore.confirm`; what is read back counts as what is sent does.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        confirmation = self._store.confirm(obj, stored, self._both(pace), source)
         self._moving()
         return confirmation
 

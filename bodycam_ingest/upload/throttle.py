@@ -11,8 +11,6 @@ from bodycam_ingest.errors import AbandonedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.stores.contract import ByteSource
-
 _PIECE_BYTES: Final = 256 * 1024
 # A slow line makes even one piece a long wait.
 _BEAT_EVERY_S: Final = 5.0
@@ -74,30 +72,3 @@ class Throttle:
     def _check(self) -> None:
         if self._stop.is_set():
             raise AbandonedError("the daemon is stopping")
-
-
-class ThrottledSource:
-    """A local copy whose bytes are handed out at the dock's rate.
-
-    Args:
-        source: the copy.
-        throttle: the budget.
-        moving: called at each read, so that a long upload is seen to move.
-    """
-
-    def __init__(self, source: ByteSource, throttle: Budget, moving: Callable[[], None]) -> None:
-        self._source = source
-        self._throttle = throttle
-        self._moving = moving
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`, later.
-
-        Raises:
-            AbandonedError: the process must end.
-        """
-        self._moving()
-        data = self._source.read_at(offset, length)
-        self._throttle.take(len(data), self._moving)
-        self._moving()
-        return data

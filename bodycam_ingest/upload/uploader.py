@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -68,6 +67,29 @@ class LocalCopy(Protocol):
     def close(self) -> None:
         """Close it."""
         ...
+
+
+class _Copy:
+    """A sealed copy that is opened when it is first read.
+
+    Args:
+        open_staged: opens it.
+    """
+
+    def __init__(self, open_staged: Callable[[], LocalCopy]) -> None:
+        self._open_staged = open_staged
+        self._copy: LocalCopy | None = None
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """As `ByteSource.read_at`."""
+        if self._copy is None:
+            self._copy = self._open_staged()
+        return self._copy.read_at(offset, length)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._copy is not None:
+            self._copy.close()
 
 
 class _Body:
@@ -301,29 +323,26 @@ class Uploader:
         alone: bool,
     ) -> Proven | None:
         obj = StoreObject(key=row.key, digests=digests, metadata=row.metadata)
-        if row.state is UploadState.STORED:
-            stored = StoredObject(row.key, row.version_id, row.etag)
-        else:
-            with contextlib.closing(self._open_staged(staged_path)) as copy:
+        with contextlib.closing(_Copy(lambda: self._open_staged(staged_path))) as copy:
+            if row.state is UploadState.STORED:
+                stored = StoredObject(row.key, row.version_id, row.etag)
+            else:
                 stored = store.send(obj, copy, journal)
-            if alone:
-                # Proving a large object can take long: what is known is told before.
-                if not self._record.stored(row, digests, stored):
-                    return None
-                row = dataclasses.replace(row, state=UploadState.STORED)
-        if self._stopping.is_set():
-            return None
-        return Proven(row, digests, store.confirm(obj, stored))
+                if alone:
+                    # Proving a large object can take long: what is known is told before.
+                    if not self._record.stored(row, digests, stored):
+                        return None
+                    row = dataclasses.replace(row, state=UploadState.STORED)
+            if self._stopping.is_set():
+                return None
+            return Proven(row, digests, store.confirm(obj, stored, source=copy))
 
     def _send_object(self, store: ObjectStore, row: OutboxRow) -> None:
         source = _Body(row.body)
-        size = PART_SIZE_BYTES_DEFAULT
-        parts = [row.body[i : i + size] for i in range(0, len(row.body), size)] or [b""]
         digests = Digests(
             size_bytes=len(row.body),
             sha256=row.sha256,
-            part_size_bytes=size,
-            part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
+            part_size_bytes=PART_SIZE_BYTES_DEFAULT,
             sample_sha256=sample_digest(row.key.encode(), len(row.body), source.read_at),
         )
         obj = StoreObject(
@@ -333,5 +352,5 @@ class Uploader:
             content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
         )
         stored = store.send(obj, source, PassingJournal())
-        store.confirm(obj, stored)
+        store.confirm(obj, stored, source=source)
         self.store_record.object_confirmed(row)

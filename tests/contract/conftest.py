@@ -15,7 +15,8 @@ from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.endpoint import Endpoint, Keys
-from bodycam_ingest.stores.s3.store import ObjectSettings, S3Store
+from bodycam_ingest.stores.s3.settings import ObjectSettings
+from bodycam_ingest.stores.s3.store import S3Store
 from tests.servers.faultproxy import Fault, FaultProxy
 from tests.servers.memory_store import MemoryStore
 

@@ -24,7 +24,7 @@ from bodycam_ingest.stores.s3.endpoint import Keys, keys_from_environment, keys_
 from bodycam_ingest.stores.s3.errors import retry_after_s, skew
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import write_certificate
-from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes
+from tests.servers.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
 
 ANSWERS = [
     (500, "InternalError", StoreUnreachableError),
@@ -79,9 +79,9 @@ def test_an_answer_that_was_wrong_after_the_deed_is_resolved_by_looking(open_s3,
         with pytest.raises(StoreError):
             store.send(obj, Bytes(data), journal)
         assert fault.hits == 1
-        source = Bytes(data)
-        store.confirm(obj, store.send(obj, source, journal))
-        assert source.read_bytes == 0, "it was there already"
+        sent = Sent()
+        store.confirm(obj, store.send(obj, Bytes(data), journal, sent))
+        assert sent.size_bytes == 0, "it was there already"
 
 
 def test_what_a_store_asks_to_wait_is_told(open_s3, proxy):

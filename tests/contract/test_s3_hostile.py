@@ -20,7 +20,8 @@ from bodycam_ingest.stores.s3 import endpoint as s3_endpoint
 from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.endpoint import Endpoint, Keys
 from bodycam_ingest.stores.s3.errors import refusal, retry_after_s, skew
-from bodycam_ingest.stores.s3.store import ObjectSettings, S3Store
+from bodycam_ingest.stores.s3.settings import ObjectSettings
+from bodycam_ingest.stores.s3.store import S3Store
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import LOCKED_BUCKET, write_certificate
 from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes

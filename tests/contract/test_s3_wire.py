@@ -14,10 +14,10 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.model.evidence import ProofKind, StoreProbe
-from bodycam_ingest.stores.s3.store import ObjectSettings
+from bodycam_ingest.stores.s3.settings import ObjectSettings
 from tests.servers.faultproxy import Fault
 from tests.servers.seaweedfs import LOCKED_BUCKET
-from tests.servers.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes
+from tests.servers.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
 
 PUT = r"^PUT /\S*clip\.mp4"
 
@@ -94,9 +94,9 @@ def test_a_part_that_the_store_lost_is_sent_again(open_s3, proxy):
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)
     journal.etags[1] = '"of a part that is not there"'
-    source = Bytes(data)
-    store.confirm(obj, store.send(obj, source, journal))
-    assert source.read_bytes == PART_BYTES + 1
+    sent = Sent()
+    store.confirm(obj, store.send(obj, Bytes(data), journal, sent))
+    assert sent.size_bytes == PART_BYTES + 1
     assert b"".join(store.read(obj.key)) == data
 
 

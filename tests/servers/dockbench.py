@@ -31,12 +31,10 @@ MOMENT = "2026-03-14T09:26:53.589Z"
 
 def digests_of(body: bytes, part_size_bytes: int) -> Digests:
     """What reading `body` off a camera would have yielded."""
-    parts = [body[i : i + part_size_bytes] for i in range(0, len(body), part_size_bytes)] or [b""]
     return Digests(
         size_bytes=len(body),
         sha256=hashlib.sha256(body).digest(),
         part_size_bytes=part_size_bytes,
-        part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
         sample_sha256=sample_digest(b"clip", len(body), lambda at, n: body[at : at + n]),
     )
 
@@ -125,7 +123,6 @@ class Bench:
                 sha256=digests.sha256,
                 sample_sha256=digests.sample_sha256,
                 part_size_bytes=part_size_bytes,
-                part_sha256s=b"".join(digests.part_sha256s),
                 staged_path=staged,
             )
             row = items.get(txn.conn, item_id)

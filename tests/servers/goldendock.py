@@ -173,7 +173,6 @@ def take(dock, ledger, item, body):
             sha256=digests.sha256,
             sample_sha256=digests.sample_sha256,
             part_size_bytes=1024,
-            part_sha256s=b"".join(digests.part_sha256s),
             staged_path=staged,
         )
         row = items.get(txn.conn, item)

@@ -120,19 +120,18 @@ class MemoryStore:
         self.objects[obj.key] = _Kept(body, dict(obj.metadata), etag, checksum)
 
     def _put_part(self, upload_id: str, obj: StoreObject, number: int, body: bytes) -> str:
-        if hashlib.sha256(body).digest() != obj.digests.part_sha256s[number - 1]:
-            raise StoreIntegrityError(f"{obj.key}: part {number} does not fit its digest")
         etag = f"{number}-{hashlib.md5(body).hexdigest()}-{next(self._ids)}"
         self.open[upload_id].parts[number] = (etag, body)
         return etag
 
     def _complete(self, upload_id: str, obj: StoreObject, etags: dict[int, str]) -> None:
         there = self.open[upload_id]
-        numbers = list(range(1, len(obj.digests.part_sha256s) + 1))
+        numbers = list(range(1, obj.digests.parts + 1))
         if sorted(etags) != numbers or any(there.parts[n][0] != etags[n] for n in numbers):
             raise StoreIntegrityError(f"{obj.key}: a part is not the one that was sent")
         body = b"".join(there.parts[n][1] for n in numbers)
-        composite = base64.b64encode(obj.digests.composite_sha256()).decode()
+        digests = b"".join(hashlib.sha256(there.parts[n][1]).digest() for n in numbers)
+        composite = base64.b64encode(hashlib.sha256(digests).digest()).decode()
         self._keep(obj, body, f"{composite}-{len(numbers)}")
         del self.open[upload_id]
 
@@ -142,15 +141,17 @@ class MemoryStore:
 
     # -- the client's side --
 
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+    def send(
+        self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
+    ) -> StoredObject:
         """As `ObjectStore.send`."""
         check(obj)
         found = self.look(obj.key)
         if found is None:
             if obj.digests.size_bytes <= obj.digests.part_size_bytes:
-                self._send_whole(obj, source)
+                self._send_whole(obj, source, pace)
             else:
-                self._send_parts(obj, source, journal)
+                self._send_parts(obj, source, journal, pace)
             found = self.look(obj.key)
         if found is None:
             raise StoreUnreachableError(f"{obj.key} is not there")
@@ -158,13 +159,16 @@ class MemoryStore:
         self._abort_all(obj.key)
         return StoredObject(obj.key, "", found.etag)
 
-    def _send_whole(self, obj: StoreObject, source: ByteSource) -> None:
+    def _send_whole(self, obj: StoreObject, source: ByteSource, pace: Pace) -> None:
         body = source.read_at(0, obj.digests.size_bytes)
         if hashlib.sha256(body).digest() != obj.digests.sha256:
             raise LocalCopyDamagedError(f"the copy of {obj.key} is damaged")
+        pace(len(body))
         self._call("put", obj.key, lambda: self._put(obj, body))
 
-    def _send_parts(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> None:
+    def _send_parts(
+        self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace
+    ) -> None:
         self._call("list_parts", obj.key, lambda: None)
         if journal.upload_id not in self.open:
             self._abort_all(obj.key)
@@ -177,13 +181,14 @@ class MemoryStore:
             journal.begun(upload_id)
         size = obj.digests.part_size_bytes
         there = self.open[journal.upload_id].parts
-        for number in range(1, len(obj.digests.part_sha256s) + 1):
-            if number in there and there[number][0] == journal.etags.get(number):
-                continue
+        whole = hashlib.sha256()
+        for number in range(1, obj.digests.parts + 1):
             offset = (number - 1) * size
             body = source.read_at(offset, min(size, obj.digests.size_bytes - offset))
-            if hashlib.sha256(body).digest() != obj.digests.part_sha256s[number - 1]:
-                raise LocalCopyDamagedError(f"the copy of {obj.key} is damaged")
+            whole.update(body)
+            if number in there and there[number][0] == journal.etags.get(number):
+                continue
+            pace(len(body))
             etag = self._call(
                 "part",
                 obj.key,
@@ -192,6 +197,10 @@ class MemoryStore:
                 ),
             )
             journal.part_stored(number, str(etag))
+        if whole.digest() != obj.digests.sha256:
+            self._abort_all(obj.key)
+            journal.forgotten()
+            raise LocalCopyDamagedError(f"the copy of {obj.key} is damaged")
         journal.completing_now()
         etags = dict(journal.etags)
         self._call("complete", obj.key, lambda: self._complete(journal.upload_id, obj, etags))
@@ -200,12 +209,22 @@ class MemoryStore:
         for upload_id in [u for u, there in self.open.items() if there.key == key]:
             self._call("abort", key, lambda u=upload_id: self._abort(u))  # type: ignore[misc]
 
-    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
+    def confirm(
+        self,
+        obj: StoreObject,
+        stored: StoredObject,
+        pace: Pace = at_once,
+        source: ByteSource | None = None,
+    ) -> Confirmation:
         """As `ObjectStore.confirm`."""
 
         def do() -> str:
             kept = self.objects.get(obj.key)
-            if kept is None or hashlib.sha256(kept.body).digest() != obj.digests.sha256:
+            if (
+                kept is None
+                or hashlib.sha256(kept.body).digest() != obj.digests.sha256
+                or stored.checksum not in {"", kept.checksum}
+            ):
                 raise StoreMismatchError(f"{obj.key} is not what was stored")
             found = self._found(obj.key)
             if found is None or not is_ours(obj, found):
@@ -217,7 +236,9 @@ class MemoryStore:
         while left > 0:
             pace(min(self.read_back_bytes, left))
             left -= self.read_back_bytes
-        return Confirmation(stored, ProofKind.STORE_CHECKSUM, checksum)
+        single = obj.digests.parts == 1
+        proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
+        return Confirmation(stored, proof, checksum)
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
         """As `ObjectStore.look`."""

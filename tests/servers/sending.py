@@ -17,12 +17,10 @@ def some_bytes(size_bytes: int, seed: int = 0) -> bytes:
 
 
 def digests_of(data: bytes, part_bytes: int = PART_BYTES) -> Digests:
-    parts = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)] or [b""]
     return Digests(
         size_bytes=len(data),
         sha256=hashlib.sha256(data).digest(),
         part_size_bytes=part_bytes,
-        part_sha256s=tuple(hashlib.sha256(part).digest() for part in parts),
         sample_sha256=b"",
     )
 
@@ -43,16 +41,24 @@ def object_of(data: bytes, key: str = "", **metadata: str) -> StoreObject:
 
 
 class Bytes:
-    """A source in memory that counts what is read of it."""
+    """A source in memory."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.read_bytes = 0
 
     def read_at(self, offset: int, length: int) -> bytes:
         assert offset + length <= len(self.data)
-        self.read_bytes += length
         return self.data[offset : offset + length]
+
+
+class Sent:
+    """A pace that counts what is sent."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    def __call__(self, count: int) -> None:
+        self.size_bytes += count
 
 
 class Journal:

@@ -96,7 +96,7 @@ class Bench:
                 os.close(fd)
             data = (self.root / os.fsdecode(row.path)).read_bytes()
             sha256 = hashlib.sha256(data).digest()
-            digests = Digests(len(data), sha256, 1 << 24, (sha256,), sample)
+            digests = Digests(len(data), sha256, 1 << 24, sample)
             with self.ledger.transaction() as txn:
                 got = Acquired(row.item_id, digests, f"d/{row.item_id}")
                 record_acquired(txn, [(row, got)], recovered=False)

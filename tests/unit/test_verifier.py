@@ -95,7 +95,6 @@ def acquired(bench, number, *, size_bytes=0):
             sha256=digests.sha256,
             sample_sha256=digests.sample_sha256,
             part_size_bytes=1024,
-            part_sha256s=b"".join(digests.part_sha256s),
             staged_path=staged,
             size_bytes=size_bytes or 3,
         )

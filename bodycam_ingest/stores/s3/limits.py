@@ -21,7 +21,7 @@ def check_size(obj: StoreObject) -> None:
         StoreTooLargeError: S3 takes no such object.
     """
     digests = obj.digests
-    parts = len(digests.part_sha256s)
+    parts = digests.parts
     largest = min(digests.size_bytes, digests.part_size_bytes)
     if parts > PARTS_MAX or largest > PART_BYTES_MAX or digests.size_bytes > OBJECT_BYTES_MAX:
         raise StoreTooLargeError(

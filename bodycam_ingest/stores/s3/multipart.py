@@ -3,31 +3,36 @@
 The journal is written before anything relies on it: the upload id before the first part, each
 part's tag after it was taken, `completing` before the call that makes the object. So wherever a
 process dies, the next one finds out what the store has by looking.
+
+Each pass over the parts hashes the whole of the local copy beside them, and the object is made only
+when that is the item's.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
+    StoreConflictError,
+    StoreError,
     StoreIntegrityError,
     StoreMismatchError,
     StoreUnreachableError,
 )
 from bodycam_ingest.linux import durable
 from bodycam_ingest.model.evidence import FoundObject, StoredObject
+from bodycam_ingest.stores.s3.checksums import LocalParts, b64, check_local, is_checksum
 from bodycam_ingest.stores.s3.client import Answer, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bodycam_ingest.model.evidence import Digests, StoreObject
-    from bodycam_ingest.stores.contract import ByteSource, UploadJournal
+    from bodycam_ingest.model.evidence import StoreObject
+    from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
     from bodycam_ingest.stores.s3.client import S3Client
 
 log = structlog.get_logger(__name__)
@@ -44,38 +49,6 @@ class LookOurs(Protocol):
     def __call__(self) -> FoundObject | None:
         """What lies there, None when nothing; raises `StoreConflictError` when it is not ours."""
         ...
-
-
-def b64(digest: bytes) -> str:
-    """A digest as S3 headers carry it."""
-    return base64.b64encode(digest).decode("ascii")
-
-
-def composite(digests: Digests) -> str:
-    """The checksum that a store tells of an object made of these parts."""
-    return f"{b64(digests.composite_sha256())}-{len(digests.part_sha256s)}"
-
-
-def checksums(obj: StoreObject) -> tuple[str, ...]:
-    """What a store may tell of the object: its SHA-256, or the composite of its parts."""
-    told = composite(obj.digests)
-    if len(obj.digests.part_sha256s) == 1:
-        return (b64(obj.digests.sha256), told)
-    # Some leave the number of parts away.
-    return (told, told.partition("-")[0])
-
-
-def check_local(source: ByteSource, offset: int, data: bytes, expected: bytes, key: str) -> None:
-    """After a store refused a digest: find out whether it is the local copy that is wrong.
-
-    Raises:
-        LocalCopyDamagedError: it is.
-    """
-    again = source.read_at(offset, len(data))
-    if hashlib.sha256(data).digest() != expected or hashlib.sha256(again).digest() != expected:
-        raise LocalCopyDamagedError(
-            f"the copy of {key} differs from what was read, from byte {offset}"
-        )
 
 
 class MultipartUpload:
@@ -106,11 +79,12 @@ class MultipartUpload:
         self._create_params = create_params
         self._look_ours = look_ours
 
-    def run(self, source: ByteSource) -> StoredObject:
+    def run(self, source: ByteSource, pace: Pace) -> StoredObject:
         """Do what is left to do.
 
         Args:
             source: the object's bytes.
+            pace: called before bytes are sent.
 
         Returns:
             What stands there.
@@ -121,17 +95,14 @@ class MultipartUpload:
             StoreError: as its subclass says; to be run again.
         """
         for _ in range(_ROUNDS):
+            local = LocalParts(self._obj, source)
             found = self._look_ours()
             if found is not None:
                 self.abort_all()
-                return self._answer(found)
+                return self._answer(found, local, pace)
             if not self._journal.upload_id:
                 self._begin()
-            there = self._parts_there()
-            if there is None or not self._send_parts(source, there):
-                self._journal.forgotten()
-                continue
-            stored = self._complete()
+            stored = self._send(local, source, pace)
             if stored is not None:
                 return stored
             self._journal.forgotten()
@@ -139,8 +110,33 @@ class MultipartUpload:
             f"{self._client.name}: uploads of {self._key} vanish as soon as they are begun"
         )
 
-    def _answer(self, found: FoundObject) -> StoredObject:
-        return StoredObject(key=self._obj.key, version_id=found.version_id, etag=found.etag)
+    def _answer(self, found: FoundObject, local: LocalParts, pace: Pace) -> StoredObject:
+        """What stands at the key already, and is ours by its metadata."""
+        expected, told = "", found.checksum_sha256
+        if told:
+            expected = local.composite(pace)
+            if not is_checksum(told, expected):
+                raise StoreConflictError(f"{self._obj.key} is taken by other bytes: {told}")
+        return StoredObject(self._obj.key, found.version_id, found.etag, expected)
+
+    def _send(self, local: LocalParts, source: ByteSource, pace: Pace) -> StoredObject | None:
+        """Send what is missing and make the object; None when the store knows the upload no more.
+
+        Raises:
+            LocalCopyDamagedError: the local copy has other bytes; nothing of it stays in the store.
+        """
+        there = self._parts_there()
+        if there is None:
+            return None
+        try:
+            sent = self._send_parts(local, source, there, pace)
+        except LocalCopyDamagedError:
+            # Where this fails too, whoever sends to the key next aborts it.
+            with contextlib.suppress(StoreError):
+                self.abort_all()
+            self._journal.forgotten()
+            raise
+        return self._complete(local, pace) if sent else None
 
     def _begin(self) -> None:
         self.abort_all()
@@ -154,9 +150,9 @@ class MultipartUpload:
         with durable.act("upload.begun"):
             self._journal.begun(begun["UploadId"])
 
-    def _parts_there(self) -> dict[int, set[tuple[str, int]]] | None:
-        """Tags and sizes of what the store has of each part; None when it knows no such upload."""
-        there: dict[int, set[tuple[str, int]]] = {}
+    def _parts_there(self) -> dict[int, list[Reply]] | None:
+        """What the store has of each part, as it says; None when it knows no such upload."""
+        there: dict[int, list[Reply]] = {}
         marker = 0
         while True:
             try:
@@ -171,23 +167,22 @@ class MultipartUpload:
                 return None
             # One server lists a part that was sent twice as two.
             for part in map(Reply, page.get("Parts") or []):
-                tags = there.setdefault(part["PartNumber"], set())
-                tags.add((part["ETag"], part["Size"]))
+                there.setdefault(part["PartNumber"], []).append(part)
             following = int(page.get("NextPartNumberMarker") or 0)
             if not page.get("IsTruncated") or following <= marker:
                 return there
             marker = following
 
-    def _send_parts(self, source: ByteSource, there: dict[int, set[tuple[str, int]]]) -> bool:
+    def _send_parts(
+        self, local: LocalParts, source: ByteSource, there: dict[int, list[Reply]], pace: Pace
+    ) -> bool:
         """Send what is missing; False when the store no longer knows the upload."""
-        digests = self._obj.digests
-        for number, expected in enumerate(digests.part_sha256s, 1):
-            offset = (number - 1) * digests.part_size_bytes
-            length = min(digests.part_size_bytes, digests.size_bytes - offset)
+        for number, data, digest in local:
             tag = self._journal.etags.get(number)
-            if tag is not None and (tag, length) in there.get(number, ()):
+            if any(_is_part(part, tag, len(data), digest) for part in there.get(number, ())):
+                pace(0)
                 continue
-            data = source.read_at(offset, length)
+            pace(len(data))
             try:
                 with durable.act("store.part"):
                     taken = self._client.call(
@@ -197,29 +192,29 @@ class MultipartUpload:
                         UploadId=self._journal.upload_id,
                         PartNumber=number,
                         Body=data,
-                        ChecksumSHA256=b64(expected),
+                        ChecksumSHA256=b64(digest),
                     )
             except Answer:
                 return False
             except StoreIntegrityError:
-                check_local(source, offset, data, expected, self._obj.key)
+                offset = (number - 1) * self._obj.digests.part_size_bytes
+                check_local(source, offset, data, self._obj.key)
                 raise
             with durable.act("upload.part"):
                 self._journal.part_stored(number, taken["ETag"])
         return True
 
-    def _complete(self) -> StoredObject | None:
+    def _complete(self, local: LocalParts, pace: Pace) -> StoredObject | None:
         """Make the object of its parts; None when the store no longer knows the upload."""
         with durable.act("upload.completing"):
             self._journal.completing_now()
-        digests = self._obj.digests
         parts = [
             {
                 "PartNumber": number,
                 "ETag": self._journal.etags[number],
                 "ChecksumSHA256": b64(digest),
             }
-            for number, digest in enumerate(digests.part_sha256s, 1)
+            for number, digest in enumerate(local.digests, 1)
         ]
         try:
             with durable.act("store.complete"):
@@ -232,22 +227,28 @@ class MultipartUpload:
                     MultipartUpload={"Parts": parts},
                 )
         except Answer as answer:
-            return self._decide(answer)
-        told = made.get("ChecksumSHA256") or composite(digests)
-        if told.partition("-")[0] != b64(digests.composite_sha256()):
+            return self._decide(answer, local, pace)
+        except StoreIntegrityError:
+            # A part of other bytes lies there, as of a copy that was misread: all are sent again.
+            self.abort_all()
+            self._journal.forgotten()
+            raise
+        expected = local.composite(pace)
+        told = made.get("ChecksumSHA256")
+        if told and not is_checksum(told, expected):
             raise StoreMismatchError(f"{self._client.name} made {self._key} with checksum {told}")
         # Another try whose answer was lost may have left an upload of its own.
         self.abort_all()
         return StoredObject(
-            key=self._obj.key, version_id=made.get("VersionId", ""), etag=made.get("ETag", "")
+            self._obj.key, made.get("VersionId", ""), made.get("ETag", ""), expected
         )
 
-    def _decide(self, answer: Answer) -> StoredObject | None:
+    def _decide(self, answer: Answer, local: LocalParts, pace: Pace) -> StoredObject | None:
         found = self._look_ours()
         if found is not None:
             # A 412 or 404 after our own lost answer is normal.
             self.abort_all()
-            return self._answer(found)
+            return self._answer(found, local, pace)
         if answer.code in _GONE or str(answer.status) in _GONE:
             return None
         self.abort_all()
@@ -259,6 +260,16 @@ class MultipartUpload:
     def abort_all(self) -> None:
         """Abort every upload of this key: nobody else has a reason to upload to it."""
         abort_uploads(self._client, self._key)
+
+
+def _is_part(part: Reply, tag: str | None, size_bytes: int, digest: bytes) -> bool:
+    """Whether what the store has is the part that was sent under this tag, with these bytes."""
+    told = part.get("ChecksumSHA256")
+    return (
+        tag is not None
+        and (part["ETag"], part["Size"]) == (tag, size_bytes)
+        and (not told or told == b64(digest))
+    )
 
 
 def abort_uploads(client: S3Client, s3_key: str) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.errors import StoreMisconfiguredError
 from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.model.object_keys import safe_segment
+from bodycam_ingest.stores.s3.checksums import b64
 from bodycam_ingest.stores.s3.client import Answer, S3Client
 from bodycam_ingest.stores.s3.endpoint import build
-from bodycam_ingest.stores.s3.multipart import abort_uploads, b64
+from bodycam_ingest.stores.s3.multipart import abort_uploads
 from bodycam_ingest.stores.s3.signing import sign_body_hashed, sign_wrongly
 
 if TYPE_CHECKING:

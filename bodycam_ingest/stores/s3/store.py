@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ulid import ULID
 
 from bodycam_ingest.errors import (
+    LocalCopyDamagedError,
     StoreConflictError,
     StoreError,
     StoreIntegrityError,
@@ -25,10 +25,11 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.model.evidence import Confirmation, FoundObject, ProofKind, StoredObject
 from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
+from bodycam_ingest.stores.s3.checksums import b64, check_local, expected_checksums
 from bodycam_ingest.stores.s3.client import Answer, Reply, S3Client
 from bodycam_ingest.stores.s3.errors import FAILURES, failure
 from bodycam_ingest.stores.s3.limits import check_size
-from bodycam_ingest.stores.s3.multipart import MultipartUpload, b64, check_local, checksums
+from bodycam_ingest.stores.s3.multipart import MultipartUpload
 from bodycam_ingest.stores.s3.probe import probe
 
 if TYPE_CHECKING:
@@ -36,46 +37,12 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.evidence import StoreObject, StoreProbe
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
+    from bodycam_ingest.stores.s3.settings import ObjectSettings
 
 MARKER: Final = ".bodycam-store"
 # A slow line must give one piece within the time that a thread may be silent.
 _CHUNK_BYTES: Final = 64 * 1024
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectSettings:
-    """What objects are created with.
-
-    Args:
-        sse: `none`, `AES256` or `aws:kms`.
-        kms_key_id: key for `aws:kms`; empty for the bucket's own.
-        storage_class: as the store names it; `STANDARD` asks for nothing.
-        object_lock_days: days for which nobody can delete a version; 0 asks for no lock.
-    """
-
-    sse: str = "none"
-    kms_key_id: str = ""
-    storage_class: str = "STANDARD"
-    object_lock_days: int = 0
-
-    def params(self, now: dt.datetime) -> dict[str, Any]:
-        """Parameters of the requests that create an object at `now`."""
-        found: dict[str, Any] = {}
-        if self.sse != "none":
-            found["ServerSideEncryption"] = self.sse
-        if self.kms_key_id:
-            found["SSEKMSKeyId"] = self.kms_key_id
-        if self.storage_class != "STANDARD":
-            found["StorageClass"] = self.storage_class
-        if self.object_lock_days:
-            found["ObjectLockMode"] = "COMPLIANCE"
-            found["ObjectLockRetainUntilDate"] = self.retain_until(now)
-        return found
-
-    def retain_until(self, now: dt.datetime) -> dt.datetime:
-        """When the lock of an object that is created at `now` ends."""
-        return now + dt.timedelta(days=self.object_lock_days)
 
 
 class S3Store:
@@ -94,13 +61,16 @@ class S3Store:
         self._settings = settings
         self._probe: StoreProbe | None = None
 
-    def send(self, obj: StoreObject, source: ByteSource, journal: UploadJournal) -> StoredObject:
+    def send(
+        self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
+    ) -> StoredObject:
         """Create the object, going on where an earlier try was cut off.
 
         Args:
             obj: what shall stand there.
             source: its bytes.
             journal: how far an upload in parts got.
+            pace: called before bytes are sent.
 
         Returns:
             What stands there.
@@ -113,7 +83,7 @@ class S3Store:
         check(obj)
         check_size(obj)
         params = self._create_params(obj)
-        if len(obj.digests.part_sha256s) > 1:
+        if obj.digests.parts > 1:
             upload = MultipartUpload(
                 self._client,
                 obj,
@@ -122,9 +92,9 @@ class S3Store:
                 params,
                 lambda: self._look_ours(obj),
             )
-            stored = upload.run(source)
+            stored = upload.run(source, pace)
         else:
-            stored = self._put(obj, source, params)
+            stored = self._put(obj, source, params, pace)
         self._lock(stored)
         return stored
 
@@ -135,11 +105,16 @@ class S3Store:
             **self._settings.params(dt.datetime.now(tz=dt.UTC)),
         }
 
-    def _put(self, obj: StoreObject, source: ByteSource, params: dict[str, Any]) -> StoredObject:
+    def _put(
+        self, obj: StoreObject, source: ByteSource, params: dict[str, Any], pace: Pace
+    ) -> StoredObject:
         found = self._look_ours(obj)
         if found is not None:
             return StoredObject(obj.key, found.version_id, found.etag)
         data = source.read_at(0, obj.digests.size_bytes)
+        if hashlib.sha256(data).digest() != obj.digests.sha256:
+            raise LocalCopyDamagedError(f"the copy of {obj.key} is no longer what was read")
+        pace(len(data))
         try:
             with durable.act("store.put"):
                 made = self._client.call(
@@ -160,7 +135,7 @@ class S3Store:
                 ) from answer
             return StoredObject(obj.key, found.version_id, found.etag)
         except StoreIntegrityError:
-            check_local(source, 0, data, obj.digests.sha256, obj.key)
+            check_local(source, 0, data, obj.key)
             raise
         return StoredObject(obj.key, made.get("VersionId", ""), made.get("ETag", ""))
 
@@ -183,13 +158,20 @@ class S3Store:
                 },
             )
 
-    def confirm(self, obj: StoreObject, stored: StoredObject, pace: Pace = at_once) -> Confirmation:
+    def confirm(
+        self,
+        obj: StoreObject,
+        stored: StoredObject,
+        pace: Pace = at_once,
+        source: ByteSource | None = None,
+    ) -> Confirmation:
         """Prove that the store holds the object's bytes, encrypted and locked as asked.
 
         Args:
             obj: what it must be.
             stored: what `send` answered.
             pace: called as its bytes come, where it has to be read back.
+            source: the local copy, from which a checksum is taken that `stored` does not have.
 
         Returns:
             The proof.
@@ -204,15 +186,18 @@ class S3Store:
         if head is None or found is None or not is_ours(obj, found):
             raise StoreMismatchError(f"{self.name} does not hold {obj.key} as it was stored")
         self._check_settings(obj.key, head)
-        stored = StoredObject(obj.key, stored.version_id or found.version_id, found.etag)
+        stored = StoredObject(
+            obj.key, stored.version_id or found.version_id, found.etag, stored.checksum
+        )
         proven = self._probe or self.probe()
         told = found.checksum_sha256
-        if told and told not in checksums(obj):
+        expected = expected_checksums(obj, stored.checksum, source, pace) if told else ()
+        if expected and told not in expected:
             raise StoreMismatchError(
-                f"{self.name} tells checksum {told} of {obj.key}, {checksums(obj)[0]} was sent"
+                f"{self.name} tells checksum {told} of {obj.key}, {expected[0]} was sent"
             )
-        if told and not proven.reads_back:
-            single = len(obj.digests.part_sha256s) == 1
+        if expected and not proven.reads_back:
+            single = obj.digests.parts == 1
             proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
             return Confirmation(stored, proof, told)
         return self._read_back(obj, stored, pace)
@@ -259,10 +244,9 @@ class S3Store:
         if found is None:
             return None
         must_be_ours(obj, found)
-        if found.checksum_sha256 and found.checksum_sha256 not in checksums(obj):
-            raise StoreConflictError(
-                f"{obj.key} is taken by other bytes: checksum {found.checksum_sha256}"
-            )
+        told = found.checksum_sha256
+        if told and obj.digests.parts == 1 and told not in expected_checksums(obj):
+            raise StoreConflictError(f"{obj.key} is taken by other bytes: checksum {told}")
         return found
 
     def _head(self, key: str, version_id: str) -> dict[str, Any] | None:
