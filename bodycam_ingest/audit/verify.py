@@ -21,7 +21,7 @@ from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
 from bodycam_ingest.custody.note import NoteError, Verifier
 from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.custody.replay import ItemFold
-from bodycam_ingest.custody.store_replay import StoreFold, lacking
+from bodycam_ingest.custody.store_replay import lacking
 from bodycam_ingest.db import soundness, verify_reads
 from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.db.ledger import STATE_FILE
@@ -123,7 +123,6 @@ class Verification:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._fold = ItemFold()
-        self._store_fold = StoreFold()
         self._reprojection: Reprojection | None = None
         self.report = Report()
 
@@ -186,6 +185,7 @@ class Verification:
             with self._part("the projected rows"):
                 for wrong in reprojection.differences():
                     self._find(wrong.code, wrong.message, wrong.key)
+            known = reprojection.stores()
         rows: list[ItemRow] = []
         with self._part("the items' rows"):
             rows = verify_reads.all_items(conn)
@@ -198,14 +198,14 @@ class Verification:
             return
         scope.stage("stored objects")
         # Nobody asks a store any more that a person gave up, unless it is back.
-        stores.retired = frozenset(self._store_fold.retired - scope.stores.keys())
+        stores.retired = frozenset(name for name, row in known.items() if row.retired_at)
         self.report.unreachable += [
             f"{store} is required now, and {count} recordings that count as confirmed were never "
             "confirmed by it: they were taken before it was required"
             for store, count in lacking(self._fold.histories, scope.required).items()
         ]
         with self._part("the stores' marks"):
-            stores.identities(self._store_fold.pinned)
+            stores.identities({name: row.identity for name, row in known.items() if row.identity})
         with self._part("stored objects"):
             uploads = verify_reads.confirmed_uploads(conn)
             for upload in uploads:
@@ -293,7 +293,6 @@ class Verification:
         if self._reprojection is not None:
             self._reproject(self._reprojection, seq, entry)
         self._fold.take(seq, entry)
-        self._store_fold.take(entry)
 
     def _reproject(self, reprojection: Reprojection, seq: int, entry: Entry) -> None:
         moment, place = entry.moment, entry.position

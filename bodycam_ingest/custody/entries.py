@@ -59,3 +59,35 @@ def finding_closed(finding_id: str, *, code: str, about: str, reason: str = "") 
     if reason:
         data["reason"] = reason
     return Draft("finding.closed", f"finding:{finding_id}", data)
+
+
+# -- stores --------------------------------------------------------------------------------------
+
+
+def store_pinned(store: str, *, identity: str) -> Draft:
+    """Who a store is, at first contact."""
+    return Draft("store.pinned", f"store:{store}", {"store": store, "identity": identity})
+
+
+def store_added(store: str, *, type: str, required: bool, returned: bool) -> Draft:  # noqa: A002 - the format's own word
+    """The configuration has a store from now on; `returned`: it had it before."""
+    data = {"store": store, "type": type, "required": required, "returned": returned}
+    return Draft("store.added", f"store:{store}", data)
+
+
+def store_changed(store: str, *, type: str, required: bool) -> Draft:  # noqa: A002 - the same
+    """The configuration says otherwise of a store from now on."""
+    data = {"store": store, "type": type, "required": required}
+    return Draft("store.changed", f"store:{store}", data)
+
+
+def store_removed(store: str, *, required: bool, items: int, size_bytes: int) -> Draft:
+    """The configuration has a store no longer; so many recordings wait for it."""
+    data = {"store": store, "required": required, "items": items, "bytes": str(size_bytes)}
+    return Draft("store.removed", f"store:{store}", data)
+
+
+def store_retired(store: str, *, reason: str, items: int, size_bytes: int) -> Draft:
+    """A person gave a store up; so many recordings waited for it."""
+    data = {"store": store, "reason": reason, "items": items, "bytes": str(size_bytes)}
+    return Draft("store.retired", f"store:{store}", data)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.db import knownstores, resending, settling
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
-from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,7 +56,7 @@ class StoreLevers:
                 hint="Take its [[stores]] table out, restart the daemon, then retire it.",
             )
         with self._ledger.transaction() as txn:
-            waiting = knownstores.retire(txn, clock.now_text(), store, reason, actor)
+            waiting = knownstores.retire(txn, store, reason, actor)
         after, settled = "", 0
         for _ in range(_PAGES_MAX):
             with self._ledger.transaction() as txn:

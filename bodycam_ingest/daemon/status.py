@@ -108,7 +108,6 @@ def _stores(conn: sa.Connection, lines: Mapping[str, Line], now_ms: int) -> list
         found.append(
             {
                 **row,
-                "paused_until_ms": max(0, row["paused_until_ms"]),
                 "next_try_at": clock.ms_text(now_ms + round(wait * 1000)) if wait else None,
                 "reason": row["last_message"] or None,
                 "window_opens_at": (

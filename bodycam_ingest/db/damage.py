@@ -29,7 +29,7 @@ _WORDS: Final[dict[tuple[str, str], Iterable[str]]] = {
     ("finding", "severity"): ("alarm", "notice"),
 }
 _JSON: Final = frozenset(
-    {("upload", "metadata"), ("store_state", "probe"), ("ledger_entry", "body")}
+    {("upload", "metadata"), ("store_work", "probe"), ("ledger_entry", "body")}
 )
 _TIME_LENGTH: Final = 24
 

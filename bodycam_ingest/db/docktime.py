@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db import facts, findings
-from bodycam_ingest.db.schema import item, outbox, store_state, upload
+from bodycam_ingest.db.schema import item, outbox, store_work, upload
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
 from bodycam_ingest.model.lifecycle import ItemState
@@ -167,7 +167,7 @@ def lift_waits(txn: Txn, wall_ms: int) -> None:
         item.c.due_ms,
         upload.c.due_ms,
         outbox.c.due_ms,
-        store_state.c.paused_until_ms,
+        store_work.c.paused_until_ms,
     ):
         # What lies beyond the horizon counts as due anyway.
         txn.conn.execute(

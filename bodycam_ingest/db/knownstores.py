@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.db import findings, storehealth
 from bodycam_ingest.db.figures import halves, whole
-from bodycam_ingest.db.schema import finding, inventory, item, store_state, upload
+from bodycam_ingest.db.projected import read_stores
+from bodycam_ingest.db.schema import finding, inventory, item, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
-from bodycam_ingest.model.store_set import StoreSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.model.rows import Store
 
 REMOVED: str = "store_removed"
 INCOMPLETE: str = "store_incomplete"
-_REQUIRED = "required"
-_OPTIONAL = "optional"
 # An item in these states is held up by a store that has not confirmed it.
 _HELD_UP = (ItemState.VERIFIED.value, ItemState.STORED.value)
 
@@ -50,63 +50,6 @@ class Wanted:
     required: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KnownStore:
-    """A store as it was noted.
-
-    Args:
-        store: its name.
-        identity: what it was at first contact, empty before.
-        required: it is required, or was when it was taken out.
-        noted: a start of the daemon has noted it.
-        left_at: RFC 3339, when it was taken out of the configuration; empty while it is there.
-        retired_at: RFC 3339, when it was retired; empty else.
-    """
-
-    store: str
-    identity: str
-    required: bool
-    noted: bool
-    left_at: str
-    retired_at: str
-
-    @property
-    def configured(self) -> bool:
-        """Whether it is in the configuration."""
-        return self.noted and not self.left_at
-
-
-def known(conn: sa.Connection) -> dict[str, KnownStore]:
-    """Every store that was ever met, by name."""
-    rows = conn.execute(sa.select(store_state).order_by(store_state.c.store))
-    return {
-        row.store: KnownStore(
-            row.store,
-            row.identity,
-            row.role == _REQUIRED,
-            bool(row.role),
-            row.left_at,
-            row.retired_at,
-        )
-        for row in rows
-    }
-
-
-def set_now(conn: sa.Connection) -> StoreSet:
-    """The stores by what they are now."""
-    required, left, passed = set(), set(), set()
-    for name, row in known(conn).items():
-        if not row.noted:
-            continue
-        if row.required and row.configured:
-            required.add(name)
-        elif row.required and not row.retired_at:
-            left.add(name)
-        else:
-            passed.add(name)
-    return StoreSet(frozenset(required), frozenset(left), frozenset(passed))
-
-
 def check_identity(conn: sa.Connection, name: str, identity: str) -> None:
     """Refuse a store that is not the one it was, or that another name stands for already.
 
@@ -118,7 +61,7 @@ def check_identity(conn: sa.Connection, name: str, identity: str) -> None:
     Raises:
         StoreMisconfiguredError: another place, or one place under two names.
     """
-    stores = known(conn)
+    stores = read_stores(conn)
     before = stores[name].identity if name in stores else ""
     if before and identity != before:
         raise StoreMisconfiguredError(
@@ -142,8 +85,9 @@ def pin(txn: Txn, name: str, identity: str) -> None:
         StoreMisconfiguredError: as `check_identity` says.
     """
     check_identity(txn.conn, name, identity)
-    if not storehealth.health(txn.conn, name).identity:
-        storehealth.pin(txn, name, identity)
+    row = txn.rows.stores().get(name)
+    if row is None or not row.identity:
+        txn.add(entries.store_pinned(name, identity=identity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,50 +181,41 @@ class Change:
     amount: Amount
 
 
-def note(txn: Txn, now: str, wanted: Sequence[Wanted]) -> list[Change]:
+def note(txn: Txn, wanted: Sequence[Wanted]) -> list[Change]:
     """Note the configuration's stores; each change is an entry, and a finding where one is due.
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         wanted: the stores of the configuration.
 
     Returns:
         What changed.
     """
-    before = known(txn.conn)
+    before = txn.rows.stores()
     changes = []
     for one in wanted:
         row = before.get(one.name)
         if row is None or not row.configured:
             changes.append(_added(txn, one, row))
-        elif row.required != one.required:
+        elif (row.required, row.type) != (one.required, one.kind):
             changes.append(_changed(txn, one))
     names = {one.name for one in wanted}
     changes += [
-        _removed(txn, now, row)
-        for row in before.values()
-        if row.configured and row.store not in names
+        _removed(txn, row) for row in before.values() if row.configured and row.store not in names
     ]
     return changes
 
 
-def _added(txn: Txn, one: Wanted, before: KnownStore | None) -> Change:
-    data = {
-        "store": one.name,
-        "type": one.kind,
-        "required": one.required,
-        "returned": before is not None and before.noted,
-    }
-    txn.append("store.added", _subject(one.name), data)
-    storehealth.put(txn, one.name, role=_role(one.required), left_at="", retired_at="")
-    findings.close_finding(txn, code=REMOVED, subject=_subject(one.name))
+def _added(txn: Txn, one: Wanted, before: Store | None) -> Change:
+    returned = before is not None and bool(before.role)
+    added = entries.store_added(one.name, type=one.kind, required=one.required, returned=returned)
+    txn.add(added)
+    findings.close_finding(txn, code=REMOVED, subject=added.subject)
     return Change(one.name, "added", one.required, _tell_lacking(txn, one))
 
 
 def _changed(txn: Txn, one: Wanted) -> Change:
-    txn.append("store.changed", _subject(one.name), {"store": one.name, "required": one.required})
-    storehealth.put(txn, one.name, role=_role(one.required))
+    txn.add(entries.store_changed(one.name, type=one.kind, required=one.required))
     return Change(one.name, "changed", one.required, _tell_lacking(txn, one))
 
 
@@ -299,17 +234,17 @@ def _tell_lacking(txn: Txn, one: Wanted) -> Amount:
     return lacking
 
 
-def _removed(txn: Txn, now: str, row: KnownStore) -> Change:
+def _removed(txn: Txn, row: Store) -> Change:
     waiting = held_up_by(txn.conn, row.store) if row.required else Amount()
-    data = {
-        "store": row.store,
-        "required": row.required,
-        "items": waiting.items,
-        "bytes": str(waiting.size_bytes),
-    }
-    txn.append("store.removed", _subject(row.store), data)
+    txn.add(
+        entries.store_removed(
+            row.store,
+            required=row.required,
+            items=waiting.items,
+            size_bytes=waiting.size_bytes,
+        )
+    )
     storehealth.recovered(txn, row.store)
-    storehealth.put(txn, row.store, left_at=now)
     # Nobody asks it any more: what it did last is no news.
     findings.close_about(txn, subject=_subject(row.store))
     if waiting.items:
@@ -324,7 +259,7 @@ def _removed(txn: Txn, now: str, row: KnownStore) -> Change:
     return Change(row.store, "removed", row.required, waiting)
 
 
-def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
+def retire(txn: Txn, name: str, reason: str, actor: Actor) -> Amount:
     """Give up a store that will not come back.
 
     The caller knows that the configuration of now does not have it; no start may have noted that
@@ -332,7 +267,6 @@ def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
 
     Args:
         txn: the open transaction.
-        now: RFC 3339.
         name: the store.
         reason: why, for the ledger.
         actor: who.
@@ -344,20 +278,18 @@ def retire(txn: Txn, now: str, name: str, reason: str, actor: Actor) -> Amount:
         UnknownSubjectError: no such store was ever in the configuration.
         UsageError: it was retired already.
     """
-    row = known(txn.conn).get(name)
+    row = txn.rows.stores().get(name)
     if row is None:
         raise UnknownSubjectError(f"no store {name!r}", hint="`stores list` lists them.")
     if row.retired_at:
         raise UsageError(f"store {name!r} was retired at {row.retired_at}")
     waiting = held_up_by(txn.conn, name)
-    data = {
-        "store": name,
-        "reason": reason,
-        "items": waiting.items,
-        "bytes": str(waiting.size_bytes),
-    }
-    txn.append("store.retired", _subject(name), data, actor=actor)
-    storehealth.put(txn, name, retired_at=now, role=_role(row.required), left_at=row.left_at or now)
+    txn.add(
+        entries.store_retired(
+            name, reason=reason, items=waiting.items, size_bytes=waiting.size_bytes
+        ),
+        actor=actor,
+    )
     for subject in _subjects_of(txn.conn, name):
         findings.close_about(txn, subject=subject)
     return waiting
@@ -383,7 +315,3 @@ def _subjects_of(conn: sa.Connection, name: str) -> list[str]:
 
 def _subject(name: str) -> str:
     return f"store:{name}"
-
-
-def _role(required: bool) -> str:  # noqa: FBT001 - the one thing that is asked
-    return _REQUIRED if required else _OPTIONAL

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.schema import camera, docking, finding, item, store_state, upload
+from bodycam_ingest.db.projected import read_stores
+from bodycam_ingest.db.schema import camera, docking, finding, item, upload
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def bay(conn: sa.Connection, text: str) -> str:
 def store(conn: sa.Connection, text: str, configured: Iterable[str]) -> str:
     """The store of that name, configured now or ever used; else UnknownSubjectError."""
     used = [*conn.execute(sa.select(upload.c.store).distinct()).scalars()]
-    known = [*conn.execute(sa.select(store_state.c.store)).scalars()]
-    return _by_name([*configured, *used, *known], "store", text)
+    return _by_name([*configured, *used, *read_stores(conn)], "store", text)
 
 
 def _by_prefix(conn: sa.Connection, column: sa.Column[str], text: str) -> Sequence[str]:

@@ -30,12 +30,19 @@ if TYPE_CHECKING:
 
 # SQLite takes 32,766 parameters at most, older ones 999.
 _AT_ONCE: Final = 400
-_READ_AHEAD: Final = 2000
+_STREAMED: Final = {"yield_per": 2000}
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
 
-PROJECTED: Final = (rows.Finding,)
-PROJECTED_TYPES: Final = ("finding.",)
+PROJECTED: Final = (rows.Store, rows.Finding)
+PROJECTED_TYPES: Final = (
+    "finding.",
+    "store.added",
+    "store.changed",
+    "store.pinned",
+    "store.removed",
+    "store.retired",
+)
 
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
@@ -122,7 +129,7 @@ class ProjectedRows:
     def stores(self) -> Mapping[str, rows.Store]:
         """Every store's row, by name."""
         if self._stores is None:
-            self._stores = {row.store: row for row in all_of(self._conn, rows.Store)}
+            self._stores = read_stores(self._conn)
         return self._stores
 
     def store_set(self) -> StoreSet:
@@ -185,9 +192,14 @@ class ProjectedRows:
 
 def all_of(conn: sa.Connection, kind: type[R]) -> Iterator[R]:
     """Every row of a table in the order of its key, read past its indexes."""
-    found = conn.execution_options(yield_per=_READ_AHEAD).exec_driver_sql(_SQL[kind].scan)
+    found = conn.exec_driver_sql(_SQL[kind].scan, execution_options=_STREAMED)
     for values in found:
         yield row_of(kind, values)
+
+
+def read_stores(conn: sa.Connection) -> dict[str, rows.Store]:
+    """Every store that was ever in the configuration, or met, by name."""
+    return {row.store: row for row in all_of(conn, rows.Store)}
 
 
 # -- documents -----------------------------------------------------------------------------------
@@ -256,6 +268,10 @@ class Reprojection:
             self._taken = 0
         return faults
 
+    def stores(self) -> Mapping[str, rows.Store]:
+        """Every store as the entries taken tell of it, by name."""
+        return self._rows.stores()
+
     def differences(self) -> Iterator[RowDifference]:
         """Every row that is not what the entries taken make of it."""
         self._rows.flush()
@@ -302,7 +318,7 @@ def differences(
 
 
 def _raw(conn: sa.Connection, kind: type[Row]) -> Iterator[tuple[Any, ...]]:
-    found = conn.execution_options(yield_per=_READ_AHEAD).exec_driver_sql(_SQL[kind].scan)
+    found = conn.exec_driver_sql(_SQL[kind].scan, execution_options=_STREAMED)
     return (tuple(values) for values in found)
 
 

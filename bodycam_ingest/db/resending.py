@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.db import items, knownstores, storehealth, uploads
+from bodycam_ingest.db import items, storehealth, uploads
 from bodycam_ingest.db.schema import item, ledger_entry, outbox, upload
 from bodycam_ingest.model.lifecycle import ItemEvent, UploadEvent, UploadState
 
@@ -187,7 +187,7 @@ def queue_missing(txn: Txn, store: str, item_ids: Sequence[str]) -> list[tuple[I
         Items that are queued for no store at all, each with its `item.verified` entry: for those
         key and metadata must be made anew.
     """
-    required = store in knownstores.set_now(txn.conn).required
+    required = store in txn.rows.store_set().required
     known: dict[str, list[UploadRow]] = {}
     for one in uploads.of_items(txn.conn, item_ids).values():
         known.setdefault(one.item_id, []).append(one)

@@ -249,24 +249,30 @@ outbox: Final = Table(
         sqlite_where=text("state = 'confirmed'"),
     ),
 )
-store_state: Final = Table(
-    "store_state",
+store: Final = Table(
+    "store",
     metadata,
     Column("store", String(64), primary_key=True),
+    Column("type", String(16), nullable=False),
     # What the store was at first contact; another identity later is an alarm.
-    Column("identity", Text, nullable=False, default=""),
+    Column("identity", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("left_at", String(24), nullable=False),
+    Column("retired_at", String(24), nullable=False),
+)
+store_work: Final = Table(
+    "store_work",
+    metadata,
+    Column("store", String(64), primary_key=True),
     Column("paused_until_ms", BigInteger, nullable=False, default=0),
+    # How often somebody wanted it asked at once.
+    Column("lifted", Integer, nullable=False, default=0),
     Column("attempts", Integer, nullable=False, default=0),
     Column("last_error", String(64), nullable=False, default=""),
     Column("last_message", Text, nullable=False, default=""),
     Column("failing_since", String(24), nullable=False, default=""),
     Column("probe", Text, nullable=False, default=""),
     Column("probed_at", String(24), nullable=False, default=""),
-    # "required" or "optional", as the configuration has it or had it last; empty: never noted.
-    Column("role", String(16), nullable=False, default="", server_default=""),
-    # When it was taken out of the configuration, empty while it is there.
-    Column("left_at", String(24), nullable=False, default="", server_default=""),
-    Column("retired_at", String(24), nullable=False, default="", server_default=""),
 )
 finding: Final = Table(
     "finding",

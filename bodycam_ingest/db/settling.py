@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import items, knownstores, uploads
+from bodycam_ingest.db import items, uploads
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadState
 
@@ -63,7 +63,7 @@ def settle_page(txn: Txn, after: str, limit: int) -> tuple[int, str]:
     Returns:
         How many were completed, and the id of the last one looked at, empty at the end.
     """
-    stores = knownstores.set_now(txn.conn)
+    stores = txn.rows.store_set()
     ids = list(
         txn.conn.execute(
             sa.select(item.c.item_id)

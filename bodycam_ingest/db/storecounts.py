@@ -8,11 +8,14 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db import knownstores, storehealth, uploads
 from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bodycam_ingest.model.rows import Store
 
 _SENDABLE = [state.value for state in uploads.SENDABLE]
 
@@ -29,7 +32,7 @@ def of_stores(
     Returns:
         The values that `stores list --json` prints.
     """
-    known = knownstores.known(conn)
+    known = read_stores(conn)
     return [
         _of_store(conn, name, configured.get(name), known.get(name))
         for name in sorted({*configured, *known})
@@ -40,7 +43,7 @@ def _of_store(
     conn: sa.Connection,
     name: str,
     wanted: tuple[str, bool] | None,
-    row: knownstores.KnownStore | None,
+    row: Store | None,
 ) -> dict[str, Any]:
     waiting, refused = _uploads(conn, name)
     health = storehealth.health(conn, name)
@@ -50,7 +53,7 @@ def _of_store(
     lost = knownstores.out_of_reach(conn, name)
     return {
         "name": name,
-        "type": wanted[0] if wanted else "",
+        "type": wanted[0] if wanted else row.type if row else "",
         "required": wanted[1] if wanted else bool(row and row.required),
         "configured": wanted is not None,
         "identity": row.identity if row else "",
@@ -70,7 +73,7 @@ def _of_store(
     }
 
 
-def _state(configured: bool, row: knownstores.KnownStore | None, last_error: str) -> str:  # noqa: FBT001 - one of three facts
+def _state(configured: bool, row: Store | None, last_error: str) -> str:  # noqa: FBT001 - one of three facts
     if not configured:
         return "retired" if row and row.retired_at else "removed"
     if last_error:

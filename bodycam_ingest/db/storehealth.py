@@ -1,4 +1,4 @@
-"""Rows of stores: who each was at first contact, whether it is paused, what it verifies."""
+"""How it goes with each store: whether it is paused, what it verifies. Work, not facts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from bodycam_ingest.db.schema import outbox, store_state, upload
+from bodycam_ingest.db.schema import outbox, store_work, upload
 from bodycam_ingest.errors import (
     StoreClockSkewError,
     StoreCredentialsError,
@@ -17,7 +18,6 @@ from bodycam_ingest.errors import (
     StoreThrottledError,
     StoreUnreachableError,
 )
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.model.lifecycle import UploadState
 
@@ -42,25 +42,26 @@ STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """What is remembered of a store.
+    """How it goes with a store; work, which may be lost.
 
     Args:
         store: its name.
-        identity: what it was at first contact, empty before.
-        paused_until_ms: nothing is asked of it before, ms since 1970; below zero, minus the time
-            at which somebody last wanted it asked at once.
+        paused_until_ms: nothing is asked of it before, ms since 1970.
+        lifted: how often somebody wanted it asked at once.
         attempts: faults in a row.
         last_error: code of the last fault, empty when all is well.
+        last_message: the last fault for people, empty when all is well.
         failing_since: RFC 3339, empty when all is well.
         probe: what it verifies, None before it was tried.
         probed_at: RFC 3339, empty before it was tried.
     """
 
     store: str
-    identity: str = ""
     paused_until_ms: int = 0
+    lifted: int = 0
     attempts: int = 0
     last_error: str = ""
+    last_message: str = ""
     failing_since: str = ""
     probe: StoreProbe | None = None
     probed_at: str = ""
@@ -92,40 +93,22 @@ class Failure:
 
 
 def health(conn: sa.Connection, store: str) -> StoreHealth:
-    """What is remembered of a store; of an unknown one, nothing."""
-    row = conn.execute(sa.select(store_state).where(store_state.c.store == store)).first()
+    """How it goes with a store; of an unknown one, nothing."""
+    row = conn.execute(sa.select(store_work).where(store_work.c.store == store)).mappings().first()
     if row is None:
         return StoreHealth(store)
-    return StoreHealth(
-        store=store,
-        identity=row.identity,
-        paused_until_ms=row.paused_until_ms,
-        attempts=row.attempts,
-        last_error=row.last_error,
-        failing_since=row.failing_since,
-        probe=StoreProbe(**json.loads(row.probe)) if row.probe else None,
-        probed_at=row.probed_at,
-    )
+    probe = StoreProbe(**json.loads(row["probe"])) if row["probe"] else None
+    return StoreHealth(**{**row, "probe": probe})
 
 
-def put(txn: Txn, store: str, **values: Any) -> None:
-    """Set columns of a store's row, which is made where there is none."""
-    changed = txn.conn.execute(
-        store_state.update().where(store_state.c.store == store).values(**values)
-    ).rowcount
-    if not changed:
-        txn.conn.execute(store_state.insert().values(store=store, **values))
-
-
-def pin(txn: Txn, store: str, identity: str) -> None:
-    """Remember who a store is, with its `store.pinned` entry."""
-    put(txn, store, identity=identity)
-    txn.append("store.pinned", f"store:{store}", {"store": store, "identity": identity})
+def _put(txn: Txn, store: str, **values: Any) -> None:
+    fresh = sqlite.insert(store_work).values({"store": store, **values})
+    txn.conn.execute(fresh.on_conflict_do_update(index_elements=["store"], set_=values))
 
 
 def probed(txn: Txn, store: str, now: str, probe: StoreProbe) -> None:
     """Remember what a store verifies."""
-    put(txn, store, probe=json.dumps(asdict(probe), sort_keys=True), probed_at=now)
+    _put(txn, store, probe=json.dumps(asdict(probe), sort_keys=True), probed_at=now)
 
 
 def pause(
@@ -149,7 +132,7 @@ def pause(
         error: code of the fault.
         message: the fault, for people.
     """
-    put(
+    _put(
         txn,
         before.store,
         paused_until_ms=until_ms,
@@ -162,7 +145,7 @@ def pause(
 
 def recovered(txn: Txn, store: str) -> None:
     """All is well with a store."""
-    put(
+    _put(
         txn,
         store,
         paused_until_ms=0,
@@ -176,8 +159,8 @@ def recovered(txn: Txn, store: str) -> None:
 def progressed(txn: Txn, store: str, now: str) -> None:
     """A failing store took something: its waits and its alarm start anew."""
     txn.conn.execute(
-        store_state.update()
-        .where(store_state.c.store == store, store_state.c.failing_since != "")
+        store_work.update()
+        .where(store_work.c.store == store, store_work.c.failing_since != "")
         .values(attempts=0, failing_since=now)
     )
 
@@ -185,18 +168,16 @@ def progressed(txn: Txn, store: str, now: str) -> None:
 def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
     """Have stores asked again at once.
 
-    A try that is under way may still fail of what was mended meanwhile. It tells by the time that
-    is left here that it must not pause the store again: `was_lifted`.
+    A try that is under way may still fail of what was mended meanwhile. It tells by the number of
+    lifts that it must not pause the store again: `was_lifted`.
 
     Args:
         txn: the open transaction.
         stores: their names.
     """
-    txn.conn.execute(
-        store_state.update()
-        .where(store_state.c.store.in_(stores))
-        .values(paused_until_ms=-clock.now_ms())
-    )
+    for store in stores:
+        lifted = health(txn.conn, store).lifted + 1
+        _put(txn, store, paused_until_ms=0, lifted=lifted)
 
 
 def was_lifted(txn: Txn, before: StoreHealth) -> bool:
@@ -206,8 +187,7 @@ def was_lifted(txn: Txn, before: StoreHealth) -> bool:
         txn: the open transaction.
         before: the store as it was when the try began.
     """
-    until_ms = health(txn.conn, before.store).paused_until_ms
-    return until_ms < 0 and until_ms != before.paused_until_ms
+    return health(txn.conn, before.store).lifted != before.lifted
 
 
 def hurry(txn: Txn, stores: Collection[str]) -> None:
@@ -229,5 +209,5 @@ def hurry(txn: Txn, stores: Collection[str]) -> None:
 
 def failing(conn: sa.Connection) -> list[str]:
     """Names of stores whose last answer was a fault."""
-    query = sa.select(store_state.c.store).where(store_state.c.last_error != "")
-    return list(conn.execute(query.order_by(store_state.c.store)).scalars())
+    query = sa.select(store_work.c.store).where(store_work.c.last_error != "")
+    return list(conn.execute(query.order_by(store_work.c.store)).scalars())

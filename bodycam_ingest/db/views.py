@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import knownstores
+from bodycam_ingest.db import storehealth
 from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import (
     camera,
     docking,
@@ -17,7 +19,7 @@ from bodycam_ingest.db.schema import (
     item,
     ledger_entry,
     outbox,
-    store_state,
+    store,
     upload,
 )
 from bodycam_ingest.model.evidence import encode_path
@@ -28,19 +30,19 @@ if TYPE_CHECKING:
 # A query takes so many ids at most.
 _BATCH: Final = 500
 
-_RETIRED = sa.select(store_state.c.store).where(store_state.c.retired_at != "")
+_RETIRED = sa.select(store.c.store).where(store.c.retired_at != "")
 
 
 def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
-    stores = knownstores.known(conn)
+    stores = read_stores(conn)
     found: dict[str, dict[str, Any]] = {}
     for row in conn.execute(query):
         now = stores.get(row.store)
         found.setdefault(row.item_id, {})[row.store] = {
             "state": row.state,
             # As the configuration has it now, not as it was when the item was queued.
-            "required": now.required and now.configured if now and now.noted else row.required,
+            "required": now.required and now.configured if now and now.role else row.required,
             "key": row.key,
             "version_id": row.version_id,
             "proof": row.proof,
@@ -164,12 +166,12 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
     ):
         states[state] = {"items": number, "bytes": whole(sums)}
     uploads: dict[str, dict[str, int]] = {}
-    for store, state, number in conn.execute(
+    for name, state, number in conn.execute(
         sa.select(upload.c.store, upload.c.state, sa.func.count())
         .where(upload.c.store.not_in(_RETIRED))
         .group_by(upload.c.store, upload.c.state)
     ):
-        uploads.setdefault(store, {})[state] = number
+        uploads.setdefault(name, {})[state] = number
     objects = {
         row.state: row.number
         for row in conn.execute(
@@ -183,10 +185,11 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
 
 def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:
     """What is known of each store that is not retired: identity, pauses, last fault."""
-    rows = conn.execute(
-        sa.select(store_state).where(store_state.c.retired_at == "").order_by(store_state.c.store)
-    ).mappings()
-    return [{**row, "probe": json.loads(row["probe"]) if row["probe"] else None} for row in rows]
+    return [
+        {**row._asdict(), **asdict(storehealth.health(conn, name))}
+        for name, row in read_stores(conn).items()
+        if not row.retired_at
+    ]
 
 
 def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, Any]]:

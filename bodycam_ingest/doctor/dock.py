@@ -107,7 +107,7 @@ def _promises(found: StoreProbe) -> str:
 
 def _pinned(config: Config) -> dict[str, str]:
     """What each store was at first contact; empty where no database says."""
-    from bodycam_ingest.db import storehealth  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.projected import read_stores  # noqa: PLC0415 - sqlalchemy
     from bodycam_ingest.db.state_dir import open_for_reading  # noqa: PLC0415 - the same
 
     try:
@@ -117,7 +117,7 @@ def _pinned(config: Config) -> dict[str, str]:
         return {}
     try:
         with engine.connect() as conn:
-            return {s.name: storehealth.health(conn, s.name).identity for s in config.stores}
+            return {name: row.identity for name, row in read_stores(conn).items()}
     except IngestError:
         return {}
     finally:

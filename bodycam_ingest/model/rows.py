@@ -195,6 +195,11 @@ class Store(NamedTuple):
         """Whether it is in the configuration."""
         return bool(self.role) and not self.left_at
 
+    @property
+    def required(self) -> bool:
+        """Whether it is required, or was when it was taken out."""
+        return self.role == REQUIRED
+
 
 class MetadataObject(NamedTuple):
     """A small object that the daemon made: a docking's manifest, or a checkpoint in a store.

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bodycam_ingest.model.rows import REQUIRED
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -91,9 +89,9 @@ def store_set(stores: Iterable[Store]) -> StoreSet:
     """The stores by what they are now; those that no start of the daemon has noted are left out."""
     required, left, passed = set(), set(), set()
     for row in stores:
-        if row.role == REQUIRED and row.configured:
+        if row.required and row.configured:
             required.add(row.store)
-        elif row.role == REQUIRED and not row.retired_at:
+        elif row.required and not row.retired_at:
             left.add(row.store)
         elif row.role:
             passed.add(row.store)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bodycam_ingest.db import findings, items, knownstores, settling, uploads
+from bodycam_ingest.db import findings, items, settling, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
@@ -155,7 +155,7 @@ class UploadRecord:
         )
         if now.upload_id:
             uploads.forget_parts(txn.conn, row.item_id, row.store)
-        stores = knownstores.set_now(txn.conn)
+        stores = txn.rows.store_set()
         missing = uploads.outstanding(txn.conn, stores, row.item_id, _THERE, but=row.store)
         data = {**_named(row, stores, digests, stored), "outstanding": missing}
         if data["required"] and not missing and item.state is ItemState.VERIFIED:
@@ -183,7 +183,7 @@ class UploadRecord:
             last_error="",
             last_message="",
         )
-        stores = knownstores.set_now(txn.conn)
+        stores = txn.rows.store_set()
         missing = uploads.outstanding(txn.conn, stores, row.item_id, settling.PROVEN, but=row.store)
         data = {
             **_named(row, stores, digests, proof.stored),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.db import knownstores, resending, settling
+from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.errors import ConfigError, IngestError
-from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.knownstores import KnownStore, Wanted
+    from bodycam_ingest.db.knownstores import Wanted
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.model.rows import Store
     from bodycam_ingest.stores.contract import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,7 @@ class StoreKeeper:
             ConfigError: a store is one that is known under another name; nothing was changed.
         """
         with self._engine.connect() as conn:
-            known = knownstores.known(conn)
+            known = read_stores(conn)
         new = {
             name: store
             for name, store in opened.items()
@@ -92,7 +93,7 @@ class StoreKeeper:
     def note(self) -> None:
         """Note the configuration's stores in ledger and database; before any worker runs."""
         with self._ledger.transaction() as txn:
-            changes = knownstores.note(txn, clock.now_text(), self._stores)
+            changes = knownstores.note(txn, self._stores)
         for change in changes:
             store, required = change.store, change.required
             items, size_bytes = change.amount.items, change.amount.size_bytes
@@ -150,7 +151,7 @@ class StoreKeeper:
 def _twin_of(
     name: str,
     identities: Mapping[str, str],
-    known: Mapping[str, KnownStore],
+    known: Mapping[str, Store],
     configured: set[str],
 ) -> str:
     """Another name for the place that `name` is, unless that one was retired; empty for none."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError
@@ -293,9 +294,11 @@ class Uploader:
             if probed and not health.last_error:
                 return
             store = line.store
-            identity = store.identity(first=not health.identity)
             with self._engine.connect() as conn:
-                knownstores.check_identity(conn, store.name, identity)
+                known = read_stores(conn).get(store_name)
+            identity = store.identity(first=known is None or not known.identity)
+            with self._engine.connect() as conn:
+                knownstores.check_identity(conn, store_name, identity)
             if probed:
                 return
             probe = store.probe()

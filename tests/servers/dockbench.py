@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.db import items, uploads
-from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_state
+from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model.evidence import Digests, StoreObject
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
@@ -167,7 +167,7 @@ class Bench:
     def store_row(self, store: str) -> Any:
         """The store's row."""
         with self.engine.connect() as conn:
-            return conn.execute(sa.select(store_state).where(store_state.c.store == store)).one()
+            return conn.execute(sa.select(store_work).where(store_work.c.store == store)).one()
 
 
 @dataclass

@@ -16,7 +16,7 @@ from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, j
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 from bodycam_ingest.db import docktime, storehealth
 from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
-from bodycam_ingest.db.schema import finding, store_state
+from bodycam_ingest.db.schema import finding, store_work
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
 from bodycam_ingest.staging.read_back import open_copies
@@ -281,7 +281,7 @@ def test_a_step_back_undoes_waits(bench, hands):
     hands.wall_ms -= 2 * 3_600_000
     watching.tick()
     with bench.engine.connect() as conn:
-        row = conn.execute(sa.select(store_state)).one()
+        row = conn.execute(sa.select(store_work)).one()
     assert (row.paused_until_ms, row.attempts) == (0, 3)
 
 

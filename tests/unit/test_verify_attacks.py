@@ -12,8 +12,9 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bodycam_ingest.custody import checkpoint
+from bodycam_ingest.custody import checkpoint, entries
 from bodycam_ingest.custody.checkpoint import Checkpoint
+from bodycam_ingest.custody.entries import Draft
 from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
 from bodycam_ingest.db.guards import GUARDS
@@ -690,11 +691,11 @@ def test_an_upload_marked_confirmed(dock):
     assert dock.codes() == {"upload_unproven"}
 
 
-def append(dock, *entries, monkeypatch=None):
+def append(dock, *drafts, monkeypatch=None):
     engine, ledger = dock.open()
     with ledger.transaction() as txn:
-        for kind, subject, data in entries:
-            txn.append(kind, subject, data)
+        for draft in drafts:
+            txn.add(Draft(*draft))
     ledger.close()
     engine.dispose()
 
@@ -936,10 +937,10 @@ def test_a_store_that_was_retired_is_asked_by_nobody(dock):
     elsewhere = {"other": DirectoryStore("other", dock.root / "store")}
     report = dock.verify(stores=elsewhere)
     assert "main is not in the configuration" in report.unreachable
-    append(dock, ("store.retired", "store:main", {"store": "main", "reason": "sold"}))
+    append(dock, entries.store_retired("main", reason="sold", items=0, size_bytes=0))
     report = dock.verify(stores=elsewhere)
     assert (report.result(), report.checked["objects"]) == ("holds", 0)
-    append(dock, ("store.added", "store:main", {"store": "main", "required": True}))
+    append(dock, entries.store_added("main", type="directory", required=True, returned=True))
     assert dock.verify(stores=elsewhere).result() == "unchecked"
 
 

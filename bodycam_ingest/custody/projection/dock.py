@@ -147,7 +147,7 @@ def _added(step: Step) -> None:
 
 
 def _changed(step: Step) -> None:
-    step.put(_store(step)._replace(role=_role(step)))
+    step.put(_store(step)._replace(type=step.data["type"], role=_role(step)))
 
 
 def _removed(step: Step) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bodycam_ingest.config import load
+from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import control
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.doctor import dock as fitness
@@ -252,11 +253,11 @@ def test_a_ledger_is_examined_beside_the_daemon(dock):
 
 
 def test_another_disk_in_an_archives_place_fails(dock):
-    _sql(
-        "INSERT INTO store_state (store, identity, paused_until_ms, attempts, last_error, "
-        "last_message, failing_since, probe, probed_at) "
-        "VALUES ('archive', 'directory:OTHER', 0, 0, '', '', '', '', '')"
-    )(dock.dock.state_dir)
+    engine, ledger = open_ledger(dock.dock.state_dir, dock.origin)
+    with ledger.transaction() as txn:
+        txn.add(entries.store_pinned("archive", identity="directory:OTHER"))
+    ledger.close()
+    engine.dispose()
     check = {c.name: c for c in fitness.stores(dock)}["stores.archive"]
     assert check.outcome is Outcome.FAIL
     assert "directory:OTHER at first contact" in check.found
