@@ -8,7 +8,7 @@ import click
 
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line
-from bodycam_ingest.config import digest, examine, load
+from bodycam_ingest.config import digest, examine, load, settings
 
 
 @click.command("check-config")
@@ -29,7 +29,7 @@ def command(context: Context, *, as_json: bool) -> int:
         {
             "result": "holds" if found else "broken",
             "path": context.config_path.absolute(),
-            "digest": digest(found) if found else None,
+            "digest": digest(settings(found)) if found else None,
             "faults": [asdict(fault) for fault in faults],
         }
     )

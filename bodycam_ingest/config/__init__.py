@@ -4,7 +4,14 @@
 credentials are named (a profile, a file, environment variables), never written out.
 """
 
-from bodycam_ingest.config.changes import RELOADABLE, changed_keys, digest, flatten, needs_restart
+from bodycam_ingest.config.changes import (
+    RELOADABLE,
+    changes,
+    digest,
+    needs_restart,
+    portions,
+    settings,
+)
 from bodycam_ingest.config.faults import Fault
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.config.load import examine, load
@@ -51,10 +58,11 @@ __all__ = [
     "StoreConfig",
     "Upload",
     "UploadWindow",
-    "changed_keys",
+    "changes",
     "digest",
     "examine",
-    "flatten",
     "load",
     "needs_restart",
+    "portions",
+    "settings",
 ]

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -59,6 +59,23 @@ def finding_closed(finding_id: str, *, code: str, about: str, reason: str = "") 
     if reason:
         data["reason"] = reason
     return Draft("finding.closed", f"finding:{finding_id}", data)
+
+
+# -- configuration and clock ---------------------------------------------------------------------
+
+
+def config_changed(
+    *, sha256: str, before: str, values: Mapping[str, str | None], waits: Sequence[str], at: str
+) -> Draft:
+    """The configuration is another than the one recorded last."""
+    data = {
+        "sha256": sha256,
+        "before": before,
+        "values": values,
+        "needs_restart": waits,
+        "at": at,
+    }
+    return Draft("config.changed", "config", data)
 
 
 # -- stores --------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 import time
@@ -12,23 +11,27 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bodycam_ingest import __version__
-from bodycam_ingest.config import changed_keys, digest, flatten, load, needs_restart
+from bodycam_ingest.config import changes, digest, load, needs_restart, portions, settings
+from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import log, status
 from bodycam_ingest.daemon.components import Plant, assemble
 from bodycam_ingest.daemon.control import Lane, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.supervision import Supervisor
 from bodycam_ingest.daemon.workers import moving
-from bodycam_ingest.db import facts, stops, storehealth
+from bodycam_ingest.db import stops, storehealth
 from bodycam_ingest.db.damage import explain
+from bodycam_ingest.db.projected import all_of
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
+from bodycam_ingest.model.rows import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bodycam_ingest.config import Config
+    from bodycam_ingest.db.ledger import Txn
 
 logger = structlog.get_logger(__name__)
 
@@ -40,7 +43,6 @@ _SILENCE_MAX_S: Final = 60.0
 _LONG_SILENCE_MAX_S: Final = 1800.0
 # The socket's step ends now and then, so that its worker is seen to be well.
 _SERVE_FOR_S: Final = 5.0
-_CONFIG_FACT: Final = "config_digest"
 
 
 class Daemon:
@@ -53,8 +55,6 @@ class Daemon:
 
     def __init__(self, config: Config, reload_config: Callable[[], Config]) -> None:
         self._config = config
-        # As read last; what of it waits for a restart is recorded and told once.
-        self._read = config
         self._reload_config = reload_config
         self._halted: IngestError | None = None
         self._stopping = threading.Event()
@@ -113,9 +113,7 @@ class Daemon:
     # -- start --
 
     def _begin(self, plant: Plant) -> None:
-        now = digest(self._config)
         with plant.ledger.transaction() as txn:
-            before = facts.get(txn.conn, _CONFIG_FACT)
             stops.note_start(txn.conn)
             # A start is what a person does who mended something: nothing waits out an old pause.
             storehealth.hurry(txn, list(plant.stores))
@@ -125,17 +123,11 @@ class Daemon:
                 {
                     "version": __version__,
                     "dock": self._config.dock.id,
-                    "config_sha256": now,
+                    "config_sha256": digest(settings(self._config)),
                     "ntp_synchronised": clock.synchronised(),
                 },
             )
-            if before != now:
-                txn.append(
-                    "config.changed",
-                    "config",
-                    {"sha256": now, "before": before, "values": {}, "at": "start"},
-                )
-                facts.put(txn.conn, _CONFIG_FACT, now)
+            _record_config(txn, self._config, at="start")
 
     def _start(self, plant: Plant) -> Supervisor:
         config = self._config
@@ -221,26 +213,12 @@ class Daemon:
             logger.warning("config.reload_refused", message=error.message, hint=error.hint)
             sd_notify.tell("READY=1")
             return
-        keys = changed_keys(self._read, fresh)
+        # What of it waits for a restart is recorded and told once.
+        with plant.ledger.transaction() as txn:
+            keys = _record_config(txn, fresh, at="reload")
         waiting = needs_restart(keys)
         applied = [key for key in keys if key not in waiting]
-        values = flatten(fresh)
-        if keys:
-            with plant.ledger.transaction() as txn:
-                txn.append(
-                    "config.changed",
-                    "config",
-                    {
-                        "sha256": digest(fresh),
-                        "before": digest(self._read),
-                        "needs_restart": list(waiting),
-                        "values": {key: json.dumps(values.get(key)) for key in applied},
-                        "at": "reload",
-                    },
-                )
-                facts.put(txn.conn, _CONFIG_FACT, digest(fresh))
         plant.apply(fresh)
-        self._read = fresh
         log.set_level(fresh.log.level)
         if waiting:
             logger.warning("config.needs_restart", keys=list(waiting))
@@ -301,6 +279,24 @@ class Daemon:
         if self._halted is not None:
             self._note_halt(plant, self._halted)
         logger.info("daemon.stopped")
+
+
+def _record_config(txn: Txn, config: Config, *, at: str) -> list[str]:
+    """Record what differs from the configuration recorded last; returns the keys."""
+    before = {row.key: row.value for row in all_of(txn.conn, Setting) if row.value}
+    now = settings(config)
+    changed = changes(before, now)
+    for values in portions(changed):
+        txn.add(
+            entries.config_changed(
+                sha256=digest(now),
+                before=digest(before) if before else "",
+                values=values,
+                waits=needs_restart(values) if at == "reload" else (),
+                at=at,
+            )
+        )
+    return list(changed)
 
 
 def run(config_path: Path) -> int:

@@ -34,8 +34,9 @@ _STREAMED: Final = {"yield_per": 2000}
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
 
-PROJECTED: Final = (rows.Store, rows.Finding)
+PROJECTED: Final = (rows.Store, rows.Finding, rows.Setting)
 PROJECTED_TYPES: Final = (
+    "config.changed",
     "finding.",
     "store.added",
     "store.changed",

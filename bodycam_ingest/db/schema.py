@@ -289,6 +289,13 @@ finding: Final = Table(
     Column("closed_at", String(24)),
     Index("ix_finding_open", "closed_at", "code", "subject"),
 )
+setting: Final = Table(
+    "setting",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    # JSON text; empty when the key was taken out.
+    Column("value", Text, nullable=False),
+)
 # Documents that an entry names by their digest, compressed: inventories and manifests.
 document: Final = Table(
     "document",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import socket
 import sys
 import time
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from bodycam_ingest.config import digest, load, settings
+from bodycam_ingest.db.schema import ledger_entry
+from bodycam_ingest.db.state_dir import open_for_reading
 from tests.dock import Dock, sha256
 
 pytestmark = pytest.mark.system
@@ -129,6 +135,39 @@ def test_a_reload_takes_what_it_can_and_a_broken_file_changes_nothing(tmp_path):
         dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: "config.needs_restart" in dock.events())
         assert dock.json("status")["dock"] == "dock-1"
+
+
+def test_the_ledger_has_every_setting_and_each_change_at_a_start(tmp_path):
+    dock = made(tmp_path)
+    engine = open_for_reading(dock.root / "state")
+
+    def changes() -> list[dict[str, Any]]:
+        with engine.connect() as conn:
+            bodies = conn.execute(
+                sa.select(ledger_entry.c.body)
+                .where(ledger_entry.c.type == "config.changed")
+                .order_by(ledger_entry.c.seq)
+            ).scalars()
+            return [json.loads(body)["data"] for body in bodies]
+
+    for _ in range(2):
+        with dock.running():
+            pass
+    (first,) = changes()
+    assert (first["before"], first["needs_restart"]) == ("", [])
+    assert first["values"] == settings(load(dock.config))
+    text = dock.config.read_text()
+    dock.config.write_text(text.replace("settle_s = 0.1", "settle_s = 0.2"))
+    with dock.running():
+        pass
+    (_, second) = changes()
+    engine.dispose()
+    assert (second["values"], second["at"]) == ({"cameras.settle_s": "0.2"}, "start")
+    assert (second["before"], second["sha256"]) == (
+        first["sha256"],
+        digest(settings(load(dock.config))),
+    )
+    assert dock.json("verify")["result"] == "holds"
 
 
 def test_a_copy_is_purged_only_after_its_time_and_the_store_still_has_it(tmp_path):

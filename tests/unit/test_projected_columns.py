@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # So many entries of each kind that every projected table has a row.
 DRAFTS = [
+    entries.config_changed(
+        sha256="00" * 32, before="", values={"staging.keep_days": "30"}, waits=(), at="start"
+    ),
     entries.store_added("main", type="directory", required=True, returned=False),
     entries.store_pinned("main", identity="directory:1"),
     entries.finding_raised(

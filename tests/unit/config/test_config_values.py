@@ -12,12 +12,15 @@ from bodycam_ingest.config import (
     RELOADABLE,
     Config,
     S3StoreConfig,
-    changed_keys,
+    changes,
     digest,
-    flatten,
     load,
     needs_restart,
+    portions,
+    settings,
 )
+from bodycam_ingest.custody import entries
+from bodycam_ingest.custody.entry import SYSTEM, Moment, Position, build_entry
 from tests.dock import SMALL_CONFIG
 from tests.unit.config.test_config_faults import S3
 
@@ -68,8 +71,7 @@ def test_http_is_for_this_machine_alone_and_asked_for(tmp_path):
 def test_equal_configurations_have_one_digest_however_they_are_written(tmp_path):
     plain = read(tmp_path, SMALL_CONFIG)
     spelt = read(tmp_path, "# comment\n" + SMALL_CONFIG.replace('"staging"', '"./x/../staging"'))
-    assert digest(plain) == digest(spelt)
-    assert changed_keys(plain, spelt) == ()
+    assert settings(plain) == settings(spelt)
 
 
 def test_a_change_is_named_by_its_key_and_says_whether_it_needs_a_restart(tmp_path):
@@ -78,15 +80,36 @@ def test_a_change_is_named_by_its_key_and_says_whether_it_needs_a_restart(tmp_pa
         tmp_path,
         (SMALL_CONFIG + S3).replace('"evidence"', '"evidence-2"') + '[log]\nlevel = "debug"\n',
     )
-    assert changed_keys(old, new) == ("log.level", "stores.cloud.bucket")
-    assert needs_restart(changed_keys(old, new)) == ("stores.cloud.bucket",)
-    assert digest(old) != digest(new)
+    changed = changes(settings(old), settings(new))
+    assert changed == {"log.level": '"debug"', "stores.cloud.bucket": '"evidence-2"'}
+    assert needs_restart(changed) == ("stores.cloud.bucket",)
+    assert digest(settings(old)) != digest(settings(new))
     gone = read(tmp_path, SMALL_CONFIG)
-    assert "stores.cloud.bucket" in changed_keys(old, gone)
+    assert changes(settings(old), settings(gone))["stores.cloud.bucket"] is None
 
 
 def test_every_reloadable_key_exists(tmp_path):
-    assert set(flatten(read(tmp_path, SMALL_CONFIG))) >= RELOADABLE
+    assert set(settings(read(tmp_path, SMALL_CONFIG))) >= RELOADABLE
+
+
+def test_the_largest_configuration_has_room_in_entries(tmp_path):
+    profiles = "".join(
+        f'[[cameras.profile]]\nname = "p{n}"\ninclude = [{", ".join(globs)}]\n'
+        f'match = {{ "größe.{n}" = "{chr(92) * 4}*" }}\n'
+        for n, globs in enumerate([['"**"'], ['"\\"x"'] * 3000, *[['"\\"y"'] * 700] * 40])
+    )
+    now = settings(read(tmp_path, SMALL_CONFIG + profiles))
+    assert now["cameras.profile.p1.include"].startswith("sha256:")
+    parts = list(portions(changes({}, now)))
+    assert {key: value for part in parts for key, value in part.items()} == now
+    place = Position("o", 0, bytes(32), "config", 0, None)
+    for part in parts:
+        draft = entries.config_changed(
+            sha256=digest(now), before="", values=part, waits=sorted(part), at="reload"
+        )
+        build_entry(
+            place, Moment("2026-11-24T00:00:00.000Z", "b", 0), draft.type, SYSTEM, draft.data
+        )
 
 
 def test_a_profile_in_the_file_is_the_profile_that_cameras_are_matched_with(tmp_path):
