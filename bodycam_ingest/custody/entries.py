@@ -9,10 +9,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from bodycam_ingest.custody.entry import figure
+from bodycam_ingest.model.evidence import encode_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+OFFICER: Final = "officer"
 
 
 class Draft(NamedTuple):
@@ -29,6 +33,87 @@ class Draft(NamedTuple):
     subject: str
     data: Mapping[str, Any]
     sealed: Mapping[str, str] = _NOTHING
+
+
+# -- cameras and dockings ------------------------------------------------------------------------
+
+
+def camera_docked(  # noqa: PLR0913 - one argument a field
+    camera: str,
+    *,
+    docking_id: str,
+    bay: str,
+    volume: str,
+    mount_path: bytes,
+    first_seen: bool,
+    profile: str,
+    serial_told: str,
+    properties: Mapping[str, str],
+    ntp_synchronised: bool | None,
+    reason: str = "",
+) -> Draft:
+    """One of a camera's volumes was attached; with a reason where that was not in a bay."""
+    data = {
+        "docking_id": docking_id,
+        "bay": bay,
+        "volume": volume,
+        "mount_path": encode_path(mount_path),
+        "first_seen": first_seen,
+        "profile": profile,
+        "serial_told": serial_told,
+        "properties": dict(properties),
+        "ntp_synchronised": ntp_synchronised,
+        "reason": reason,
+    }
+    return Draft("camera.docked", f"camera:{camera}", data)
+
+
+def camera_inventoried(  # noqa: PLR0913 - one argument a field
+    camera: str,
+    *,
+    docking_id: str,
+    entries: int,
+    files: int,
+    size_bytes: int,
+    newest_mtime_ns: int,
+    verdicts: Mapping[str, int],
+    inventory_sha256: str,
+    complete: bool,
+    final: bool,
+    hour_shift: int,
+) -> Draft:
+    """What lay on the volume was listed; `final`: twice alike, to its end."""
+    data = {
+        "docking_id": docking_id,
+        "entries": entries,
+        "files": files,
+        "bytes": figure(size_bytes),
+        "newest_mtime_ns": str(newest_mtime_ns),
+        "verdicts": dict(verdicts),
+        "inventory_sha256": inventory_sha256,
+        "complete": complete,
+        "final": final,
+        "hour_shift": hour_shift,
+    }
+    return Draft("camera.inventoried", f"camera:{camera}", data)
+
+
+def camera_undocked(
+    camera: str, *, docking_id: str, reason: str, complete: bool, items: Mapping[str, int]
+) -> Draft:
+    """The volume went away, or nobody watched it any more; with the items' states, counted."""
+    data = {
+        "docking_id": docking_id,
+        "reason": reason,
+        "complete": complete,
+        "items": dict(items),
+    }
+    return Draft("camera.undocked", f"camera:{camera}", data)
+
+
+def camera_assigned(camera: str, officer: str) -> Draft:
+    """Who carries the camera from now on."""
+    return Draft("camera.assigned", f"camera:{camera}", {}, {OFFICER: officer})
 
 
 # -- findings ------------------------------------------------------------------------------------

@@ -206,14 +206,7 @@ class Levers:
 
     def _assign(self, serial: str, officer: str, actor: Actor) -> dict[str, Any]:
         with self._ledger.transaction() as txn:
-            dockings.assign(txn.conn, serial, officer)
-            txn.append(
-                "camera.assigned",
-                f"camera:{serial}",
-                {"from": clock.now_text()},
-                actor=actor,
-                sealed={"officer": officer},
-            )
+            dockings.assign(txn, serial, officer, actor)
         return {"camera": serial, "officer": officer}
 
     def _confirm_clock(self, reason: str, actor: Actor) -> dict[str, Any]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.ledger_tree import LOG_ID
-from bodycam_ingest.db.schema import camera, docking, inventory, item, ledger_entry
+from bodycam_ingest.custody import entries
+from bodycam_ingest.db.projected import chosen
+from bodycam_ingest.db.schema import docking, inventory, item
 from bodycam_ingest.errors import UnknownSubjectError
+from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import EntryKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-
-# One a volume of a camera, and few cameras have more than one.
-_ENTRIES_MAX: Final = 32
+    from bodycam_ingest.custody.entry import Actor
+    from bodycam_ingest.db.ledger import Txn
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,86 +44,15 @@ class InventoryRow:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DockingRow:
-    """A docking as stored; times are RFC 3339 text."""
-
-    docking_id: str
-    camera: str
-    bay: str
-    volume: str
-    mount_path: bytes
-    started_at: str
-    ended_at: str | None
-    inventoried: bool
-    complete: bool
-    released_at: str | None
+def get(conn: sa.Connection, docking_id: str) -> rows.Docking:
+    """One docking; raises `ValueError` when there is none."""
+    (row,) = chosen(conn, rows.Docking, docking.c.docking_id == docking_id)
+    return row
 
 
-def note_camera(
-    conn: sa.Connection, serial: str, *, now: str, assigned: bool, profile: str
-) -> bool:
-    """Make sure that the camera has a row and note that it was docked now.
-
-    Args:
-        conn: the open transaction.
-        serial: the camera.
-        now: time of docking, RFC 3339.
-        assigned: a profile knows this camera.
-        profile: that profile's name, empty when none.
-
-    Returns:
-        Whether this camera was never met before.
-    """
-    found = conn.execute(sa.select(camera.c.camera).where(camera.c.camera == serial)).first()
-    if found is None:
-        conn.execute(
-            camera.insert().values(
-                camera=serial,
-                assigned=assigned,
-                profile=profile,
-                officer="",
-                first_docked_at=now,
-                last_docked_at=now,
-            )
-        )
-        return True
-    conn.execute(
-        camera.update()
-        .where(camera.c.camera == serial)
-        .values(
-            last_docked_at=now,
-            profile=profile,
-            assigned=sa.or_(camera.c.officer != "", sa.literal(assigned)),
-        )
-    )
-    return False
-
-
-def insert_docking(conn: sa.Connection, row: DockingRow) -> None:
-    """Record a docking that begins."""
-    conn.execute(
-        docking.insert().values({f: getattr(row, f) for f in DockingRow.__dataclass_fields__})
-    )
-
-
-def update_docking(conn: sa.Connection, docking_id: str, **values: Any) -> None:
-    """Change columns of one docking."""
-    conn.execute(docking.update().where(docking.c.docking_id == docking_id).values(**values))
-
-
-def docking_row(conn: sa.Connection, docking_id: str) -> DockingRow:
-    """One docking; raises `sqlalchemy.exc.NoResultFound` when there is none."""
-    row = conn.execute(sa.select(docking).where(docking.c.docking_id == docking_id)).one()
-    return DockingRow(**row._mapping)  # noqa: SLF001 - the public name for a row as a mapping
-
-
-def open_dockings(conn: sa.Connection) -> list[DockingRow]:
+def open_dockings(conn: sa.Connection) -> list[rows.Docking]:
     """Dockings without an end, oldest first."""
-    rows = conn.execute(
-        sa.select(docking).where(docking.c.ended_at.is_(None)).order_by(docking.c.docking_id)
-    )
-    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+    return chosen(conn, rows.Docking, docking.c.ended_at.is_(None))
 
 
 def _newest() -> sa.Select[tuple[str]]:
@@ -130,34 +60,30 @@ def _newest() -> sa.Select[tuple[str]]:
     return sa.select(sa.func.max(docking.c.docking_id)).group_by(docking.c.camera, docking.c.volume)
 
 
-def newest_of_volumes(conn: sa.Connection, serial: str) -> list[DockingRow]:
+def newest_of_volumes(conn: sa.Connection, serial: str) -> list[rows.Docking]:
     """The newest docking of each volume of a camera."""
     newest = _newest().where(docking.c.camera == serial)
-    rows = conn.execute(sa.select(docking).where(docking.c.docking_id.in_(newest)))
-    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
+    return chosen(conn, rows.Docking, docking.c.docking_id.in_(newest))
 
 
-def ended_incomplete(conn: sa.Connection) -> list[DockingRow]:
+def ended_incomplete(conn: sa.Connection) -> list[rows.Docking]:
     """Newest dockings of their camera's volume that ended before all of it was copied."""
-    rows = conn.execute(
-        sa.select(docking)
-        .where(docking.c.docking_id.in_(_newest()))
-        .where(docking.c.ended_at.is_not(None), docking.c.complete.is_(False))
-        .order_by(docking.c.docking_id)
+    return chosen(
+        conn,
+        rows.Docking,
+        docking.c.docking_id.in_(_newest()),
+        docking.c.ended_at.is_not(None),
+        docking.c.complete.is_(False),
     )
-    return [DockingRow(**row._mapping) for row in rows]  # noqa: SLF001 - see docking_row
 
 
-def undocked_entries(conn: sa.Connection, serial: str) -> list[bytes]:
-    """The newest ledger entries that say that a docking of a camera ended, newest first."""
-    rows = conn.execute(
-        sa.select(ledger_entry.c.body)
-        .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.subject == f"camera:{serial}")
-        .where(ledger_entry.c.type == "camera.undocked")
-        .order_by(ledger_entry.c.seq.desc())
-        .limit(_ENTRIES_MAX)
+def note_released(conn: sa.Connection, docking_id: str, now: str) -> None:
+    """Note when a docking's items were released together, the first time."""
+    conn.execute(
+        docking.update()
+        .where(docking.c.docking_id == docking_id, docking.c.released_at.is_(None))
+        .values(released_at=now)
     )
-    return list(rows.scalars())
 
 
 def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> frozenset[bytes]:
@@ -266,16 +192,14 @@ def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapp
     )
 
 
-def assign(conn: sa.Connection, serial: str, officer: str) -> None:
-    """Set who carries a camera.
+def assign(txn: Txn, serial: str, officer: str, actor: Actor) -> None:
+    """Record who carries a camera.
 
     Raises:
         UnknownSubjectError: no camera of that serial was ever docked.
     """
-    changed = conn.execute(
-        camera.update().where(camera.c.camera == serial).values(officer=officer, assigned=True)
-    ).rowcount
-    if changed != 1:
+    if txn.rows.get(rows.Camera, serial) is None:
         raise UnknownSubjectError(
             f"no camera {serial!r}", hint="`bodycam-ingest cameras` lists them."
         )
+    txn.add(entries.camera_assigned(serial, officer), actor=actor)

@@ -34,8 +34,9 @@ _STREAMED: Final = {"yield_per": 2000}
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
 
-PROJECTED: Final = (rows.Store, rows.Finding, rows.Setting)
+PROJECTED: Final = (rows.Camera, rows.Docking, rows.Store, rows.Finding, rows.Setting)
 PROJECTED_TYPES: Final = (
+    "camera.",
     "config.changed",
     "finding.",
     "store.added",
@@ -53,6 +54,9 @@ _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
     rows.Upload: {"state": UploadState},
     rows.MetadataObject: {"state": UploadState},
 }
+
+# Written beside the projection until items are projected as well.
+_BESIDE: Final[dict[type[Row], str]] = {rows.Docking: "released_at"}
 
 
 class _Statements(NamedTuple):
@@ -72,12 +76,13 @@ def _statements(kind: type[Row]) -> _Statements:
     here = " AND ".join(f"{key} = ?" for key in keys)
     new = ", ".join(f"{name} = excluded.{name}" for name in fields[len(keys) :])
     read_as = _READ_AS.get(kind, {})
+    told = ", ".join("NULL" if name == _BESIDE.get(kind) else name for name in fields)
     return _Statements(
         select=f"SELECT {columns} FROM {table} WHERE {here}",  # noqa: S608 - our own names
         select_many=f"SELECT {columns} FROM {table} WHERE {keys[0]} IN ",  # noqa: S608 - the same
         put=f"INSERT INTO {table} ({columns}) VALUES ({marks}) "  # noqa: S608 - the same
         f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {new}",
-        scan=f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY {', '.join(keys)}",  # noqa: S608 - the same
+        scan=f"SELECT {told} FROM {table} NOT INDEXED ORDER BY {', '.join(keys)}",  # noqa: S608 - the same
         read_as=tuple((fields.index(name), read) for name, read in read_as.items()),
     )
 
@@ -201,6 +206,14 @@ def all_of(conn: sa.Connection, kind: type[R]) -> Iterator[R]:
 def read_stores(conn: sa.Connection) -> dict[str, rows.Store]:
     """Every store that was ever in the configuration, or met, by name."""
     return {row.store: row for row in all_of(conn, rows.Store)}
+
+
+def chosen(conn: sa.Connection, kind: type[R], *where: sa.ColumnElement[bool]) -> list[R]:
+    """The rows of a table that fit, in the order of its key."""
+    table = metadata.tables[TABLE_NAMES[kind]]
+    keys = (table.c[name] for name in kind._fields[: KEY_FIELDS[kind]])
+    found = conn.execute(sa.select(table).where(*where).order_by(*keys))
+    return [row_of(kind, values) for values in found]
 
 
 # -- documents -----------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ camera: Final = Table(
     Column("camera", String(128), primary_key=True),
     Column("assigned", Boolean, nullable=False),
     Column("profile", String(64), nullable=False),
-    Column("officer", Text, nullable=False, default=""),
+    Column("officer_seq", BigInteger),
     Column("first_docked_at", String(24), nullable=False),
     Column("last_docked_at", String(24), nullable=False),
 )
@@ -117,9 +117,10 @@ docking: Final = Table(
     Column("mount_path", LargeBinary, nullable=False),
     Column("started_at", String(24), nullable=False),
     Column("ended_at", String(24)),
-    # The inventory was listed to its end, without a fault, with the device still there.
-    Column("inventoried", Boolean, nullable=False, default=False),
-    Column("complete", Boolean, nullable=False, default=False),
+    Column("end_reason", String(32), nullable=False),
+    Column("inventoried", Boolean, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("inventory_sha256", String(64), nullable=False),
     Column("released_at", String(24)),
     Index("ix_docking_open", "docking_id", sqlite_where=text("ended_at IS NULL")),
 )

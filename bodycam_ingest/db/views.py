@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody.entries import OFFICER
 from bodycam_ingest.db import storehealth
 from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import (
     camera,
@@ -18,6 +20,7 @@ from bodycam_ingest.db.schema import (
     inventory,
     item,
     ledger_entry,
+    ledger_private,
     outbox,
     store,
     upload,
@@ -154,7 +157,18 @@ def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
         )
     ):
         counts.setdefault(serial, {})[state] = number
-    rows = conn.execute(sa.select(camera).order_by(camera.c.camera)).mappings()
+    sealed = (
+        sa.select(ledger_private.c.value)
+        .where(ledger_private.c.log_id == LOG_ID, ledger_private.c.seq == camera.c.officer_seq)
+        .where(ledger_private.c.field == OFFICER)
+        .scalar_subquery()
+    )
+    query = sa.select(
+        *(column for column in camera.c if column is not camera.c.officer_seq),
+        # Empty too where an order had the name erased.
+        sa.func.coalesce(sealed, "").label("officer"),
+    )
+    rows = conn.execute(query.order_by(camera.c.camera)).mappings()
     return [{**row, "items": counts.get(row["camera"], {})} for row in rows]
 
 

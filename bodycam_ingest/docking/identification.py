@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from ulid import ULID
 
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.camera import files, listing
 from bodycam_ingest.camera import profile as camera
 from bodycam_ingest.db import findings
-from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import Card
 from bodycam_ingest.errors import IngestError
-from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,31 +140,8 @@ class Reception:
             reason: why it is docked, where that is not a camera in a bay.
         """
         profile = self._profile(mounted)
-        row = DockingRow(
-            docking_id=str(ULID()),
-            camera=serial,
-            bay=mounted.bay,
-            volume=mounted.volume,
-            mount_path=os.fsencode(mounted.mount_path),
-            started_at=clock.now_text(),
-            ended_at=None,
-            inventoried=False,
-            complete=False,
-            released_at=None,
-        )
-        record = DockingRecord(self.dock, row)
-        record.begin(
-            {
-                "serial_told": mounted.camera,
-                "properties": dict(mounted.properties),
-                "dock_clock": row.started_at,
-                "ntp_synchronised": clock.synchronised(),
-                # Mass storage does not tell the camera's clock; the newest file bounds it.
-                "camera_clock": None,
-                "reason": reason,
-            },
-            assigned=profile is not None,
-            profile=profile.name if profile else "",
+        record = DockingRecord.begin(
+            self.dock, mounted, serial, profile=profile.name if profile else "", reason=reason
         )
         progress = Progress()
         search = camera.LimitedSearch(_given_up(mounted.bay, serial))

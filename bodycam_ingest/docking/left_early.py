@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.db import dockings, findings
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 
@@ -16,10 +15,12 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy import Engine
 
-    from bodycam_ingest.db.dockings import DockingRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.model.rows import Docking
 
 LEFT_EARLY: Final = "left_early"
+# The camera was seen to go.
+REMOVED: Final = "removed"
 # A docking that nobody saw end.
 RESTARTED: Final = "daemon_restarted"
 # These have findings of their own, and docking the camera again brings nothing.
@@ -28,7 +29,7 @@ _APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 _GRACE_S: Final = 60.0
 
 
-def shortfall(conn: sa.Connection, row: DockingRow) -> str:
+def shortfall(conn: sa.Connection, row: Docking) -> str:
     """What an ended docking did not copy.
 
     Args:
@@ -46,22 +47,21 @@ def shortfall(conn: sa.Connection, row: DockingRow) -> str:
     return "it was not listed to its end" + (f"; of what was seen, {words}" if words else "")
 
 
-def settle(txn: Txn, row: DockingRow, reason: str) -> None:
+def settle(txn: Txn, row: Docking) -> None:
     """Open or close the notice about a camera when one of its dockings ends.
 
     Args:
         txn: the open transaction.
         row: the docking as it ended.
-        reason: why it ended.
     """
     words = shortfall(txn.conn, row)
     if not words:
         brought(txn, row)
-    elif reason == "removed":
+    elif row.end_reason == REMOVED:
         _raise(txn, row, words)
 
 
-def brought(txn: Txn, row: DockingRow) -> None:
+def brought(txn: Txn, row: Docking) -> None:
     """Close the notice, because this docking has all that its volume holds on the dock.
 
     A camera with several volumes keeps it while another of them left early.
@@ -77,7 +77,7 @@ def brought(txn: Txn, row: DockingRow) -> None:
                 return
 
 
-def all_copied(engine: Engine, ledger: LedgerWriter, row: DockingRow) -> None:
+def all_copied(engine: Engine, ledger: LedgerWriter, row: Docking) -> None:
     """Close the notice while the camera is still docked; nothing is written where none is open.
 
     Args:
@@ -92,11 +92,11 @@ def all_copied(engine: Engine, ledger: LedgerWriter, row: DockingRow) -> None:
         brought(txn, row)
 
 
-def _subject(row: DockingRow) -> str:
+def _subject(row: Docking) -> str:
     return f"camera:{row.camera}"
 
 
-def _raise(txn: Txn, row: DockingRow, words: str) -> None:
+def _raise(txn: Txn, row: Docking, words: str) -> None:
     # With the figures of now, where it left early before.
     findings.close_finding(txn, code=LEFT_EARLY, subject=_subject(row))
     findings.raise_finding(
@@ -139,12 +139,6 @@ class Absentees:
                     _raise(txn, row, words)
 
 
-def _untold(conn: sa.Connection, row: DockingRow) -> bool:
+def _untold(conn: sa.Connection, row: Docking) -> bool:
     """Whether nobody saw this docking end, and nobody was told of it."""
-    if findings.was_raised(conn, LEFT_EARLY, row.docking_id):
-        return False
-    told = (parse_entry(body).data for body in dockings.undocked_entries(conn, row.camera))
-    return any(
-        data.get("docking_id") == row.docking_id and data.get("reason") == RESTARTED
-        for data in told
-    )
+    return row.end_reason == RESTARTED and not findings.was_raised(conn, LEFT_EARLY, row.docking_id)

@@ -12,8 +12,9 @@ from bodycam_ingest.model.evidence import encode_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bodycam_ingest.db.dockings import DockingRow, InventoryRow
+    from bodycam_ingest.db.dockings import InventoryRow
     from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.model.rows import Docking
 
 
 def _line(row: InventoryRow) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def build_manifest(
     *,
     dock: str,
     origin: str,
-    docking: DockingRow,
+    docking: Docking,
     ledger_entry: int,
     rows: Iterable[InventoryRow],
     items: Mapping[str, ItemRow],

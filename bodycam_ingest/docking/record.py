@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+import os
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 from ulid import ULID
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.db.dockings import InventoryRow
@@ -19,15 +21,17 @@ from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
 from bodycam_ingest.model.lifecycle import COPIED, ItemEvent, ItemState
+from bodycam_ingest.model.rows import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bodycam_ingest.camera.profile import ItemFacts
-    from bodycam_ingest.db.dockings import DockingRow
+    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.undock import Dock
     from bodycam_ingest.model.evidence import InventoryEntry
+    from bodycam_ingest.model.rows import Docking
 
 log = structlog.get_logger(__name__)
 
@@ -75,58 +79,58 @@ class DockingRecord:
 
     Args:
         dock: where it happens.
-        row: the docking that begins.
+        row: the docking as it began.
     """
 
-    def __init__(self, dock: Dock, row: DockingRow) -> None:
+    def __init__(self, dock: Dock, row: Docking) -> None:
         self._dock = dock
         self._ledger = dock.ledger
         self.row = row
         # Items that are there again, until what that heals is recorded as well.
         self._returned: list[str] = []
 
-    def begin(self, facts: Mapping[str, Any], *, assigned: bool, profile: str) -> None:
-        """Record that the camera was docked.
+    @classmethod
+    def begin(
+        cls, dock: Dock, mounted: MountedVolume, camera: str, *, profile: str, reason: str = ""
+    ) -> Self:
+        """Record that a camera was docked.
 
         Args:
-            facts: what is known of device and clocks, for the entry.
-            assigned: a profile knows this camera.
-            profile: that profile's name, empty when none.
+            dock: where it happens.
+            mounted: its volume.
+            camera: its name in ledger and stores.
+            profile: name of the profile that knows it, empty when none does.
+            reason: why it is docked, where that is not a camera in a bay.
         """
-        row = self.row
-        with self._ledger.transaction() as txn:
-            new = dockings.note_camera(
-                txn.conn, row.camera, now=row.started_at, assigned=assigned, profile=profile
+        docking_id = str(ULID())
+        with dock.ledger.transaction() as txn:
+            txn.add(
+                entries.camera_docked(
+                    camera,
+                    docking_id=docking_id,
+                    bay=mounted.bay,
+                    volume=mounted.volume,
+                    mount_path=os.fsencode(mounted.mount_path),
+                    first_seen=txn.rows.get(Camera, camera) is None,
+                    profile=profile,
+                    serial_told=mounted.camera,
+                    properties=mounted.properties,
+                    ntp_synchronised=clock.synchronised(),
+                    reason=reason,
+                )
             )
-            dockings.insert_docking(txn.conn, row)
-            txn.append(
-                "camera.docked",
-                f"camera:{row.camera}",
-                {
-                    "docking_id": row.docking_id,
-                    "bay": row.bay,
-                    "volume": row.volume,
-                    "mount_path": encode_path(row.mount_path),
-                    "first_seen": new,
-                    "assigned": assigned,
-                    "profile": profile,
-                    **facts,
-                },
-            )
-            known = [
-                item.item_id
-                for item in items.of_camera(txn.conn, row.camera, row.volume)
-                if item.state is ItemState.DISCOVERED
-            ]
+            row = dockings.get(txn.conn, docking_id)
             # A new docking is a new chance for everything that could not be read before.
-            items.make_due(txn, known)
+            unread = items.unread_of_camera(txn.conn, camera, mounted.volume)
+            items.make_due(txn, [item.item_id for item in unread])
         log.info(
             "camera.docked",
-            camera=row.camera,
-            docking_id=row.docking_id,
+            camera=camera,
+            docking_id=docking_id,
             bay=row.bay,
             mount_path=printable_path(row.mount_path),
         )
+        return cls(dock, row)
 
     def known_items(self) -> list[ItemRow]:
         """Every item ever seen on this camera's volume, oldest first."""
@@ -142,7 +146,7 @@ class DockingRecord:
         """What is on the camera, when every recording of it was read and verified; else None."""
         docking_id = self.row.docking_id
         with self._dock.engine.connect() as conn:
-            if not dockings.docking_row(conn, docking_id).inventoried:
+            if not dockings.get(conn, docking_id).inventoried:
                 return None
             rows = dockings.inventory_items(conn, docking_id)
         if any(ItemState(row["state"]) not in COPIED for row in rows):
@@ -329,24 +333,21 @@ class DockingRecord:
             verdicts = collections.Counter(row.verdict.value for row in rows)
             files = [r for r in rows if r.kind is EntryKind.FILE and r.verdict != Verdict.MISSING]
             newest_ns = max((r.mtime_ns or 0 for r in files), default=0)
-            txn.append(
-                "camera.inventoried",
-                f"camera:{self.row.camera}",
-                {
-                    "docking_id": self.row.docking_id,
-                    "entries": len(rows),
-                    "files": len(files),
-                    "bytes": figure(sum(r.size_bytes or 0 for r in files)),
-                    "inventory_sha256": inventory_sha256(rows),
-                    "complete": complete,
-                    "final": final,
-                    "hour_shift": hour_shift,
-                    "newest_mtime_ns": str(newest_ns),
-                    "verdicts": dict(sorted(verdicts.items())),
-                },
+            txn.add(
+                entries.camera_inventoried(
+                    self.row.camera,
+                    docking_id=self.row.docking_id,
+                    entries=len(rows),
+                    files=len(files),
+                    size_bytes=sum(r.size_bytes or 0 for r in files),
+                    newest_mtime_ns=newest_ns,
+                    verdicts=verdicts,
+                    inventory_sha256=inventory_sha256(rows),
+                    complete=complete,
+                    final=final,
+                    hour_shift=hour_shift,
+                )
             )
-            if final:
-                dockings.update_docking(txn.conn, self.row.docking_id, inventoried=True)
         log.info(
             "camera.inventoried",
             camera=self.row.camera,

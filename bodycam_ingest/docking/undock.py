@@ -1,4 +1,4 @@
-"""How a docking ends on record, watched or not: entry, row and manifest in one transaction."""
+"""How a docking ends on record, watched or not: entry and manifest in one transaction."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.db import dockings, findings, items, outbox, uploads
 from bodycam_ingest.docking import left_early
-from bodycam_ingest.docking.manifest import build_manifest, inventory_sha256
+from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
@@ -48,7 +49,7 @@ class Dock:
 
 
 def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
-    """Record a docking's end: entry, row, findings of its own, manifest objects.
+    """Record a docking's end: entry, findings of its own, manifest objects.
 
     Args:
         dock: where it happened.
@@ -56,8 +57,7 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
         reason: `removed`, or `daemon_restarted` where nobody watched it end.
     """
     with dock.ledger.transaction() as txn:
-        now = clock.now_text()
-        row = dockings.docking_row(txn.conn, docking_id)
+        row = dockings.get(txn.conn, docking_id)
         rows = dockings.inventory_rows(txn.conn, docking_id)
         named = {
             item.item_id: item
@@ -70,31 +70,24 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)
         complete = whole and all(item.state in COPIED for item in named.values())
-        seq = txn.append(
-            "camera.undocked",
-            f"camera:{row.camera}",
-            {
-                "docking_id": docking_id,
-                "reason": reason,
-                "complete": complete,
-                "inventoried": row.inventoried,
-                "inventory_sha256": inventory_sha256(rows),
-                "items": dict(sorted(states.items())),
-            },
+        seq = txn.add(
+            entries.camera_undocked(
+                row.camera, docking_id=docking_id, reason=reason, complete=complete, items=states
+            )
         )
-        dockings.update_docking(txn.conn, docking_id, ended_at=now, complete=complete)
-        left_early.settle(txn, dataclasses.replace(row, inventoried=whole), reason)
+        row = dockings.get(txn.conn, docking_id)
+        left_early.settle(txn, row._replace(inventoried=whole))
         body = build_manifest(
             dock=dock.dock_id,
             origin=dock.ledger.origin,
-            docking=dataclasses.replace(row, ended_at=now, complete=complete),
+            docking=row,
             ledger_entry=seq,
             rows=rows,
             items=named,
             keys=uploads.keys_of(txn.conn, list(named)),
         )
         key = object_keys.manifest_key(row.camera, clock.parse_rfc3339(row.started_at), docking_id)
-        outbox.queue_object(txn, now, dock.stores, key, MANIFEST_KIND, body)
+        outbox.queue_object(txn, clock.now_text(), dock.stores, key, MANIFEST_KIND, body)
     level = log.info if complete else log.warning
     level(
         "camera.undocked",

@@ -35,7 +35,7 @@ def docking_facts(
     """One snapshot of a docking for `release.decide`."""
     lacking = knownstores.lacking_in_docking(conn, docking_id, required)
     return DockingFacts(
-        inventoried=dockings.docking_row(conn, docking_id).inventoried,
+        inventoried=dockings.get(conn, docking_id).inventoried,
         unsettled=live.unsettled,
         unplanned=live.unplanned,
         unlisted=live.unlisted,
@@ -114,8 +114,7 @@ class Releaser:
             now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
             for row in rows:
                 _record(txn, row, docking_id, now, dock_ms)
-            if dockings.docking_row(txn.conn, docking_id).released_at is None:
-                dockings.update_docking(txn.conn, docking_id, released_at=now)
+            dockings.note_released(txn.conn, docking_id, now)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 

@@ -28,7 +28,7 @@ from bodycam_ingest.acquire.records import BATCH_ITEMS, Workshop
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import files
 from bodycam_ingest.daemon import log
-from bodycam_ingest.db import dockings, items
+from bodycam_ingest.db import items
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.linux import clock
@@ -38,6 +38,7 @@ from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.pump import Pump
+from tests.servers.dockbench import docked
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter
@@ -163,22 +164,7 @@ def _discovered(
     rows: list[items.ItemRow] = []
     stamps: dict[str, FileStamp] = {}
     with ledger.transaction() as txn:
-        dockings.note_camera(txn.conn, CAMERA, now=now, assigned=True, profile="")
-        dockings.insert_docking(
-            txn.conn,
-            dockings.DockingRow(
-                docking_id=docking_id,
-                camera=CAMERA,
-                bay="1",
-                volume="",
-                mount_path=os.fsencode(source),
-                started_at=now,
-                ended_at=None,
-                inventoried=True,
-                complete=True,
-                released_at=None,
-            ),
-        )
+        txn.add(docked(CAMERA, docking_id))
         for path, status in listed(source):
             row = items.ItemRow(
                 item_id=str(ULID()),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.db import items, uploads
-from bodycam_ingest.db.schema import camera, docking, finding, ledger_entry, store_work
+from bodycam_ingest.db.schema import finding, ledger_entry, store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model.evidence import Digests, StoreObject
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
@@ -39,6 +40,24 @@ def digests_of(body: bytes, part_size_bytes: int) -> Digests:
     )
 
 
+def docked(
+    camera: str, docking_id: str, *, profile: str = "", first_seen: bool = True
+) -> entries.Draft:
+    """A camera that was docked in bay 1."""
+    return entries.camera_docked(
+        camera,
+        docking_id=docking_id,
+        bay="1",
+        volume="",
+        mount_path=b"/none",
+        first_seen=first_seen,
+        profile=profile,
+        serial_told=camera,
+        properties={},
+        ntp_synchronised=None,
+    )
+
+
 class Bench:
     """A dock below one directory; `reopen` is a restart.
 
@@ -60,26 +79,7 @@ class Bench:
 
     def _begin(self) -> None:
         with self.ledger.transaction() as txn:
-            txn.conn.execute(
-                camera.insert().values(
-                    camera=CAMERA,
-                    assigned=True,
-                    profile="",
-                    officer="",
-                    first_docked_at=MOMENT,
-                    last_docked_at=MOMENT,
-                )
-            )
-            txn.conn.execute(
-                docking.insert().values(
-                    docking_id=DOCKING_ID,
-                    camera=CAMERA,
-                    bay="1",
-                    volume="",
-                    mount_path=b"/none",
-                    started_at=MOMENT,
-                )
-            )
+            txn.add(docked(CAMERA, DOCKING_ID, profile="x81"))
 
     def close(self) -> None:
         """As at the process's end."""

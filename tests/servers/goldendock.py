@@ -6,8 +6,8 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.audit.verify import Scope, Verification
-from bodycam_ingest.db import dockings, items, uploads
-from bodycam_ingest.db.dockings import DockingRow
+from bodycam_ingest.custody import entries
+from bodycam_ingest.db import items, uploads
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.db.keys import load_log_key
@@ -19,7 +19,7 @@ from bodycam_ingest.model.evidence import StoreObject
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from tests.servers.dockbench import BytesSource, MemoryJournal, digests_of
+from tests.servers.dockbench import BytesSource, MemoryJournal, digests_of, docked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,17 +127,13 @@ def build(root):
     dock = Dock(root)
     engine, ledger = dock.open()
     with ledger.transaction() as txn:
-        dockings.note_camera(txn.conn, "CAM", now=MOMENT, assigned=False, profile="")
-        docking = DockingRow(DOCKING, "CAM", "1", "", b"/x", MOMENT, None, False, False, None)
-        dockings.insert_docking(txn.conn, docking)
-        txn.append(
-            "camera.docked", "camera:CAM", {"docking_id": DOCKING}, sealed={"officer": "Erika M."}
-        )
+        txn.add(docked("CAM", DOCKING))
+        txn.add(entries.camera_assigned("CAM", "Erika M."))
     for item, body in BODIES.items():
         take(dock, ledger, item, body)
         anchor(dock, ledger)
     with ledger.transaction() as txn:
-        for number in range(260):
+        for number in range(259):
             data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
             txn.append("finding.raised", f"finding:{number}", data)
     anchor(dock, ledger)

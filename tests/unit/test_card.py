@@ -7,12 +7,12 @@ import os
 
 import pytest
 import sqlalchemy as sa
-from ulid import ULID
 
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.camera import files, listing, profile
+from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.db import items
-from bodycam_ingest.db.dockings import DockingRow, inventory_rows
+from bodycam_ingest.db.dockings import inventory_rows
 from bodycam_ingest.db.schema import finding, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking.record import DockingRecord
@@ -46,20 +46,8 @@ class Bench:
         self.engine.dispose()
 
     def plug(self, settle_s=0.0):
-        row = DockingRow(
-            docking_id=str(ULID()),
-            camera="X812",
-            bay="folder:X812",
-            volume="",
-            mount_path=os.fsencode(self.root),
-            started_at="2026-03-14T09:26:53.589Z",
-            ended_at=None,
-            inventoried=False,
-            complete=False,
-            released_at=None,
-        )
-        self.record = DockingRecord(self.dock, row)
-        self.record.begin({}, assigned=True, profile="numbered")
+        mounted = MountedVolume("X812", "folder:X812", "", self.root, 1, 0)
+        self.record = DockingRecord.begin(self.dock, mounted, "X812", profile="numbered")
         self.card = Card(
             record=self.record,
             facts_of=lambda path: profile.facts_of(NUMBERED, path),

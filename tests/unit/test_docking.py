@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import sqlalchemy as sa
 import structlog
-from ulid import ULID
 
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import Workshop
@@ -21,7 +19,6 @@ from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.camera.sources.disk_health import Condition
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.db import items
-from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import docking
@@ -109,20 +106,9 @@ class Bench:
         self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
         self.source, self.copier = Source(), Copier()
         self.abandon = threading.Event()
-        row = DockingRow(
-            docking_id=str(ULID()),
-            camera="X812",
-            bay="1",
-            volume="",
-            mount_path=os.fsencode(self.root),
-            started_at="2026-03-14T09:26:53.589Z",
-            ended_at=None,
-            inventoried=False,
-            complete=False,
-            released_at=None,
-        )
-        record = DockingRecord(Dock("dock-1", self.engine, self.ledger, [("nas", True)]), row)
-        record.begin({}, assigned=True, profile="")
+        mounted = MountedVolume("X812", "1", "", self.root, 1, 0)
+        dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
+        record = DockingRecord.begin(dock, mounted, "X812", profile="")
         copier = cast("Acquirer", self.copier)
         shop = Workshop(
             engine=self.engine,
@@ -136,7 +122,7 @@ class Bench:
         )
         trouble = CameraTrouble(self.engine, self.ledger, "X812")
         self.docking = Docking(
-            mounted=MountedVolume("X812", "1", "", self.root, 1, 0),
+            mounted=mounted,
             source=self.source,
             record=record,
             card=Card(

@@ -356,7 +356,7 @@ def test_a_read_that_fails_comes_out_as_a_fault_of_ours(state, opened):
             conn.execute(sa.select(sa.literal(1).in_(range(300_000))))
     with sqlite3.connect(state / "bodycam.db") as raw:
         raw.execute("DROP TABLE inventory")
-        raw.execute("ALTER TABLE camera DROP COLUMN officer")
+        raw.execute("ALTER TABLE camera DROP COLUMN profile")
     raw.close()
     with engine.connect() as conn:
         for table in (schema.inventory, schema.camera):

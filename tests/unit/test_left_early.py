@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.db import dockings, findings
-from bodycam_ingest.db.dockings import DockingRow
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import left_early
@@ -30,20 +30,8 @@ class Station:
         self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
 
     def docked(self, volume="", *, whole=False):
-        row = DockingRow(
-            docking_id=f"01M{next(self.ids):023}",
-            camera="X812",
-            bay="1",
-            volume=volume,
-            mount_path=os.fsencode("/mnt/X812"),
-            started_at="2026-03-14T09:26:53.589Z",
-            ended_at=None,
-            inventoried=False,
-            complete=False,
-            released_at=None,
-        )
-        record = DockingRecord(self.dock, row)
-        record.begin({}, assigned=True, profile="")
+        mounted = MountedVolume("X812", "1", volume, Path("/mnt/X812"), 1, 0)
+        record = DockingRecord.begin(self.dock, mounted, "X812", profile="")
         if whole:
             record.inventoried(complete=True, final=True)
         return record
@@ -58,7 +46,7 @@ class Station:
 
     def complete(self, record):
         with self.engine.connect() as conn:
-            return dockings.docking_row(conn, record.row.docking_id).complete
+            return dockings.get(conn, record.row.docking_id).complete
 
 
 @pytest.fixture

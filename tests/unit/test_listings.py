@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db import listings, schema
 from bodycam_ingest.db.listings import Choice
+from bodycam_ingest.db.projected import ProjectedRows
+from bodycam_ingest.model import rows
 
 STATES = ["verified", "released", "released", "quarantined", "verified", "purged"]
 
@@ -20,28 +22,14 @@ def conn():
     engine = sa.create_engine("sqlite://")
     schema.metadata.create_all(engine)
     with engine.connect() as made:
+        kept = ProjectedRows(made)
         for number, serial in enumerate(("A", "B")):
-            made.execute(
-                schema.camera.insert().values(
-                    camera=serial,
-                    assigned=False,
-                    profile="",
-                    first_docked_at=at(0),
-                    last_docked_at=at(0),
-                )
+            bay, start, end = f"bay{number}", at(number), at(number + 1)
+            kept.put(rows.Camera(serial, False, "", None, at(0), at(0)))
+            kept.put(
+                rows.Docking(f"D{number}", serial, bay, "", b"/", start, end, complete=bool(number))
             )
-            made.execute(
-                schema.docking.insert().values(
-                    docking_id=f"D{number}",
-                    camera=serial,
-                    bay=f"bay{number}",
-                    volume="",
-                    mount_path=b"/",
-                    started_at=at(number),
-                    ended_at=at(number + 1),
-                    complete=bool(number),
-                )
-            )
+        kept.flush()
         for number, state in enumerate(STATES):
             made.execute(
                 schema.item.insert().values(

@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.db import lookup, schema
+from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
+from bodycam_ingest.model import rows
 
 AT = "2026-11-24T19:12:04.000Z"
 DOCKING = "01M878AAAAAAAAAAAAAAAAAAAA"
@@ -24,22 +26,11 @@ def conn():
     engine = sa.create_engine("sqlite://")
     schema.metadata.create_all(engine)
     with engine.connect() as made:
+        kept = ProjectedRows(made)
         for serial in ("X60A1001", "x60a1001", "CAM7"):
-            made.execute(
-                schema.camera.insert().values(
-                    camera=serial, assigned=False, profile="", first_docked_at=AT, last_docked_at=AT
-                )
-            )
-        made.execute(
-            schema.docking.insert().values(
-                docking_id=DOCKING,
-                camera="CAM7",
-                bay="usb:1-2",
-                volume="",
-                mount_path=b"/m",
-                started_at=AT,
-            )
-        )
+            kept.put(rows.Camera(serial, False, "", None, AT, AT))
+        kept.put(rows.Docking(DOCKING, "CAM7", "usb:1-2", "", b"/m", AT))
+        kept.flush()
         for item_id, digest in IDS.items():
             made.execute(
                 schema.item.insert().values(

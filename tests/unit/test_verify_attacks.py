@@ -17,8 +17,9 @@ from bodycam_ingest.custody.checkpoint import Checkpoint
 from bodycam_ingest.custody.entries import Draft
 from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
+from bodycam_ingest.db import views
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.state_dir import initialise
+from bodycam_ingest.db.state_dir import initialise, open_for_reading
 from bodycam_ingest.linux import clock
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.servers.dockbench import digests_of
@@ -398,7 +399,7 @@ def forged(dock, root=bytes(32), size=None):
 def test_a_forged_note(dock):
     dock.sql(
         (
-            "UPDATE ledger_checkpoint SET note = ? WHERE size = 10",
+            "UPDATE ledger_checkpoint SET note = ? WHERE size = 11",
             forged(dock),
         )
     )
@@ -406,7 +407,7 @@ def test_a_forged_note(dock):
 
 
 def test_a_note_kept_under_another_size(dock):
-    dock.sql(("UPDATE ledger_checkpoint SET size = 1000 WHERE size = 10",))
+    dock.sql(("UPDATE ledger_checkpoint SET size = 1000 WHERE size = 11",))
     # The log keeps none of the size under which it lay any more.
     assert dock.codes() == {"checkpoint_moved", "checkpoint_missing"}
 
@@ -621,6 +622,19 @@ def test_a_sealed_value_altered(dock):
 def test_a_sealed_value_erased(dock):
     dock.sql(("DELETE FROM ledger_private",))
     assert dock.codes() == {"private_erased"}
+
+
+def test_an_officer_whose_name_was_erased_is_shown_nowhere(dock):
+    def officers():
+        engine = open_for_reading(dock.state)
+        with engine.connect() as conn:
+            found = [camera["officer"] for camera in views.list_cameras(conn)]
+        engine.dispose()
+        return found
+
+    assert officers() == ["Erika M."]
+    dock.sql(("DELETE FROM ledger_private",))
+    assert officers() == [""]
 
 
 def test_a_sealed_value_planted(dock):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.custody.projection.step import Fault
-from bodycam_ingest.model import object_keys, rows
-from bodycam_ingest.model.evidence import Verdict, decode_path
+from bodycam_ingest.model import rows
+from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ def _docked(step: Step) -> None:
     step.put(
         rows.Camera(
             camera=camera,
-            assigned=bool(data["assigned"]) or officer_seq is not None,
+            assigned=bool(data["profile"]) or officer_seq is not None,
             profile=data["profile"],
             officer_seq=officer_seq,
             first_docked_at=before.first_docked_at if before else step.t,
@@ -55,39 +52,13 @@ def _docked(step: Step) -> None:
     )
 
 
-def inventory_lines(document: bytes) -> list[dict[str, Any]]:
-    """The lines of an inventory document."""
-    return [json.loads(line) for line in document.splitlines()]
-
-
 def _inventoried(step: Step) -> None:
     docking = step.docking()
     if docking is None:
         return
-    digest = step.data["inventory_sha256"]
     inventoried = docking.inventoried or bool(step.data["final"])
+    digest = step.data["inventory_sha256"]
     step.put(docking._replace(inventory_sha256=digest, inventoried=inventoried))
-    document = step.state.document(digest)
-    if document is None:
-        step.faults.append(_missing_document("inventory", digest))
-        return
-    for line in inventory_lines(document):
-        item_id = line["item_id"]
-        if item_id is None or line["verdict"] == Verdict.MISSING:
-            continue
-        item = step.state.get(rows.Item, item_id)
-        if item is None:
-            step.illegal(f"its inventory names {item_id}, which was never discovered")
-            continue
-        seen = item._replace(
-            seen_docking_id=docking.docking_id, seen_mtime_ns=int(line["mtime_ns"])
-        )
-        if seen != item:
-            step.put(seen)
-
-
-def _missing_document(what: str, digest: str) -> Fault:
-    return Fault("document_missing", f"the {what} {digest} is gone or altered")
 
 
 def _undocked(step: Step) -> None:
@@ -102,17 +73,6 @@ def _undocked(step: Step) -> None:
             ended_at=step.t, end_reason=data["reason"], complete=bool(data["complete"])
         )
     )
-    key = object_keys.manifest_key(
-        docking.camera, dt.datetime.fromisoformat(docking.started_at), docking.docking_id
-    )
-    digest = bytes.fromhex(data["manifest_sha256"])
-    for store in step.state.stores().values():
-        if store.configured:
-            step.put(
-                rows.MetadataObject(
-                    store.store, key, MANIFEST, digest, UploadState.QUEUED, None, step.t
-                )
-            )
 
 
 def _assigned(step: Step) -> None:
