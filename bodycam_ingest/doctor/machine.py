@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from ulid import ULID
 
-from bodycam_ingest.camera.sources import mountinfo
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
 from bodycam_ingest.doctor.result import Check, Outcome, judge, ok
-from bodycam_ingest.linux import clock, group_access
+from bodycam_ingest.linux import clock, group_access, mountinfo
 from bodycam_ingest.model.amounts import size
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.camera.sources import mountinfo
+from bodycam_ingest.linux import mountinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.mountinfo import Mount
     from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+    from bodycam_ingest.linux.mountinfo import Mount
 
 RULES: Final = "90-bodycam-ingest.rules"
 USER: Final = "bodycam-ingest"

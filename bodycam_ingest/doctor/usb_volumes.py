@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.mountinfo import Mount
     from bodycam_ingest.camera.sources.udev import UsbBlockDevice
     from bodycam_ingest.doctor.result import Check
     from bodycam_ingest.doctor.usb_facts import Rules, Udev
+    from bodycam_ingest.linux.mountinfo import Mount
 
 _TRIGGER: Final = (
     "Run `udevadm control --reload && udevadm trigger --subsystem-match=block` as root, then plug "

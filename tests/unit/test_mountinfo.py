@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.camera.sources import mountinfo
+from bodycam_ingest.linux import mountinfo
 
 CARD = (
     b"40 29 8:17 / /run/bodycam-ingest/volumes/sdb1 ro,nosuid,nodev,noexec,relatime "

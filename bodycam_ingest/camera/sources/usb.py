@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.camera.sources import disk_health, mountinfo
+from bodycam_ingest.camera.sources import disk_health
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.linux import mountinfo
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bodycam_ingest.camera.sources.disk_health import Condition
-    from bodycam_ingest.camera.sources.mountinfo import Mount
     from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+    from bodycam_ingest.linux.mountinfo import Mount
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bodycam_ingest.camera.sources import mountinfo
 from bodycam_ingest.camera.sources.udev import UsbBlockDevice
 from bodycam_ingest.cli import doctor
 from bodycam_ingest.config import load
@@ -27,6 +26,7 @@ from bodycam_ingest.doctor.usb_facts import (
     Udev,
     Unit,
 )
+from bodycam_ingest.linux import mountinfo
 
 if TYPE_CHECKING:
     from bodycam_ingest.cli.context import Context
