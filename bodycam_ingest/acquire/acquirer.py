@@ -12,19 +12,23 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.acquire.batch import Crowd
-from bodycam_ingest.camera.source_file import SourceFile
+from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError, StagingFullError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.group_commit import syncfs_tells_errors
 from bodycam_ingest.model.evidence import Acquired, Wanted
-from bodycam_ingest.staging.area import StagingArea
-from bodycam_ingest.staging.buffers import BufferPool
-from bodycam_ingest.staging.digests import Digester
-from bodycam_ingest.staging.free_space import Room
-from bodycam_ingest.staging.os_errors import staging_faults
-from bodycam_ingest.staging.pump import Pump, check_abandoned
-from bodycam_ingest.staging.read_back import StagedCopies
-from bodycam_ingest.staging.sealed_copy import SEALED_MODE, Sealer
+from bodycam_ingest.staging import (
+    SEALED_MODE,
+    BufferPool,
+    Digester,
+    Pump,
+    Room,
+    Sealer,
+    StagedCopies,
+    StagingArea,
+    check_abandoned,
+    staging_faults,
+)
 
 if TYPE_CHECKING:
     import threading
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.model.evidence import Digests
-    from bodycam_ingest.staging.free_space import Reservation
+    from bodycam_ingest.staging import Reservation
 
 __all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
 

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bodycam_ingest.camera.source_file import SourceFile
+from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.group_commit import GroupCommit
 from bodycam_ingest.model.evidence import Acquired
-from bodycam_ingest.staging.digests import Digester
-from bodycam_ingest.staging.os_errors import staging_error, staging_faults
-from bodycam_ingest.staging.pump import check_abandoned
-from bodycam_ingest.staging.sealed_copy import SEALED_MODE
+from bodycam_ingest.staging import (
+    SEALED_MODE,
+    Digester,
+    check_abandoned,
+    staging_error,
+    staging_faults,
+)
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
 
     from bodycam_ingest.model.evidence import Digests, Wanted
-    from bodycam_ingest.staging.sealed_copy import Sealer
+    from bodycam_ingest.staging import Sealer
 
 log = structlog.get_logger(__name__)
 

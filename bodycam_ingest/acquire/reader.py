@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire.read_back import Verifier
     from bodycam_ingest.acquire.records import Workshop
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.docking.camera_findings import CameraTrouble
+    from bodycam_ingest.db.ledger import Txn
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,8 @@ class Reader:
     Args:
         shop: what all readers share.
         verifier: gets everything that was acquired.
-        trouble: told of files that cannot be read.
+        files_failed: told of files that cannot be read, with their faults, in the transaction that
+            postpones them.
         progress: told how many bytes were read since the last call.
     """
 
@@ -57,11 +58,11 @@ class Reader:
         self,
         shop: Workshop,
         verifier: Verifier,
-        trouble: CameraTrouble,
+        files_failed: Callable[[Txn, Sequence[tuple[ItemRow, IngestError]]], None],
         progress: Callable[[int], None],
     ) -> None:
         self._shop = shop
-        self._trouble = trouble
+        self._files_failed = files_failed
         self._verifier = verifier
         self._progress = progress
 
@@ -193,7 +194,7 @@ class Reader:
         with self._shop.ledger.transaction() as txn:
             for row, error in failed:
                 postpone(self._shop, txn, row, error, alarm=not isinstance(error, SourceError))
-            self._trouble.files_failed(txn, failed)
+            self._files_failed(txn, failed)
         for row, error in failed:
             log.debug(
                 "item.read_failed",

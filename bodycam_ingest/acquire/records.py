@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
     from bodycam_ingest.model.evidence import Acquired, Digests
-    from bodycam_ingest.staging.read_back import StagedCopies
+    from bodycam_ingest.staging import StagedCopies
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 BATCH_ITEMS: Final = 1000

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import DelayClass, IngestError
-    from bodycam_ingest.staging.free_space import Room, Space
+    from bodycam_ingest.staging import Room, Space
 
 log = structlog.get_logger(__name__)
 

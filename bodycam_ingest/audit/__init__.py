@@ -1,1 +1,5 @@
-"""Is what the dock claims true: ledger, states, staged files and stores, read-only."""
+"""Whether what the dock claims is true: ledger, states, staged files, stores."""
+
+from bodycam_ingest.audit.verify import Report, Scope, Verification
+
+__all__ = ["Report", "Scope", "Verification"]

@@ -12,7 +12,7 @@ from bodycam_ingest.custody.log_check import Finding
 from bodycam_ingest.db import verify_reads
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.model.lifecycle import ItemState
-from bodycam_ingest.staging.area import QUARANTINE
+from bodycam_ingest.staging import QUARANTINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.replay import ItemHistory
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.staging.read_back import StagedCopies
+    from bodycam_ingest.staging import StagedCopies
 
 _PART_BYTES: Final = 16 * 1024 * 1024
 _KINDS: Final = {

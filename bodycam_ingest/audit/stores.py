@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.verify_reads import ConfirmedObject, ConfirmedUpload
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
 
 T = TypeVar("T")
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.staging.read_back import StagedCopies
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.staging import StagedCopies
+    from bodycam_ingest.stores import ObjectStore
 
 HOLDS: Final = "holds"
 BROKEN: Final = "broken"

@@ -1,1 +1,60 @@
-"""What is plugged in and what lies on it: sources, identity, listing, opening a file."""
+"""What is plugged in and what lies on it: sources, profiles, listing, files beneath a volume.
+
+Watchdog and libudev are loaded with the source that needs them.
+"""
+
+from bodycam_ingest.camera.files import open_volume, read_head
+from bodycam_ingest.camera.listing import (
+    Limits,
+    Listing,
+    Settling,
+    being_written,
+    list_volume,
+    sample,
+)
+from bodycam_ingest.camera.profile import (
+    ItemFacts,
+    LimitedSearch,
+    Profile,
+    facts_of,
+    is_included,
+    is_taken,
+    profile_for,
+    safe_serial,
+    serial_in_text,
+)
+from bodycam_ingest.camera.source_file import SourceFile
+from bodycam_ingest.camera.sources.disk_health import Condition, condition
+from bodycam_ingest.camera.sources.mounted_volume import DeviceSource, MountedVolume
+from bodycam_ingest.camera.sources.registry import open_source, usb_block_devices
+from bodycam_ingest.camera.sources.usb import FILE_SYSTEMS as USB_FILE_SYSTEMS
+from bodycam_ingest.camera.sources.usb import UsbBlockDevice
+
+__all__ = [
+    "USB_FILE_SYSTEMS",
+    "Condition",
+    "DeviceSource",
+    "ItemFacts",
+    "LimitedSearch",
+    "Limits",
+    "Listing",
+    "MountedVolume",
+    "Profile",
+    "Settling",
+    "SourceFile",
+    "UsbBlockDevice",
+    "being_written",
+    "condition",
+    "facts_of",
+    "is_included",
+    "is_taken",
+    "list_volume",
+    "open_source",
+    "open_volume",
+    "profile_for",
+    "read_head",
+    "safe_serial",
+    "sample",
+    "serial_in_text",
+    "usb_block_devices",
+]

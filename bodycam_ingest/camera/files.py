@@ -89,6 +89,30 @@ def open_volume(mount_path: Path) -> int:
         raise source_error(error, os.fsencode(mount_path)) from error
 
 
+def read_head(mount_path: Path, path: bytes, length: int) -> bytes:
+    """The first bytes of a file on a volume.
+
+    Args:
+        mount_path: the volume's root.
+        path: path relative to it.
+        length: bytes; fewer where the file is shorter.
+
+    Raises:
+        SourceError: it could not be opened or read.
+    """
+    root_fd = open_volume(mount_path)
+    try:
+        fd = open_beneath(root_fd, path)
+    finally:
+        os.close(root_fd)
+    try:
+        return os.pread(fd, length, 0)
+    except OSError as error:
+        raise source_error(error, path) from error
+    finally:
+        os.close(fd)
+
+
 def _openat2(root_fd: int, path: bytes, flags: int) -> int:
     how = struct.pack("QQQ", flags, 0, _RESOLVE)
     fd = _libc.syscall(_SYS_OPENAT2, root_fd, path, how, len(how))

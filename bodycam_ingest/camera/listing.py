@@ -67,7 +67,7 @@ class Listing:
         self.fault = self.fault or error
 
 
-def walk(root_fd: int, limits: Limits, abandon: threading.Event | None = None) -> Listing:
+def list_volume(root_fd: int, limits: Limits, abandon: threading.Event | None = None) -> Listing:
     """List a volume.
 
     Args:

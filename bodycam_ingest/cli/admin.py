@@ -57,9 +57,9 @@ class _Waiting:
 
 
 def _pull_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
-    from bodycam_ingest.daemon.admin import Levers  # noqa: PLC0415 - only where no daemon runs
+    from bodycam_ingest.daemon import Levers  # noqa: PLC0415 - only where no daemon runs
     from bodycam_ingest.db.state_dir import open_ledger  # noqa: PLC0415 - the same
-    from bodycam_ingest.staging.read_back import open_copies  # noqa: PLC0415 - the same
+    from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - the same
 
     engine, ledger = open_ledger(config.dock.state_dir, config.origin)
     try:

@@ -17,7 +17,7 @@ from bodycam_ingest.model.amounts import count, size, span
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
-    from bodycam_ingest.daemon.ingest_once import RescueReport
+    from bodycam_ingest.daemon import RescueReport
 
 
 @click.command("ingest")
@@ -37,8 +37,11 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
     Nothing in the directory is changed. What lies there already known is not copied again. Exit
     code 1: something could not be taken; it is listed.
     """
-    from bodycam_ingest.daemon.components import assemble  # noqa: PLC0415 - everything hangs on it
-    from bodycam_ingest.daemon.ingest_once import look_at, rescue  # noqa: PLC0415 - the same
+    from bodycam_ingest.daemon import (  # noqa: PLC0415 - the same
+        assemble,
+        look_at,
+        rescue,
+    )
 
     config = context.load()
     mounted = look_at(path, serial)

@@ -17,7 +17,7 @@ def command(context: Context) -> int:
     there, because a path that is missing is most often a file system that is not mounted.
     """
     from bodycam_ingest.db.state_dir import initialise  # noqa: PLC0415 - alembic
-    from bodycam_ingest.stores.registry import prepare_store  # noqa: PLC0415 - botocore
+    from bodycam_ingest.stores import prepare_store  # noqa: PLC0415 - botocore
 
     config = context.load()
     config.staging.dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,6 +11,6 @@ from bodycam_ingest.cli.context import Context, pass_context
 @pass_context
 def command(context: Context) -> int:
     """Run the daemon until SIGTERM; SIGHUP reads the configuration again."""
-    from bodycam_ingest.daemon.service import run  # noqa: PLC0415 - everything hangs on it
+    from bodycam_ingest.daemon import run  # noqa: PLC0415 - everything hangs on it
 
     return run(context.config_path)

@@ -25,7 +25,7 @@ def read_status(context: Context) -> dict[str, Any]:
     answered = control.ask(config.dock.state_dir, control.StatusRequest())
     if answered is not None:
         return answered
-    from bodycam_ingest.daemon.status import dock_status  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.daemon import dock_status  # noqa: PLC0415 - sqlalchemy
 
     engine = database(config)
     try:

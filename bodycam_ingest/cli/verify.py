@@ -14,9 +14,9 @@ from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdi
 from bodycam_ingest.errors import IngestError, UncheckedError
 
 if TYPE_CHECKING:
-    from bodycam_ingest.audit.verify import Report
+    from bodycam_ingest.audit import Report
     from bodycam_ingest.config import Config
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
 
 # Whatever else stops a check is "could not be checked": 1 is kept for a record that is broken.
 _EXIT: Final = {"holds": 0, "broken": 1, "unchecked": 2}
@@ -32,8 +32,8 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
     Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
     """
-    from bodycam_ingest.audit.verify import Scope, Verification  # noqa: PLC0415 - sqlalchemy
-    from bodycam_ingest.staging.read_back import open_copies  # noqa: PLC0415 - only this command needs it
+    from bodycam_ingest.audit import Scope, Verification  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - only this command needs it
 
     config = context.load()
     opened, closed = _open(config) if stores else (None, [])
@@ -64,7 +64,7 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
 def _open(config: Config) -> tuple[dict[str, ObjectStore], list[str]]:
     """The stores, and what to say of those that cannot even be opened: the others are asked."""
-    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - botocore
+    from bodycam_ingest.stores import open_store  # noqa: PLC0415 - botocore
 
     opened: dict[str, ObjectStore] = {}
     closed = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest.acquire.records import take_back
+from bodycam_ingest.acquire import take_back
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.daemon import clock_watch
 from bodycam_ingest.daemon.admin_stores import StoreLevers
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.daemon.control import Request
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.staging.read_back import StagedCopies
+    from bodycam_ingest.staging import StagedCopies
 
 
 def _ignore(_count_bytes: int) -> None:

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire.acquirer import Acquirer
-from bodycam_ingest.acquire.read_back import Verifier
-from bodycam_ingest.acquire.records import Target, Workshop, queue_uploads
-from bodycam_ingest.acquire.staging_watch import StagingWatch
-from bodycam_ingest.camera import listing, profile
-from bodycam_ingest.camera.sources.registry import open_source
+from bodycam_ingest.acquire import Acquirer, StagingWatch, Target, Verifier, Workshop, queue_uploads
+from bodycam_ingest.camera import DeviceSource, Limits, Profile, is_taken, open_source
 from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.recovery import Recovery
@@ -22,29 +18,18 @@ from bodycam_ingest.daemon.workers import heartbeat, moving
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
-from bodycam_ingest.docking.docking import Pace, Rules
-from bodycam_ingest.docking.identification import Reception
-from bodycam_ingest.docking.left_early import Absentees
-from bodycam_ingest.docking.manager import BayKeeper
-from bodycam_ingest.docking.mount_roots import MountRoots
-from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.docking import Absentees, BayKeeper, Dock, MountRoots, Pace, Reception, Rules
 from bodycam_ingest.errors import IngestError
-from bodycam_ingest.release.purge import Retention
-from bodycam_ingest.release.releaser import Releaser
-from bodycam_ingest.release.store_witness import Witnesses
-from bodycam_ingest.stores.registry import open_store
-from bodycam_ingest.stores.retrying import RetryPolicy
-from bodycam_ingest.upload import checkpoints
-from bodycam_ingest.upload.store_changes import StoreKeeper
-from bodycam_ingest.upload.uploader import Uploader
+from bodycam_ingest.release import Releaser, Retention, Witnesses
+from bodycam_ingest.stores import RetryPolicy, open_store
+from bodycam_ingest.upload import SETTLES_S, AnchorKeeper, StoreKeeper, Uploader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bodycam_ingest.config import Cameras, Config
-    from bodycam_ingest.docking.docking import DeviceSource
     from bodycam_ingest.errors import DelayClass
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -108,30 +93,39 @@ class Plant:
             moving=moving,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
-        self.anchors = checkpoints.AnchorKeeper(
+        self.anchors = AnchorKeeper(
             self.engine,
             self.ledger,
             names,
             interval_s=config.custody.anchor_interval_s,
             heartbeat_s=config.custody.heartbeat_interval_s,
         )
-        self.retention = Retention(
-            self.engine,
-            self.ledger,
-            self.acquirer.staging,
-            Witnesses(self.engine, self.uploader.attended, self.uploader, moving=moving),
-            keep_days=config.staging.keep_days,
-            delay_s=self._delay_s,
-        )
+        self.retention = self._retention(config)
         self.levers = Levers(self.engine, self.ledger, self.acquirer.copies, list(self.stores))
         self.storekeeper = self._store_keeper(config)
         self._build_bays(config, halt)
         self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
         self._clock = ClockWatch(self.engine, self.ledger)
         self._absentees = Absentees(self.engine, self.ledger)
-        self._anchor_news = self._news(settles_s=checkpoints.SETTLES_S)
+        self._anchor_news = self._news(settles_s=SETTLES_S)
         self._purge_news = self._news()
         self._next_left_over_s = 0.0
+
+    def _retention(self, config: Config) -> Retention:
+        return Retention(
+            self.engine,
+            self.ledger,
+            self.acquirer.staging,
+            Witnesses(
+                self.engine,
+                self.uploader.attended,
+                identify=self.uploader.introduce,
+                record=self.uploader.store_record,
+                moving=moving,
+            ),
+            keep_days=config.staging.keep_days,
+            delay_s=self._delay_s,
+        )
 
     def _store_keeper(self, config: Config) -> StoreKeeper:
         return StoreKeeper(
@@ -144,7 +138,7 @@ class Plant:
     def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._rules = Rules(
             pace=Pace(config.cameras.settle_s, config.cameras.rescan_s),
-            limits=listing.Limits(**config.cameras.limits.model_dump()),
+            limits=Limits(**config.cameras.limits.model_dump()),
             gate=threading.Semaphore(config.cameras.max_parallel),
             abandon=self._abandon,
         )
@@ -153,7 +147,7 @@ class Plant:
             shop=self._shop,
             verifier=self.verifier,
             rules=self._rules,
-            profiles=[profile.Profile(**p.model_dump()) for p in config.cameras.profile],
+            profiles=[Profile(**p.model_dump()) for p in config.cameras.profile],
         )
         self.source = _open_source(config.cameras, self.reception.profiles)
         self.keeper = BayKeeper(
@@ -275,9 +269,9 @@ class Plant:
         self.engine.dispose()
 
 
-def _open_source(cameras: Cameras, profiles: Sequence[profile.Profile]) -> DeviceSource:
+def _open_source(cameras: Cameras, profiles: Sequence[Profile]) -> DeviceSource:
     def allowed(properties: Mapping[str, str]) -> bool:
-        return profile.is_taken(properties, profiles, only_profiled=cameras.only_profiled)
+        return is_taken(properties, profiles, only_profiled=cameras.only_profiled)
 
     return open_source(cameras.source, cameras.mount_roots, allowed)
 

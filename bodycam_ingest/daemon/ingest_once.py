@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bodycam_ingest.camera import profile
-from bodycam_ingest.camera.sources import disk_health
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera import MountedVolume, condition, safe_serial
 from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import dockings, items
 from bodycam_ingest.errors import IngestError, UsageError
@@ -23,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.camera import Condition
     from bodycam_ingest.daemon.components import Plant
-    from bodycam_ingest.docking.docking import Docking
+    from bodycam_ingest.docking import Docking
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +59,7 @@ class FixedSource:
 
     def condition(self, mounted: MountedVolume) -> Condition:
         """How the disk below it stands, where there is one."""
-        return disk_health.condition(mounted.device)
+        return condition(mounted.device)
 
     def stop(self) -> None:
         """Nothing runs."""
@@ -102,7 +100,7 @@ def look_at(path: Path, serial: str) -> MountedVolume:
     Raises:
         UsageError: it is no directory that can be read, or the serial is empty.
     """
-    if not profile.safe_serial(serial):
+    if not safe_serial(serial):
         raise UsageError("the camera's serial is empty", hint="--camera SERIAL")
     try:
         status = path.stat()
@@ -137,7 +135,7 @@ def rescue(
     plant.recover()
     while plant.recovery_step() == 0.0:
         pass
-    serial = profile.safe_serial(mounted.camera)
+    serial = safe_serial(mounted.camera)
     docking = plant.reception.open_docking(
         mounted, serial, source=FixedSource(mounted), reason="rescue pass"
     )

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire.records import record_acquired, take_back
+from bodycam_ingest.acquire import record_acquired, take_back
 from bodycam_ingest.db import dockings, findings, items
 from bodycam_ingest.db.findings import STAGING_SUBJECT
-from bodycam_ingest.docking.left_early import RESTARTED
-from bodycam_ingest.docking.undock import end_docking
+from bodycam_ingest.docking import RESTARTED, end_docking
 from bodycam_ingest.errors import (
     AbandonedError,
     DelayClass,
@@ -35,12 +34,11 @@ from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire.staging_watch import StagingWatch
+    from bodycam_ingest.acquire import StagingWatch
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.docking.undock import Dock
-    from bodycam_ingest.staging.area import SealedCopy, StrangeName
-    from bodycam_ingest.staging.read_back import StagedCopies
+    from bodycam_ingest.docking import Dock
+    from bodycam_ingest.staging import SealedCopy, StagedCopies, StrangeName
 
 log = structlog.get_logger(__name__)
 

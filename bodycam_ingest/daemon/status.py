@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.db import backlog, dockings, stops, views
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.docking.left_early import LEFT_EARLY
+from bodycam_ingest.docking import LEFT_EARLY
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import Line, closed_for_s, wait_s
-from bodycam_ingest.release.decision import Live, decide
-from bodycam_ingest.release.releaser import docking_facts
+from bodycam_ingest.release import Live, decide, docking_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

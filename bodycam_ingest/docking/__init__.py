@@ -1,1 +1,22 @@
-"""One camera from attach to detach: what is on it, what is new, what is recorded of it."""
+"""One camera from attach to detach: compare with its history, record, have it read, undock."""
+
+from bodycam_ingest.docking.docking import Docking, Pace, Rules
+from bodycam_ingest.docking.identification import Reception
+from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
+from bodycam_ingest.docking.manager import BayKeeper
+from bodycam_ingest.docking.mount_roots import MountRoots
+from bodycam_ingest.docking.undock import Dock, end_docking
+
+__all__ = [
+    "LEFT_EARLY",
+    "RESTARTED",
+    "Absentees",
+    "BayKeeper",
+    "Dock",
+    "Docking",
+    "MountRoots",
+    "Pace",
+    "Reception",
+    "Rules",
+    "end_docking",
+]

@@ -11,24 +11,20 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.camera import files
-from bodycam_ingest.camera import listing as scan
+from bodycam_ingest.camera import Limits, Listing, list_volume, open_volume
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.model.evidence import EntryKind
-from bodycam_ingest.release.decision import Live
+from bodycam_ingest.release import Live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from bodycam_ingest.acquire.reader import Reader
-    from bodycam_ingest.camera.sources.disk_health import Condition
-    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+    from bodycam_ingest.acquire import Reader
+    from bodycam_ingest.camera import Condition, DeviceSource, MountedVolume
     from bodycam_ingest.docking.camera_findings import CameraTrouble
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.docking.tracker import Card
@@ -39,25 +35,6 @@ log = structlog.get_logger(__name__)
 _REMOVAL_S: Final = 3.0
 _REMOVAL_POLL_S: Final = 0.1
 _OVERSIZED: Final = "file_size_absurd"
-
-
-class DeviceSource(Protocol):
-    """Where cameras come from."""
-
-    def start(self, wake: Callable[[], None]) -> None:
-        """Begin to watch; `wake` is called as a hint that something changed."""
-
-    def present(self) -> Sequence[MountedVolume]:
-        """The volumes that are there now, by looking."""
-
-    def still_there(self, mounted: MountedVolume) -> bool:
-        """Whether that very volume is still there: same directory, same device."""
-
-    def condition(self, mounted: MountedVolume) -> Condition:
-        """How the disk below it stands, without touching it."""
-
-    def stop(self) -> None:
-        """Stop watching."""
 
 
 @dataclass
@@ -85,7 +62,7 @@ class Rules:
     """
 
     pace: Pace
-    limits: scan.Limits
+    limits: Limits
     gate: threading.Semaphore
     abandon: threading.Event
 
@@ -242,7 +219,7 @@ class Docking:
     def _cycle(self) -> bool:
         """List once and read what is due; returns whether the camera is still there."""
         try:
-            root_fd = files.open_volume(self.mounted.mount_path)
+            root_fd = open_volume(self.mounted.mount_path)
             try:
                 self._work(root_fd)
             finally:
@@ -266,7 +243,7 @@ class Docking:
 
     def _work(self, root_fd: int) -> None:
         before = self._condition()
-        listing = scan.walk(root_fd, self._rules.limits, self._rules.abandon)
+        listing = list_volume(root_fd, self._rules.limits, self._rules.abandon)
         after = self._condition()
         faultless = after == before and after.well
         # Only now does what was listed, or not listed, mean anything.
@@ -319,7 +296,7 @@ class Docking:
         here = bool(self._condition().state) or not self._on_disk
         return here and self._source.still_there(self.mounted)
 
-    def _judge(self, listing: scan.Listing, *, faultless: bool) -> bool:
+    def _judge(self, listing: Listing, *, faultless: bool) -> bool:
         if listing.fault and (isinstance(listing.fault, SourceGoneError) or not listing.entries):
             raise listing.fault
         if listing.complete and faultless:

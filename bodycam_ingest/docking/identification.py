@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire.reader import Reader
-from bodycam_ingest.camera import files, listing
-from bodycam_ingest.camera import profile as camera
+from bodycam_ingest import camera
+from bodycam_ingest.acquire import Reader
 from bodycam_ingest.db import findings
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
@@ -21,10 +20,7 @@ from bodycam_ingest.errors import IngestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire.read_back import Verifier
-    from bodycam_ingest.acquire.records import Workshop
-    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
-    from bodycam_ingest.docking.docking import DeviceSource
+    from bodycam_ingest.acquire import Verifier, Workshop
     from bodycam_ingest.docking.undock import Dock
 
 log = structlog.get_logger(__name__)
@@ -51,10 +47,10 @@ class Reception:
     rules: Rules
     profiles: Sequence[camera.Profile]
 
-    def _profile(self, mounted: MountedVolume) -> camera.Profile | None:
+    def _profile(self, mounted: camera.MountedVolume) -> camera.Profile | None:
         return camera.profile_for(mounted.properties, self.profiles)
 
-    def name_camera(self, mounted: MountedVolume) -> str:
+    def name_camera(self, mounted: camera.MountedVolume) -> str:
         """The serial under which a volume is ingested; never empty, safe everywhere."""
         profile = self._profile(mounted)
         told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
@@ -104,19 +100,11 @@ class Reception:
         with self.dock.ledger.transaction() as txn:
             findings.close_finding(txn, code=SILENT, subject=f"bay:{bay}")
 
-    def _serial_in_file(self, mounted: MountedVolume, profile: camera.Profile) -> str:
+    def _serial_in_file(self, mounted: camera.MountedVolume, profile: camera.Profile) -> str:
         path = os.fsencode(profile.serial_file)
         try:
-            root_fd = files.open_volume(mounted.mount_path)
-            try:
-                fd = files.open_beneath(root_fd, path)
-                try:
-                    text = os.pread(fd, _SERIAL_FILE_MAX_BYTES, 0)
-                finally:
-                    os.close(fd)
-            finally:
-                os.close(root_fd)
-        except (IngestError, OSError) as error:
+            text = camera.read_head(mounted.mount_path, path, _SERIAL_FILE_MAX_BYTES)
+        except IngestError as error:
             # The camera is taken all the same, under the name that the source gives it.
             log.warning("camera.serial_unreadable", bay=mounted.bay, error=str(error))
             return ""
@@ -125,10 +113,10 @@ class Reception:
 
     def open_docking(
         self,
-        mounted: MountedVolume,
+        mounted: camera.MountedVolume,
         serial: str,
         *,
-        source: DeviceSource,
+        source: camera.DeviceSource,
         reason: str = "",
     ) -> Docking:
         """Record that a docking begins; returns it ready to run.
@@ -154,9 +142,9 @@ class Reception:
                 record=record,
                 facts_of=lambda path: camera.facts_of(profile, path, search),
                 included=lambda path: camera.is_included(profile, path),
-                settling=listing.Settling(self.rules.pace.settle_s),
+                settling=camera.Settling(self.rules.pace.settle_s),
             ),
-            reader=Reader(self.shop, self.verifier, trouble, progress.add),
+            reader=Reader(self.shop, self.verifier, trouble.files_failed, progress.add),
             trouble=trouble,
             progress=progress,
             rules=self.rules,

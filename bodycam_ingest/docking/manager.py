@@ -13,11 +13,10 @@ from bodycam_ingest.errors import Disposition, IngestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
-    from bodycam_ingest.docking.docking import DeviceSource, Docking, Pace
+    from bodycam_ingest.camera import DeviceSource, MountedVolume
+    from bodycam_ingest.docking.docking import Docking, Pace
     from bodycam_ingest.docking.identification import Reception
-    from bodycam_ingest.release.decision import Live
-    from bodycam_ingest.release.releaser import Releaser
+    from bodycam_ingest.release import Live, Releaser
 
 log = structlog.get_logger(__name__)
 

@@ -26,8 +26,7 @@ from bodycam_ingest.model.rows import Camera
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bodycam_ingest.camera.profile import ItemFacts
-    from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+    from bodycam_ingest.camera import ItemFacts, MountedVolume
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.undock import Dock
     from bodycam_ingest.model.evidence import InventoryEntry

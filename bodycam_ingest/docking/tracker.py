@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire.staging_watch import FOR_ROOM
-from bodycam_ingest.camera import listing
+from bodycam_ingest.acquire import FOR_ROOM
+from bodycam_ingest.camera import being_written, sample
 from bodycam_ingest.docking import comparison
 from bodycam_ingest.docking.record import Compared
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
@@ -22,7 +22,7 @@ from bodycam_ingest.model.lifecycle import ItemState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bodycam_ingest.camera.profile import ItemFacts
+    from bodycam_ingest.camera import ItemFacts, Settling
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.model.evidence import FileStamp
@@ -75,7 +75,7 @@ class Card:
     record: DockingRecord
     facts_of: Callable[[bytes], ItemFacts]
     included: Callable[[bytes], bool]
-    settling: listing.Settling
+    settling: Settling
     bytes_planned: int = 0
     _seen: dict[bytes, _Seen] = field(default_factory=dict)
     _others: set[bytes] = field(default_factory=set)
@@ -225,7 +225,7 @@ class Card:
             if stamp is None or not candidate.needs_sample():
                 continue
             try:
-                samples[candidate.entry.path] = listing.sample(root_fd, candidate.entry.path, stamp)
+                samples[candidate.entry.path] = sample(root_fd, candidate.entry.path, stamp)
             except SourceGoneError:
                 raise
             except IngestError as error:
@@ -343,7 +343,7 @@ class Card:
                     for_room.append(row)
                     stamps[row.item_id] = seen.stamp
                 continue
-            if listing.being_written(root_fd, row.path):
+            if being_written(root_fd, row.path):
                 unsettled += 1
                 continue
             due.append(row)

@@ -65,7 +65,7 @@ def stores(config: Config) -> Iterator[Check]:
 
 
 def _asked(wanted: Any, name: str, bad: Outcome, pinned: str) -> Check:
-    from bodycam_ingest.stores.registry import open_store  # noqa: PLC0415 - botocore
+    from bodycam_ingest.stores import open_store  # noqa: PLC0415 - botocore
 
     try:
         with contextlib.closing(open_store(wanted)) as store:

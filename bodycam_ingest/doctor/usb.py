@@ -10,15 +10,19 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.camera import profile as camera
-from bodycam_ingest.camera.sources.usb import FILE_SYSTEMS
+from bodycam_ingest.camera import (
+    USB_FILE_SYSTEMS,
+    Profile,
+    is_taken,
+    usb_block_devices,
+)
 from bodycam_ingest.doctor import usb_facts, usb_volumes
 from bodycam_ingest.doctor.result import fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+    from bodycam_ingest.camera import UsbBlockDevice
     from bodycam_ingest.config.models import Cameras
     from bodycam_ingest.doctor.result import Check
     from bodycam_ingest.doctor.usb_facts import (
@@ -54,14 +58,14 @@ def checks(
     """
     if cameras.source != "usb":
         return
-    profiles = [camera.Profile(**profile.model_dump()) for profile in cameras.profile]
-    udev = usb_facts.udev(root, devices or _ask_udev)
+    profiles = [Profile(**profile.model_dump()) for profile in cameras.profile]
+    udev = usb_facts.udev(root, devices or usb_block_devices)
     taken = [
         device
         for device in udev.devices
         if device.properties.get("ID_FS_USAGE") == "filesystem"
-        and device.properties.get("ID_FS_TYPE") in FILE_SYSTEMS
-        and camera.is_taken(device.properties, profiles, only_profiled=cameras.only_profiled)
+        and device.properties.get("ID_FS_TYPE") in USB_FILE_SYSTEMS
+        and is_taken(device.properties, profiles, only_profiled=cameras.only_profiled)
     ]
     rules = usb_facts.rules(root)
     systemd = usb_facts.systemd(run)
@@ -76,12 +80,6 @@ def checks(
     yield from usb_volumes.judge_volumes(udev, taken, usb_facts.mounts(root), cameras.mount_roots)
     yield usb_volumes.judge_automounters(usb_facts.running(root), rules, taken)
     yield judge_service(systemd)
-
-
-def _ask_udev() -> Sequence[UsbBlockDevice]:
-    from bodycam_ingest.camera.sources.udev import Udev  # noqa: PLC0415 - pyudev, on docks alone
-
-    return Udev().usb_block_devices()
 
 
 def judge_udev(udev: Udev) -> Iterator[Check]:

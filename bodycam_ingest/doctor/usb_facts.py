@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+    from bodycam_ingest.camera import UsbBlockDevice
     from bodycam_ingest.linux.mountinfo import Mount
 
 RULES: Final = "90-bodycam-ingest.rules"

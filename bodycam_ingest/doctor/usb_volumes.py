@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+    from bodycam_ingest.camera import UsbBlockDevice
     from bodycam_ingest.doctor.result import Check
     from bodycam_ingest.doctor.usb_facts import Rules, Udev
     from bodycam_ingest.linux.mountinfo import Mount

@@ -1,1 +1,8 @@
-"""May the camera's copy go, and may the dock's own: decided from facts, then recorded."""
+"""Whether the camera's copy may go, and whether the dock's own may."""
+
+from bodycam_ingest.release.decision import Live, decide
+from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.releaser import Releaser, docking_facts
+from bodycam_ingest.release.store_witness import Witnesses
+
+__all__ = ["Live", "Releaser", "Retention", "Witnesses", "decide", "docking_facts"]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.release.store_witness import Doubt, Witnesses
-    from bodycam_ingest.staging.area import StagingArea
+    from bodycam_ingest.staging import StagingArea
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ where there are versions, or read back where it proves nothing. A length proves 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.storehealth import Failure
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
-    from bodycam_ingest.stores.contract import ObjectStore
-    from bodycam_ingest.upload.uploader import Uploader
+    from bodycam_ingest.stores import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,26 @@ class Doubt:
     lost_by: str = ""
 
 
+class StoreRecord(Protocol):
+    """Writes down how stores stand."""
+
+    def store_failed(self, failure: Failure) -> int:
+        """A store is at fault; returns until when it is left alone, ms since 1970."""
+        ...
+
+    def store_works(self, before: StoreHealth) -> None:
+        """All is well with a store."""
+        ...
+
+
 class Witnesses:
     """The stores, as witnesses of what they hold.
 
     Args:
         engine: for reads.
         stores: by name.
-        uploader: knows the stores and writes down what is wrong with one.
+        identify: has a store show that it is the one that it was, and what it verifies.
+        record: writes down how a store stands.
         moving: called between the questions, so that a long round is seen to move.
         now_ms: the time, ms since 1970.
     """
@@ -61,14 +73,16 @@ class Witnesses:
         self,
         engine: Engine,
         stores: Mapping[str, ObjectStore],
-        uploader: Uploader,
         *,
+        identify: Callable[[str, StoreHealth], None],
+        record: StoreRecord,
         moving: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._stores = stores
-        self._uploader = uploader
+        self._identify = identify
+        self._record = record
         self._moving = moving
         self._now_ms = now_ms
 
@@ -112,7 +126,7 @@ class Witnesses:
             return Doubt(StoreMismatchError(f"{store} has not confirmed item {row.item_id}"))
         self._moving()
         try:
-            self._uploader.introduce(store, health)
+            self._identify(store, health)
         except IngestError as error:
             return self._stores_fault(error, health)
         try:
@@ -124,7 +138,7 @@ class Witnesses:
             _pass_on(error)
             return self._lost(upload) or Doubt(error)
         self._moving()
-        self._uploader.store_record.store_works(health)
+        self._record.store_works(health)
         return None
 
     def _confirm(self, row: ItemRow, upload: UploadRow) -> None:
@@ -149,7 +163,7 @@ class Witnesses:
 
     def _stores_fault(self, error: IngestError, health: StoreHealth) -> Doubt:
         _pass_on(error)
-        until_ms = self._uploader.store_record.store_failed(Failure(error, health))
+        until_ms = self._record.store_failed(Failure(error, health))
         return Doubt(error, until_ms)
 
 

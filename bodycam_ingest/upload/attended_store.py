@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         StoreObject,
         StoreProbe,
     )
-    from bodycam_ingest.stores.contract import ByteSource, ObjectStore, Pace, UploadJournal
+    from bodycam_ingest.stores import ByteSource, ObjectStore, Pace, UploadJournal
     from bodycam_ingest.upload.throttle import Budget
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
 
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
 
 _UNLIMITED: Final = Line()
 

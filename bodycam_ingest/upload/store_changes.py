@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.knownstores import Wanted
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.model.rows import Store
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
 
 log = structlog.get_logger(__name__)
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.model.backoff import Line
-    from bodycam_ingest.stores.contract import ObjectStore
+    from bodycam_ingest.stores import ObjectStore
     from bodycam_ingest.upload.attended_store import AttendedStore
     from bodycam_ingest.upload.store_state import DelayPolicy
 

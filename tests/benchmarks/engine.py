@@ -141,7 +141,8 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     beside.start()
     try:
         trouble = CameraTrouble(engine, ledger, "bench")
-        Reader(shop, verifier, trouble, _ignore).read(root_fd, rows, stamps, lambda: True)
+        reader = Reader(shop, verifier, trouble.files_failed, _ignore)
+        reader.read(root_fd, rows, stamps, lambda: True)
     finally:
         done.set()
         beside.join()

@@ -15,6 +15,7 @@ from bodycam_ingest.db import items
 from bodycam_ingest.db.dockings import inventory_rows
 from bodycam_ingest.db.schema import finding, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import Card, Look
 from bodycam_ingest.docking.undock import Dock
@@ -64,7 +65,7 @@ class Bench:
             self.now_s += pause_s
             fd = files.open_volume(self.root)
             try:
-                entries = listing.walk(fd, LIMITS).entries
+                entries = listing.list_volume(fd, LIMITS).entries
                 self.look = self.card.take(fd, entries, complete=complete, now_s=self.now_s)
             finally:
                 os.close(fd)
@@ -232,11 +233,11 @@ def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(b
             raise SourceUnreadableError("0001.MP4: EIO")
         return real(root_fd, path, stamp)
 
-    monkeypatch.setattr(listing, "sample", failing)
+    monkeypatch.setattr(tracker, "sample", failing)
     bench.plug().list()
     assert bench.look.unplanned == 1
     assert bench.verdicts() == {b"0002.MP4": Verdict.SAME}
-    monkeypatch.setattr(listing, "sample", real)
+    monkeypatch.setattr(tracker, "sample", real)
     bench.list()
     assert bench.look.unplanned == 0
     assert len(bench.items()) == 2

@@ -22,6 +22,7 @@ from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import docking
+from bodycam_ingest.docking import docking as working
 from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Pace, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
@@ -131,7 +132,7 @@ class Bench:
                 included=lambda path: profile.is_included(None, path),
                 settling=scan.Settling(0.0),
             ),
-            reader=Reader(shop, cast("Verifier", None), trouble, lambda _count: None),
+            reader=Reader(shop, cast("Verifier", None), trouble.files_failed, lambda _count: None),
             trouble=trouble,
             progress=Progress(),
             rules=Rules(
@@ -209,7 +210,7 @@ def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, mon
     (bench.root / "0.MP4").write_bytes(b"x")
     assert bench.docking.look_once()
     (bench.root / "0.MP4").unlink()
-    walk = scan.walk
+    walk = scan.list_volume
 
     def failing(*arguments):
         # FAT passes over what it cannot read, and says nothing.
@@ -217,11 +218,11 @@ def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, mon
         bench.source.disk = after
         return listing
 
-    monkeypatch.setattr(scan, "walk", failing)
+    monkeypatch.setattr(working, "list_volume", failing)
     assert bench.docking.look_once()
     assert "inventory_incomplete" in bench.findings()
     bench.source.disk = dataclasses.replace(after, state="running")
-    monkeypatch.setattr(scan, "walk", walk)
+    monkeypatch.setattr(working, "list_volume", walk)
     (bench.root / "0.MP4").write_bytes(b"x")
     assert bench.docking.look_once()
     assert "inventory_incomplete" not in bench.findings()
@@ -231,14 +232,14 @@ def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, mon
 def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch, last):
     (bench.root / "0.MP4").write_bytes(b"x")
     assert bench.docking.look_once()
-    walk = scan.walk
+    walk = scan.list_volume
 
     def pulled(*arguments):
         (bench.root / "0.MP4").unlink()
         bench.source.disk, bench.source.pulled, bench.source.lag = last, True, 4
         return walk(*arguments)
 
-    monkeypatch.setattr(scan, "walk", pulled)
+    monkeypatch.setattr(working, "list_volume", pulled)
     assert not bench.docking.look_once()
     with bench.engine.connect() as conn:
         (row,) = items.of_camera(conn, "X812", "")
@@ -267,7 +268,7 @@ def shut(bench):
         def refuse(_path):
             raise SourceForbiddenError("/mnt/X812: EACCES: Permission denied")
 
-        patch.setattr(files, "open_volume", refuse)
+        patch.setattr(working, "open_volume", refuse)
         yield patch
 
 
@@ -296,7 +297,7 @@ def test_one_file_that_goes_while_the_camera_is_looked_at_is_no_alarm(bench, mon
     def gone(_path):
         raise SourceGoneError("0.MP4: ENOENT")
 
-    monkeypatch.setattr(files, "open_volume", gone)
+    monkeypatch.setattr(working, "open_volume", gone)
     assert bench.docking.look_once()
     assert bench.findings() == []
     assert bench.docking.look_once()

@@ -105,7 +105,7 @@ def test_a_negative_length_is_that_entrys_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", claimed)
     fd = volume.open_volume(tmp_path)
     try:
-        listing = scan.walk(fd, scan.Limits(100, 4096, 24))
+        listing = scan.list_volume(fd, scan.Limits(100, 4096, 24))
     finally:
         os.close(fd)
     assert {e.path: e.kind for e in listing.entries} == {

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from bodycam_ingest.camera import listing
 from bodycam_ingest.db import agenda, dockings, findings, vanishing
 from bodycam_ingest.db.schema import finding, inventory, item
+from bodycam_ingest.docking import tracker
 from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Live
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_compared_are_told_once_a_docking_and_fault(bench, 
     def failing(_root_fd, path, _stamp):
         raise SourceUnreadableError(f"{path!r}: EIO")
 
-    monkeypatch.setattr(listing, "sample", failing)
+    monkeypatch.setattr(tracker, "sample", failing)
     with structlog.testing.capture_logs() as logs:
         bench.plug().list(5)
     (line,) = told(logs, "camera.sample_failed", "warning")

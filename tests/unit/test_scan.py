@@ -35,7 +35,7 @@ def card(tmp_path):
 
 
 def listed(fd, limits=WIDE):
-    listing = scan.walk(fd, limits)
+    listing = scan.list_volume(fd, limits)
     return listing, {entry.path: entry for entry in listing.entries}
 
 
@@ -214,7 +214,7 @@ def test_a_walk_stops_when_the_daemon_stops(card):
     abandon = threading.Event()
     abandon.set()
     with pytest.raises(AbandonedError):
-        scan.walk(fd, WIDE, abandon)
+        scan.list_volume(fd, WIDE, abandon)
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 3)), max_size=30))

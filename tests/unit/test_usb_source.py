@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from bodycam_ingest.camera.sources.udev import UsbBlockDevice
-from bodycam_ingest.camera.sources.usb import UsbSource, bay_of, volume_of
+from bodycam_ingest.camera.sources.usb import UsbBlockDevice, UsbSource, bay_of, volume_of
 
 ID_PATH = "pci-0000:00:14.0-usb-0:{port}:1.0-scsi-0:0:0:{lun}"
 

@@ -1,13 +1,15 @@
-"""A camera's volume as a source shows it."""
+"""A camera's volume, and what shows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from bodycam_ingest.camera.sources.disk_health import Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,22 @@ class MountedVolume:
     inode: int
     properties: Mapping[str, str] = field(default_factory=dict, compare=False)
     attachment: str = ""
+
+
+class DeviceSource(Protocol):
+    """Where cameras come from."""
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to watch; `wake` is called as a hint that something changed."""
+
+    def present(self) -> Sequence[MountedVolume]:
+        """The volumes that are there now, by looking."""
+
+    def still_there(self, mounted: MountedVolume) -> bool:
+        """Whether that very volume is still there: same directory, same device."""
+
+    def condition(self, mounted: MountedVolume) -> Condition:
+        """How the disk below it stands, without touching it."""
+
+    def stop(self) -> None:
+        """Stop watching."""

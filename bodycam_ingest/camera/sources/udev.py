@@ -7,38 +7,20 @@ found by enumerating.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pyudev
 import structlog
 
+from bodycam_ingest.camera.sources.usb import UsbBlockDevice
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
 _POLL_S: Final = 1.0
 _AGAIN_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class UsbBlockDevice:
-    """A disk or a partition that hangs on a USB device.
-
-    Args:
-        number: device number.
-        name: the kernel's name, such as `sdb1`.
-        usb: the USB device above it, by its path below /sys.
-        usb_serial: that device's serial number; empty when it tells none.
-        properties: as udev's rules left them.
-    """
-
-    number: int
-    name: str
-    usb: str
-    usb_serial: str
-    properties: Mapping[str, str]
 
 
 class Udev:

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bodycam_ingest.camera.sources.disk_health import Condition
-    from bodycam_ingest.camera.sources.udev import UsbBlockDevice
     from bodycam_ingest.linux.mountinfo import Mount
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,25 @@ _KEPT: Final = (
 # write usbv2 and usbv3 for the two halves of one socket.
 _PORT: Final = re.compile(r"(?P<host>.*?)-?usb(?:v[23])?-\d+:(?P<port>[\d.]+):\d+\.(?P<if>\d+)")
 _LUN: Final = re.compile(r"scsi-\d+:\d+:\d+:(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class UsbBlockDevice:
+    """A disk or a partition that hangs on a USB device.
+
+    Args:
+        number: device number.
+        name: the kernel's name, such as `sdb1`.
+        usb: the USB device above it, by its path below /sys.
+        usb_serial: that device's serial number; empty when it tells none.
+        properties: as udev's rules left them.
+    """
+
+    number: int
+    name: str
+    usb: str
+    usb_serial: str
+    properties: Mapping[str, str]
 
 
 class Udev(Protocol):

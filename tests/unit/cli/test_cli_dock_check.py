@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bodycam_ingest.camera.sources.udev import UsbBlockDevice
+from bodycam_ingest.camera.sources.usb import UsbBlockDevice
 from bodycam_ingest.cli import doctor
 from bodycam_ingest.config import load
 from bodycam_ingest.doctor import usb, usb_facts, usb_volumes
