@@ -163,6 +163,28 @@ def config_changed(
     return Draft("config.changed", "config", data)
 
 
+def clock_checked(
+    *,
+    dock_ms: int,
+    vouched: str,
+    doubt: str,
+    since: str,
+    step_ms: int,
+    ntp_synchronised: bool | None,
+) -> Draft:
+    """The dock's own time in a new boot, or where the clock was set or another vouches for it."""
+    data: dict[str, Any] = {"dock_ms": dock_ms, "vouched": vouched, "doubt": doubt, "since": since}
+    if step_ms:
+        data["step_ms"] = step_ms
+    return Draft("clock.checked", "clock", {**data, "ntp_synchronised": ntp_synchronised})
+
+
+def clock_confirmed(*, reason: str, doubt: str, ntp_synchronised: bool | None) -> Draft:
+    """A person vouches for the clock as it stands; `doubt`: why nobody did before."""
+    data = {"reason": reason, "doubt": doubt, "ntp_synchronised": ntp_synchronised}
+    return Draft("clock.confirmed", "clock", data)
+
+
 # -- stores --------------------------------------------------------------------------------------
 
 

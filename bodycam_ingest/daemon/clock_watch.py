@@ -6,20 +6,24 @@ for it, retention lets no copy go by its age.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bodycam_ingest.custody import entries
+from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import docktime, findings
 from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, SUBJECT, Known, Word
 from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.model.rows import DockClock
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +33,6 @@ _LARGE_MS: Final = 60_000
 # A dock may be off over a long weekend without anybody wondering what its clock says after it.
 # Longer, only NTP or a person knows; and no reboot makes copies older by more.
 GAP_MAX_MS: Final = 4 * 24 * 3_600_000
-# So often the reading is kept, for the next boot.
-_KEEP_EVERY_MS: Final = 15 * 60_000
 
 
 def stepped_ms(before: clock.Reading | None, now: clock.Reading) -> int:
@@ -114,36 +116,51 @@ def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
     Returns:
         Who vouched for it before, or why nobody did.
     """
-    synchronised = clock.synchronised()
-    found = judge(
-        docktime.known(txn.conn),
-        docktime.word(txn.conn),
-        clock.read(),
-        synchronised=synchronised,
-    )
-    _keep(txn, found, synchronised=synchronised)
-    docktime.put_word(txn, Word(PERSON))
-    txn.append(
-        "clock.confirmed",
-        SUBJECT,
-        {"reason": reason, "doubt": found.word.doubt, "ntp_synchronised": synchronised},
+    now, synchronised = clock.read(), clock.synchronised()
+    found = _look(txn.conn, docktime.checked(txn.conn), now, synchronised=synchronised)
+    confirmed = dataclasses.replace(found, word=Word(PERSON))
+    _record(txn, confirmed, synchronised=synchronised, actor=actor)
+    doubt = found.word.doubt
+    txn.add(
+        entries.clock_confirmed(reason=reason, doubt=doubt, ntp_synchronised=synchronised),
         actor=actor,
     )
-    findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
     return found.word
 
 
-def _keep(txn: Txn, found: Judged, *, synchronised: bool | None) -> None:
-    docktime.keep(txn, found.known)
-    if found.step_ms:
-        data = {"step_ms": found.step_ms, "ntp_synchronised": synchronised}
-        txn.append("clock.stepped", SUBJECT, data)
+def _look(
+    conn: Connection, row: DockClock | None, now: clock.Reading, *, synchronised: bool | None
+) -> Judged:
+    before = docktime.known(conn, row, now.boot_id) if row else None
+    return judge(before, docktime.word_of(row), now, synchronised=synchronised)
+
+
+def _is_news(found: Judged, row: DockClock | None) -> bool:
+    if row is None or row.boot != found.known.reading.boot_id:
+        return True
+    return bool(found.step_ms) or found.word != docktime.word_of(row)
+
+
+def _record(txn: Txn, found: Judged, *, synchronised: bool | None, actor: Actor = SYSTEM) -> None:
+    checked = entries.clock_checked(
+        dock_ms=found.known.dock_ms,
+        vouched=found.word.vouched,
+        doubt=found.word.doubt,
+        since=found.word.since,
+        step_ms=found.step_ms,
+        ntp_synchronised=synchronised,
+    )
+    txn.add(checked, actor=actor)
     if found.moved_ms <= -_LARGE_MS:
         docktime.lift_waits(txn, clock.now_ms())
+    if not found.word.doubt:
+        findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
+    elif found.moved_ms >= _LARGE_MS:
+        docktime.raise_doubt(txn, found.word)
 
 
 class ClockWatch:
-    """Compares the clocks at every tick with the last tick, also across restarts.
+    """Compares the clocks at every tick with what was recorded of them last.
 
     Args:
         engine: for reads.
@@ -154,60 +171,29 @@ class ClockWatch:
         self._engine = engine
         self._ledger = ledger
         self._synchronised: bool | None = None
-        with engine.connect() as conn:
-            self._last = self._kept = docktime.known(conn)
-            self._word = docktime.word(conn)
-            self._undated = docktime.any_undated(conn)
-        self._seen_commits = ledger.commits
+        self._row: DockClock | None = None
+        self._seen_commits = -1
         # At once: whatever is released from now on is dated by it.
         self.tick()
 
     def tick(self) -> int:
         """Look at the clocks; returns the step that was recorded, ms, 0 when none."""
-        if self._word.doubt and self._ledger.commits != self._seen_commits:
-            # A person may have vouched for it meanwhile.
-            self._seen_commits = self._ledger.commits
-            with self._engine.connect() as conn:
-                self._word = docktime.word(conn)
         now, synchronised = clock.read(), clock.synchronised()
-        found = judge(self._last, self._word, now, synchronised=synchronised)
-        if self._is_news(found):
+        with self._engine.connect() as conn:
+            if self._ledger.commits != self._seen_commits:
+                # A person may have vouched for it meanwhile.
+                self._seen_commits = self._ledger.commits
+                self._row = docktime.checked(conn)
+            found = _look(conn, self._row, now, synchronised=synchronised)
+        if _is_news(found, self._row):
             with self._ledger.transaction() as txn:
-                # The person's command kept a reading, too, and recorded a step up to then.
-                before = _later(self._last, docktime.known(txn.conn))
-                word = docktime.word(txn.conn)
-                found = judge(before, word, now, synchronised=synchronised)
-                self._record(txn, found, synchronised=synchronised)
-            self._kept = found.known
+                row = docktime.checked(txn.conn)
+                found = _look(txn.conn, row, now, synchronised=synchronised)
+                if _is_news(found, row):
+                    _record(txn, found, synchronised=synchronised)
         if found.step_ms:
             log.warning("clock.stepped", step_ms=found.step_ms, ntp_synchronised=synchronised)
         if synchronised is False and self._synchronised is not False:
             log.warning("clock.unsynchronised")
-        self._last, self._word, self._synchronised = found.known, found.word, synchronised
+        self._synchronised = synchronised
         return found.step_ms
-
-    def _is_news(self, found: Judged) -> bool:
-        kept = self._kept
-        if kept is None or kept.reading.boot_id != found.known.reading.boot_id:
-            return True
-        if found.step_ms or found.word != self._word or (self._undated and not found.word.doubt):
-            return True
-        return found.known.reading.boottime_ms - kept.reading.boottime_ms >= _KEEP_EVERY_MS
-
-    def _record(self, txn: Txn, found: Judged, *, synchronised: bool | None) -> None:
-        _keep(txn, found, synchronised=synchronised)
-        docktime.put_word(txn, found.word)
-        if not found.word.doubt:
-            findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
-            if self._undated:
-                docktime.date_releases(txn, found.known)
-                self._undated = False
-        elif found.moved_ms >= _LARGE_MS:
-            docktime.raise_doubt(txn, found.word)
-
-
-def _later(one: Known | None, other: Known | None) -> Known | None:
-    """The later of two readings of one boot; the first where they cannot be compared."""
-    if one is None or other is None or one.reading.boot_id != other.reading.boot_id:
-        return one or other
-    return one if one.reading.boottime_ms > other.reading.boottime_ms else other

@@ -2,28 +2,28 @@
 
 Dock time is what this dock knows to have passed, in ms. While it runs it is the time since boot,
 which nobody sets; a reboot adds what the clock says was between, within bounds. Retention measures
-by it, so that no step of the clock makes a copy older than it is.
+by it, so that no step of the clock makes a copy older than it is. `clock.checked` entries say what
+it was, and every entry of the same boot how much passed since.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import facts, findings
-from bodycam_ingest.db.schema import item, outbox, store_work, upload
+from bodycam_ingest.custody.entry import parse_entry
+from bodycam_ingest.db import findings
+from bodycam_ingest.db.projected import ProjectedRows
+from bodycam_ingest.db.schema import item, ledger_entry, outbox, store_work, upload
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.rows import THE_CLOCK, DockClock
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
-
-_READING: Final = "clock"
-_WORD: Final = "clock_word"
 
 NTP: Final = "ntp"
 PERSON: Final = "person"
@@ -72,40 +72,45 @@ class Word:
     since: str = ""
 
 
-def known(conn: sa.Connection) -> Known | None:
-    """The reading that was kept last, None before the first."""
-    text = facts.get(conn, _READING)
-    if not text:
-        return None
-    kept = json.loads(text)
-    reading = clock.Reading(
-        wall=clock.parse_rfc3339(kept["wall"]),
-        boottime_ms=kept["boottime_ms"],
-        boot_id=kept["boot_id"],
-    )
-    return Known(reading, kept.get("dock_ms", 0))
+def checked(conn: sa.Connection) -> DockClock | None:
+    """The dock's clock as it was recorded last, None before the first time."""
+    return ProjectedRows(conn).get(DockClock, THE_CLOCK)
 
 
-def keep(txn: Txn, now: Known) -> None:
-    """Keep a reading."""
-    kept = {
-        "wall": clock.rfc3339(now.reading.wall),
-        "boottime_ms": now.reading.boottime_ms,
-        "boot_id": now.reading.boot_id,
-        "dock_ms": now.dock_ms,
-    }
-    facts.put(txn.conn, _READING, json.dumps(kept))
+def known(conn: sa.Connection, row: DockClock, boot_id: str) -> Known:
+    """How the clocks stood when the dock is known to have run last, had nobody set them since.
+
+    Args:
+        conn: an open connection.
+        row: the clock as recorded last.
+        boot_id: the boot of now; what passed in it since needs no entry to be known.
+    """
+    passed_ms = 0
+    if row.boot != boot_id:
+        passed_ms = max(0, _last_mono_ms(conn, row.boot) - row.mono_ms)
+    wall = clock.parse_rfc3339(row.checked_at) + dt.timedelta(milliseconds=passed_ms)
+    reading = clock.Reading(wall, row.mono_ms + passed_ms, row.boot)
+    return Known(reading, row.dock_ms + passed_ms)
+
+
+def _last_mono_ms(conn: sa.Connection, boot_id: str) -> int:
+    """Time since boot at the newest entry of a boot, ms."""
+    newest_first = sa.select(ledger_entry.c.body).order_by(ledger_entry.c.seq.desc())
+    for body in conn.execute(newest_first.execution_options(yield_per=10)).scalars():
+        moment = parse_entry(body).moment
+        if moment.boot == boot_id:
+            return moment.mono
+    return 0
 
 
 def word(conn: sa.Connection) -> Word:
     """Who says that the clock is right."""
-    text = facts.get(conn, _WORD)
-    return Word(**json.loads(text)) if text else Word()
+    return word_of(checked(conn))
 
 
-def put_word(txn: Txn, said: Word) -> None:
-    """Keep who says that the clock is right."""
-    facts.put(txn.conn, _WORD, json.dumps(asdict(said)))
+def word_of(row: DockClock | None) -> Word:
+    """The same, from a row."""
+    return Word(row.vouched, row.doubt, row.since) if row else Word()
 
 
 def raise_doubt(txn: Txn, word: Word) -> None:
@@ -126,34 +131,13 @@ def doubt_is_known(conn: sa.Connection) -> bool:
 
 def now_ms(conn: sa.Connection) -> int:
     """Dock time now, ms; 0 before the clocks were ever read."""
-    kept = known(conn)
-    if kept is None:
+    row = checked(conn)
+    if row is None:
         return 0
     now = clock.read()
-    same_boot = now.boot_id == kept.reading.boot_id
-    return kept.dock_ms_at(now.boottime_ms) if same_boot else kept.dock_ms
-
-
-def any_undated(conn: sa.Connection) -> bool:
-    """Whether an item was released by a version that did not keep dock time."""
-    found = conn.execute(
-        sa.select(item.c.item_id)
-        .where(_is_released(), item.c.purging_seq.is_(None), item.c.released_dock_ms.is_(None))
-        .limit(1)
-    ).scalar()
-    return found is not None
-
-
-def date_releases(txn: Txn, now: Known) -> None:
-    """Give items that were released without dock time their age, by a clock that is vouched for."""
-    wall = clock.rfc3339(now.reading.wall)
-    age_days = sa.func.julianday(wall) - sa.func.julianday(item.c.released_at)
-    age_ms = sa.cast(sa.func.max(0, age_days) * 86_400_000, sa.BigInteger)
-    txn.conn.execute(
-        item.update()
-        .where(_is_released(), item.c.released_dock_ms.is_(None))
-        .values(released_dock_ms=now.dock_ms - age_ms)
-    )
+    # In a boot that nothing was recorded of yet, nothing is known to have passed.
+    passed_ms = now.boottime_ms - row.mono_ms if now.boot_id == row.boot else 0
+    return row.dock_ms + max(0, passed_ms)
 
 
 def lift_waits(txn: Txn, wall_ms: int) -> None:
@@ -175,7 +159,3 @@ def lift_waits(txn: Txn, wall_ms: int) -> None:
             .where(column > wall_ms, column <= wall_ms + HORIZON_MS)
             .values({column.name: 0})
         )
-
-
-def _is_released() -> sa.ColumnElement[bool]:
-    return item.c.state == sa.bindparam(None, ItemState.RELEASED.value, literal_execute=True)

@@ -34,9 +34,17 @@ _STREAMED: Final = {"yield_per": 2000}
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
 
-PROJECTED: Final = (rows.Camera, rows.Docking, rows.Store, rows.Finding, rows.Setting)
+PROJECTED: Final = (
+    rows.Camera,
+    rows.Docking,
+    rows.Store,
+    rows.Finding,
+    rows.Setting,
+    rows.DockClock,
+)
 PROJECTED_TYPES: Final = (
     "camera.",
+    "clock.checked",
     "config.changed",
     "finding.",
     "store.added",

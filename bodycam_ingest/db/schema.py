@@ -297,6 +297,18 @@ setting: Final = Table(
     # JSON text; empty when the key was taken out.
     Column("value", Text, nullable=False),
 )
+dock_clock: Final = Table(
+    "dock_clock",
+    metadata,
+    Column("clock", Integer, primary_key=True),
+    Column("boot", String(36), nullable=False),
+    Column("mono_ms", BigInteger, nullable=False),
+    Column("checked_at", String(24), nullable=False),
+    Column("dock_ms", BigInteger, nullable=False),
+    Column("vouched", String(16), nullable=False),
+    Column("doubt", String(32), nullable=False),
+    Column("since", String(24), nullable=False),
+)
 # Documents that an entry names by their digest, compressed: inventories and manifests.
 document: Final = Table(
     "document",

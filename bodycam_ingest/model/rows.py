@@ -235,13 +235,17 @@ class Setting(NamedTuple):
     value: str
 
 
+THE_CLOCK: Final = 1
+
+
 class DockClock(NamedTuple):
     """The dock's own time, and who vouches for its clock.
 
     Args:
         clock: always 1; there is one.
-        boot: the kernel's id of the boot that `mono_ms` belongs to.
-        mono_ms: CLOCK_BOOTTIME at the start that set this, ms.
+        boot: the kernel's id of the boot in which the clocks were checked last.
+        mono_ms: CLOCK_BOOTTIME then, ms.
+        checked_at: the time of day then.
         dock_ms: the dock's own time then, ms: what is known to have passed since its first start.
         vouched: `ntp`, `person`, or empty while nobody does.
         doubt: why nobody does, empty while somebody does.
@@ -251,6 +255,7 @@ class DockClock(NamedTuple):
     clock: int
     boot: str
     mono_ms: int
+    checked_at: str
     dock_ms: int
     vouched: str = ""
     doubt: str = ""

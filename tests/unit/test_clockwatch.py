@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 from bodycam_ingest.db import docktime, storehealth
 from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
 from bodycam_ingest.db.schema import finding, store_work
+from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
 from bodycam_ingest.staging.read_back import open_copies
@@ -154,6 +156,10 @@ def word(bench) -> Word:
         return docktime.word(conn)
 
 
+def steps(bench) -> list[int]:
+    return [e["step_ms"] for e in bench.entries("clock.checked") if "step_ms" in e]
+
+
 def told(bench) -> list[str]:
     with bench.engine.connect() as conn:
         rows = conn.execute(sa.select(finding.c.code).where(finding.c.closed_at.is_(None)))
@@ -180,7 +186,7 @@ def test_a_step_forward_is_told_outlives_restarts_and_ends_by_ntp(bench, hands):
         hands.pass_time(60_000)
         watching.tick()
     assert word(bench).doubt == "stepped_forward"
-    assert len(bench.entries("clock.stepped")) == 1
+    assert steps(bench) == [YEAR_MS]
     hands.synchronised = True
     watching.tick()
     assert word(bench).vouched == NTP
@@ -228,7 +234,7 @@ def test_a_person_ends_the_doubt_and_stands_in_the_ledger(bench, hands, running)
         "doubt": "stepped_forward",
         "ntp_synchronised": False,
     }
-    assert [line["step_ms"] for line in bench.entries("clock.stepped")] == [YEAR_MS]
+    assert steps(bench) == [YEAR_MS]
     hands.wall_ms += DAY_MS
     watching.tick()
     assert word(bench).doubt == "stepped_forward"
@@ -242,7 +248,7 @@ def test_a_person_who_confirms_before_the_step_was_seen_is_believed(bench, hands
     hands.pass_time(1000)
     watching.tick()
     assert word(bench).vouched == PERSON
-    assert len(bench.entries("clock.stepped")) == 1
+    assert steps(bench) == [YEAR_MS]
 
 
 def test_a_person_may_confirm_while_no_daemon_runs_after_weeks_off(bench, hands):
@@ -299,3 +305,78 @@ def test_dock_time_goes_on_over_restarts_and_reboots(bench, hands):
     hands.pass_time(1000)
     with bench.engine.connect() as conn:
         assert docktime.now_ms(conn) == 3 * DAY_MS + 1000
+
+
+def other_entry(bench) -> None:
+    """What any part of the program, or a command, may record meanwhile."""
+    with bench.ledger.transaction() as txn:
+        txn.append("daemon.stopped", "daemon", {"abandoned": []})
+
+
+def reboot(bench, hands) -> None:
+    bench.reopen()
+    hands.boot, hands.boot_ms = "b", 5
+
+
+def dock_ms(bench) -> int:
+    with bench.engine.connect() as conn:
+        return docktime.now_ms(conn)
+
+
+def test_a_step_is_found_whatever_was_recorded_after_it(bench, hands):
+    watching = watch(bench)
+    hands.wall_ms += YEAR_MS
+    other_entry(bench)
+    assert watching.tick() == YEAR_MS
+    assert steps(bench) == [YEAR_MS]
+
+
+def test_small_steps_add_up(bench, hands):
+    watching = watch(bench)
+    for _ in range(4):
+        hands.wall_ms += STEP_MS - 1
+        watching.tick()
+    assert sum(steps(bench)) == 4 * (STEP_MS - 1)
+
+
+def test_a_step_right_before_the_power_went_is_a_clock_that_ran_ahead(bench, hands):
+    watch(bench)
+    hands.wall_ms += YEAR_MS
+    other_entry(bench)
+    reboot(bench, hands)
+    watch(bench)
+    assert word(bench).doubt == "ran_ahead_while_off"
+
+
+def test_a_command_in_the_new_boot_hides_no_clock_that_ran_ahead(bench, hands):
+    watch(bench)
+    reboot(bench, hands)
+    hands.wall_ms += YEAR_MS
+    other_entry(bench)
+    hands.pass_time(DAY_MS)
+    assert dock_ms(bench) == 0
+    watch(bench)
+    assert word(bench).doubt == "ran_ahead_while_off"
+    assert dock_ms(bench) == GAP_MAX_MS
+
+
+def test_what_was_recorded_has_passed_and_what_was_not_has_not(bench, hands):
+    watch(bench)
+    hands.pass_time(2 * DAY_MS)
+    other_entry(bench)
+    hands.pass_time(DAY_MS)
+    reboot(bench, hands)
+    hands.wall_ms -= YEAR_MS
+    watch(bench)
+    assert dock_ms(bench) == 2 * DAY_MS
+
+
+@pytest.mark.parametrize("more_ms", [-1, 1001])
+def test_an_entry_that_moves_dock_time_otherwise_than_time_passed_is_refused(bench, hands, more_ms):
+    watch(bench)
+    hands.pass_time(1000)
+    draft = entries.clock_checked(
+        dock_ms=more_ms, vouched=NTP, doubt="", since="", step_ms=0, ntp_synchronised=True
+    )
+    with pytest.raises(IllegalTransitionError), bench.ledger.transaction() as txn:
+        txn.add(draft)

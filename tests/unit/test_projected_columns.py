@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 # So many entries of each kind that every projected table has a row.
 DRAFTS = [
+    entries.clock_checked(
+        dock_ms=7,
+        vouched="",
+        doubt="unsynchronised",
+        since="2026-11-24T19:12:04.123Z",
+        step_ms=0,
+        ntp_synchronised=False,
+    ),
     entries.config_changed(
         sha256="00" * 32, before="", values={"staging.keep_days": "30"}, waits=(), at="start"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, docktime, findings, outbox, purges
+from bodycam_ingest.db import agenda, dockings, findings, outbox, purges
 from bodycam_ingest.db.state_dir import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
@@ -15,7 +15,6 @@ ASKED_AFTER_EVERY_COMMIT = {
     "purge_candidates_at_once": lambda conn: purges.candidates(
         conn, ["a"], released_by_ms=None, limit=9
     ),
-    "undated_releases": docktime.any_undated,
     "announced": purges.any_announced,
     "next_purge": lambda conn: purges.next_due(conn, ["a"], anchored_size=9, now_ms=9),
     "purges_that_wait": purges.any_waits,

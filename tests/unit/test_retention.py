@@ -9,7 +9,6 @@ import pytest
 import structlog
 
 from bodycam_ingest.daemon.admin import Levers
-from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.control.requests import RetryRequest
 from bodycam_ingest.db import docktime, items
 from bodycam_ingest.db.schema import item
@@ -19,7 +18,6 @@ from bodycam_ingest.errors import (
     StoreMisconfiguredError,
     StoreUnreachableError,
 )
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.release.purge import Retention
 from bodycam_ingest.release.store_witness import Witnesses
@@ -472,23 +470,6 @@ def test_without_days_to_keep_the_clock_decides_nothing(make, hands) -> None:
     ids = dock.announced(2)
     dock.purge()
     assert dock.states(ids) == ["purged"] * 2
-
-
-def test_releases_of_an_older_version_get_their_age_from_a_clock_that_is_vouched_for(
-    make, monkeypatch
-) -> None:
-    dock = make("a")
-    (item_id,) = dock.released(1)
-    synchronised = [False]
-    monkeypatch.setattr(clock, "synchronised", lambda: synchronised[0])
-    watching = ClockWatch(dock.bench.engine, dock.bench.ledger)
-    assert dock.bench.item(item_id).released_dock_ms is None
-    synchronised[0] = True
-    watching.tick()
-    dated = dock.bench.item(item_id).released_dock_ms
-    age_ms = clock.now_ms() - clock.text_ms(MOMENT)
-    assert dated is not None
-    assert abs(-dated - age_ms) < 10 * 60_000
 
 
 def test_a_purge_that_was_cut_off_after_the_file_was_deleted_is_recorded(make) -> None:

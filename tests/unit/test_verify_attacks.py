@@ -757,10 +757,10 @@ def test_a_store_that_confirms_again_moves_nothing(dock):
 
 def test_a_clock_that_ran_back(dock, monkeypatch):
     reading = clock.read()
-    append(dock, ("clock.stepped", "clock", {}))
+    append(dock, ("daemon.started", "daemon", {}))
     past = dataclasses.replace(reading, boottime_ms=reading.boottime_ms - 60_000)
     monkeypatch.setattr(clock, "read", lambda: past)
-    append(dock, ("clock.stepped", "clock", {}))
+    append(dock, ("daemon.started", "daemon", {}))
     assert dock.codes() == {"clock_ran_back"}
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "manifest"
 CHECKPOINT: Final = "checkpoint"
-PERSON: Final = "person"
-_THE_CLOCK: Final = 1
 
 
 # -- cameras and dockings ------------------------------------------------------------------------
@@ -193,17 +191,20 @@ def _configured(step: Step) -> None:
 
 def _clock_checked(step: Step) -> None:
     data, fact = step.data, step.fact
-    before = step.state.get(rows.DockClock, _THE_CLOCK)
+    before = step.state.get(rows.DockClock, rows.THE_CLOCK)
     dock_ms = data["dock_ms"]
     if before is not None:
-        passed_ms = fact.mono - before.mono_ms if fact.boot == before.boot else 0
-        if dock_ms < before.dock_ms + passed_ms - 1:
+        passed_ms = dock_ms - before.dock_ms
+        if passed_ms < 0:
             step.illegal("the dock's own time ran back")
+        elif fact.boot == before.boot and passed_ms > fact.mono - before.mono_ms:
+            step.illegal("the dock's own time ran faster than the time since boot")
     step.put(
         rows.DockClock(
-            clock=_THE_CLOCK,
+            clock=rows.THE_CLOCK,
             boot=fact.boot,
             mono_ms=fact.mono,
+            checked_at=step.t,
             dock_ms=dock_ms,
             vouched=data["vouched"],
             doubt=data["doubt"],
