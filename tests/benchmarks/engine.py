@@ -38,7 +38,7 @@ from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.pump import Pump
-from tests.servers.dockbench import docked
+from tests.support.dockbench import docked
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter

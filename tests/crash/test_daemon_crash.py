@@ -34,14 +34,14 @@ import pytest
 from bodycam_ingest.cli import main as cli_main
 from bodycam_ingest.daemon import control, service
 from bodycam_ingest.linux import durable
-from tests import prefork
-from tests.dock import Dock
+from tests.support import prefork
+from tests.support.dock import Dock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.servers.seaweedfs import SeaweedServer
+    from tests.support.seaweedfs import SeaweedServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.timeout(300)]
 

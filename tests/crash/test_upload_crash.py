@@ -20,14 +20,14 @@ from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.uploader import Uploader
-from tests import prefork
-from tests.servers.dockbench import Bench
+from tests.support import prefork
+from tests.support.dockbench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers.seaweedfs import SeaweedServer
+    from tests.support.seaweedfs import SeaweedServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 

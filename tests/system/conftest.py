@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dock import Dock
+from tests.support.dock import Dock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.dock import Dock
+from tests.support.dock import Dock
 
 pytestmark = pytest.mark.system
 

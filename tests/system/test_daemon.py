@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.dock import Dock, sha256
+from tests.support.dock import Dock, sha256
 
 pytestmark = pytest.mark.system
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dock import Dock
+from tests.support.dock import Dock
 
 pytestmark = pytest.mark.system
 

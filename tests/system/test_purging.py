@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.dock import Dock
+from tests.support.dock import Dock
 
 pytestmark = pytest.mark.system
 

@@ -10,8 +10,8 @@ import pytest
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import NotRunningError, UnknownSubjectError
-from tests.dock import DIRECTORY_STORE, Dock
-from tests.terminal import on_a_terminal, said, told
+from tests.support.dock import DIRECTORY_STORE, Dock
+from tests.support.terminal import on_a_terminal, said, told
 
 pytestmark = pytest.mark.system
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from tests.dock import Dock, sha256
-from tests.terminal import on_a_terminal
+from tests.support.dock import Dock, sha256
+from tests.support.terminal import on_a_terminal
 
 pytestmark = pytest.mark.system
 

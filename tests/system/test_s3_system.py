@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bodycam_ingest.demo.mp4 import make_clip
-from tests.dock import Dock
+from tests.support.dock import Dock
 
 if TYPE_CHECKING:
-    from tests.servers.seaweedfs import SeaweedServer
+    from tests.support.seaweedfs import SeaweedServer
 
 pytestmark = [pytest.mark.system, pytest.mark.server, pytest.mark.timeout(400)]
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from bodycam_ingest.config import digest, load, settings
 from bodycam_ingest.db.schema import ledger_entry
 from bodycam_ingest.db.state_dir import open_for_reading
-from tests.dock import Dock, sha256
+from tests.support.dock import Dock, sha256
 
 pytestmark = pytest.mark.system
 

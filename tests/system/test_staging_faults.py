@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.dock import sha256
+from tests.support.dock import sha256
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 

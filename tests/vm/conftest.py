@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.seaweedfs import SeaweedServer
+from tests.support.seaweedfs import SeaweedServer
 from tests.vm.cards import File, make_card
 from tests.vm.image import REPOSITORY, build
 from tests.vm.machine import HOST, Machine

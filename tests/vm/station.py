@@ -13,7 +13,7 @@ from tests.vm.machine import HOST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.servers.seaweedfs import SeaweedServer
+    from tests.support.seaweedfs import SeaweedServer
     from tests.vm.cards import Card
     from tests.vm.machine import Machine
     from tests.vm.usbcamera import UsbCamera

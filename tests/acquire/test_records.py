@@ -1,0 +1,63 @@
+"""What reading and proving an item settles is closed with it, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bodycam_ingest.acquire.records import record_acquired
+from bodycam_ingest.db import findings, items
+from bodycam_ingest.model.evidence import Acquired
+from bodycam_ingest.model.lifecycle import ItemState
+from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
+    row = items.ItemRow(
+        item_id=item_id,
+        camera=CAMERA,
+        docking_id=DOCKING_ID,
+        volume="",
+        path=item_id.encode(),
+        size_bytes=3,
+        mtime_ns=0,
+        state=ItemState.DISCOVERED,
+        discovered_at=MOMENT,
+    )
+    with bench.ledger.transaction() as txn:
+        items.discover(txn, row, {"path": item_id})
+        for code in codes:
+            findings.raise_finding(
+                txn, code=code, severity="alarm", subject=f"item:{item_id}", detail="test"
+            )
+    return row
+
+
+def test_reading_an_item_closes_its_own_findings_about_reading(bench):
+    settled = ["source_changed", "source_unreadable", "source_forbidden", "staging_missing"]
+    row = discovered(bench, IDS[0], [*settled, "local_copy_damaged", "purge_held"])
+    discovered(bench, IDS[1], ["source_changed"])
+    digests = digests_of(b"abc", 1024)
+    got = Acquired(row.item_id, digests, f"{DOCKING_ID}/{row.item_id}-{digests.sha256.hex()}")
+
+    with bench.ledger.transaction() as txn:
+        record_acquired(txn, [(row, got)], recovered=False)
+
+    assert sorted(bench.open_alarms()) == [
+        ("purge_held", f"item:{IDS[0]}"),
+        ("source_changed", f"item:{IDS[1]}"),
+    ]

@@ -1,0 +1,113 @@
+"""A start finds copies that it cannot read: each waits or is set apart, and the dock goes on."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from bodycam_ingest.acquire.acquirer import Acquirer
+from bodycam_ingest.acquire.staging_watch import StagingWatch
+from bodycam_ingest.daemon.recovery import Recovery
+from bodycam_ingest.db import items
+from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.errors import (
+    AbandonedError,
+    ReadBackUnprovenError,
+    StagingForbiddenError,
+    StagingUnreadableError,
+)
+from bodycam_ingest.model.lifecycle import ItemState
+from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
+
+IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = Bench(tmp_path)
+    for item_id in IDS:
+        row = items.ItemRow(
+            item_id=item_id,
+            camera=CAMERA,
+            docking_id=DOCKING_ID,
+            volume="",
+            path=item_id.encode(),
+            size_bytes=3,
+            mtime_ns=0,
+            state=ItemState.DISCOVERED,
+            discovered_at=MOMENT,
+        )
+        with made.ledger.transaction() as txn:
+            items.discover(txn, row, {"path": item_id, "size_bytes": 3})
+        staged = made.staging.sealed_name(DOCKING_ID, item_id, digests_of(b"abc", 1024).sha256)
+        path = made.directory / "staging" / staged
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"abc")
+    yield made
+    made.close()
+
+
+def recovery(bench, monkeypatch, error):
+    acquirer = Acquirer(bench.directory / "staging", min_free_bytes=0)
+    copies = acquirer.copies
+    real = copies.rehash
+
+    def rehash(staged_path, *arguments):
+        if IDS[0] in staged_path and error is not None:
+            raise error
+        return real(staged_path, *arguments)
+
+    monkeypatch.setattr(copies, "rehash", rehash)
+    watch = StagingWatch(bench.engine, bench.ledger, acquirer.room, lambda _class, _tries: 60.0)
+    dock = Dock("dock-1", bench.engine, bench.ledger, [])
+    made = Recovery(dock, copies, watch, part_size_bytes=1024, delay_s=lambda _class, _tries: 60.0)
+    return made, watch, cast("Any", copies)
+
+
+@pytest.mark.parametrize(
+    ("error", "waits", "alarm"),
+    [
+        (StagingUnreadableError("bad sectors"), False, "local_copy_damaged"),
+        (StagingForbiddenError("mode 0"), True, "staging_forbidden"),
+        (ReadBackUnprovenError("in memory"), True, "read_back_unproven"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_copy_that_cannot_be_read_is_an_alarm_and_the_others_are_taken(
+    bench, monkeypatch, error, waits, alarm
+):
+    made, watch, _copies = recovery(bench, monkeypatch, error)
+    made.begin(lambda: None)
+    # The start itself hashes nothing; until that is done nobody reads the items anew.
+    assert watch.recovering == set(IDS)
+    beats: list[int] = []
+    while made.step(beats.append) == 0.0:
+        pass
+    assert beats
+    assert bench.item(IDS[1]).state is ItemState.ACQUIRED
+    row = bench.item(IDS[0])
+    assert row.state is ItemState.DISCOVERED
+    assert bench.open_alarms() == [(alarm, f"item:{IDS[0]}")]
+    assert watch.recovering == ({IDS[0]} if waits else set())
+    assert (row.due_ms > 0) == waits
+    if waits:
+        # Mended, it is taken at its time, and its alarm ends.
+        monkeypatch.undo()
+        with bench.ledger.transaction() as txn:
+            items.make_due(txn, [IDS[0]])
+        assert made.step(beats.append) == 0.0
+        assert bench.item(IDS[0]).state is ItemState.ACQUIRED
+        assert bench.open_alarms() == []
+
+
+def test_a_stop_in_the_middle_leaves_the_rest_to_the_next_start(bench, monkeypatch):
+    made, _watch, _copies = recovery(bench, monkeypatch, AbandonedError("stopping"))
+    made.begin(lambda: None)
+    with pytest.raises(AbandonedError):
+        made.step(lambda _count: None)
+    again, _watch, _copies = recovery(bench, monkeypatch, None)
+    again.begin(lambda: None)
+    while again.step(lambda _count: None) == 0.0:
+        pass
+    assert {bench.item(item_id).state for item_id in IDS} == {ItemState.ACQUIRED}

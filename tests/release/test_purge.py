@@ -1,0 +1,481 @@
+"""Purging: the dock's copy goes only when every required store proves the bytes again."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+import structlog
+
+from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.control.requests import RetryRequest
+from bodycam_ingest.db import docktime, items
+from bodycam_ingest.db.schema import item
+from bodycam_ingest.errors import (
+    StagingReadOnlyError,
+    StoreError,
+    StoreMisconfiguredError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.store_witness import Witnesses
+from bodycam_ingest.staging.read_back import open_copies
+from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.upload.checkpoints import AnchorKeeper
+from bodycam_ingest.upload.uploader import Uploader
+from tests.support.dockbench import MOMENT, Bench, random_bytes
+from tests.support.memory_store import Fault, MemoryStore, _Kept
+
+pytestmark = pytest.mark.long
+
+HOUR_MS = 3_600_000
+
+
+class Dock:
+    """A dock whose items are released, with the worker that purges."""
+
+    def __init__(self, directory, *names: str) -> None:
+        self.bench = Bench(directory, create=False)
+        self.now_ms = 1_773_480_413_589
+        self.stores = {name: MemoryStore(name) for name in names}
+        self.required = list(names)
+        self.begin()
+
+    def begin(self) -> None:
+        engine, ledger = self.bench.engine, self.bench.ledger
+        self.policy = RetryPolicy(1.0, 300.0)
+        self.copies = open_copies(self.bench.directory / "staging")
+        self.uploader = Uploader(
+            engine=engine,
+            ledger=ledger,
+            stores=self.stores,
+            open_staged=self.bench.staging.open_staged,
+            policy=self.policy,
+            lines={},
+            now_ms=self.clock,
+        )
+        self.retention = Retention(
+            engine,
+            ledger,
+            self.copies.staging,
+            Witnesses(
+                engine,
+                self.stores,
+                identify=self.uploader.introduce,
+                record=self.uploader.store_record,
+                now_ms=self.clock,
+            ),
+            keep_days=0,
+            delay_s=self.policy.delay_s,
+            now_ms=self.clock,
+        )
+        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    def restart(self) -> None:
+        self.bench.reopen()
+        self.begin()
+        self.retention.begin()
+
+    def send(self) -> None:
+        for store in self.stores:
+            while self.uploader.run_due(store) == 0.0:
+                pass
+
+    def released(self, count: int) -> list[str]:
+        """So many items that every store confirmed, and that were released."""
+        stores = [(name, True) for name in self.stores]
+        ids = [self.bench.add(random_bytes(500), stores) for _ in range(count)]
+        self.send()
+        with self.bench.ledger.transaction() as txn:
+            for item_id in ids:
+                row = items.get(txn.conn, item_id)
+                data = {"docking_id": row.docking_id, "policy": "keep"}
+                items.record(txn, row, ItemEvent.RELEASED, data, released_at=MOMENT)
+        return ids
+
+    def announced(self, count: int) -> list[str]:
+        """So many items whose purge stands under a checkpoint in every store."""
+        ids = self.released(count)
+        for _ in range(count):
+            self.retention.step(self.required)
+            if all(self.bench.item(i).purging_seq is not None for i in ids):
+                break
+        self.anchor()
+        return ids
+
+    def anchor(self) -> None:
+        stores = [(name, True) for name in self.stores]
+        engine, ledger = self.bench.engine, self.bench.ledger
+        keeper = AnchorKeeper(engine, ledger, stores, interval_s=0, heartbeat_s=1)
+        keeper._queue(ledger.head.size, ledger.head.checkpoint)
+        self.send()
+
+    def purge(self, limit: int = 1000) -> None:
+        """Steps until nothing is due now."""
+        for _ in range(limit):
+            if self.retention.step(self.required) != 0.0:
+                return
+        raise AssertionError("there is no end")
+
+    def pass_time(self, hours: float, every_s: float = 600) -> None:
+        """Let time go by, with everything tried when it is due."""
+        until = self.now_ms + round(hours * HOUR_MS)
+        while self.now_ms < until:
+            self.now_ms += round(every_s * 1000)
+            self.purge()
+
+    def states(self, ids) -> list[str]:
+        return [self.bench.item(item_id).state.value for item_id in ids]
+
+    def copy(self, item_id: str):
+        return self.bench.directory / "staging" / self.bench.item(item_id).staged_path
+
+    def key(self, item_id: str, store: str = "a") -> str:
+        return self.bench.upload(item_id, store).key
+
+    def asked(self, store: str = "a") -> int:
+        return len(self.stores[store].calls)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("template")
+    Bench(directory).close()
+    return directory
+
+
+@pytest.fixture
+def make(tmp_path, template):
+    made: list[Dock] = []
+
+    def build(*names: str) -> Dock:
+        shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+        made.append(Dock(tmp_path, *names))
+        return made[-1]
+
+    yield build
+    for dock in made:
+        dock.bench.close()
+
+
+def test_a_copy_goes_when_every_required_store_proved_it_again_one_a_step(make) -> None:
+    dock = make("a", "b")
+    ids = dock.announced(3)
+    confirmed = [store.calls.count(("confirm", dock.key(ids[0]))) for store in dock.stores.values()]
+    assert dock.retention.step(dock.required) == 0.0
+    assert sorted(dock.states(ids)) == ["purged", "released", "released"]
+    dock.purge()
+    assert dock.states(ids) == ["purged"] * 3
+    again = [store.calls.count(("confirm", dock.key(ids[0]))) for store in dock.stores.values()]
+    assert again == [count + 1 for count in confirmed]
+    assert not [path for path in (dock.bench.directory / "staging").rglob("*") if path.is_file()]
+
+
+def test_nothing_goes_before_its_intent_is_anchored_in_every_required_store(make) -> None:
+    dock = make("a", "b")
+    (item_id,) = dock.released(1)
+    dock.purge()
+    assert dock.bench.item(item_id).purging_seq is not None
+    dock.stores["b"].faults.append(Fault("put", times=-1))
+    dock.anchor()
+    dock.purge()
+    assert dock.copy(item_id).exists()
+
+
+def _zeros(kept, _other):
+    return dataclasses.replace(kept, body=bytes(len(kept.body)))
+
+
+def _another_recording(_kept, other):
+    return other
+
+
+def _another_under_our_name(kept, other):
+    return dataclasses.replace(other, metadata=kept.metadata)
+
+
+def _ours_under_another_name(kept, other):
+    return dataclasses.replace(kept, metadata=other.metadata)
+
+
+def _nobodys(kept, _other):
+    return _Kept(kept.body, {}, kept.etag, kept.checksum)
+
+
+def _put_zeros(dock, item_id):
+    """Have the store hold other bytes; returns what it held."""
+    objects = dock.stores["a"].objects
+    well = objects[dock.key(item_id)]
+    objects[dock.key(item_id)] = _zeros(well, None)
+    return well
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [_zeros, _another_recording, _another_under_our_name, _ours_under_another_name, _nobodys],
+)
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_a_copy_stays_when_a_store_holds_something_else_of_the_same_size(
+    make, replace, where
+) -> None:
+    dock = make("a", "b")
+    bad, good = dock.announced(2)
+    objects = dock.stores[where].objects
+    well = objects[dock.key(bad)]
+    objects[dock.key(bad)] = replace(well, objects[dock.key(good)])
+    with structlog.testing.capture_logs() as lines:
+        dock.purge()
+        dock.pass_time(3)
+    assert dock.states([bad, good]) == ["released", "purged"]
+    assert dock.copy(bad).exists()
+    assert dock.bench.open_alarms() == [("purge_held", f"item:{bad}")]
+    held = [line for line in lines if line["event"] == "item.purge_held"]
+    assert len(held) == 1
+    # The object is well again: nobody has to do anything.
+    objects[dock.key(bad)] = well
+    dock.pass_time(7)
+    assert dock.states([bad]) == ["purged"]
+    assert dock.bench.open_alarms() == []
+    assert dock.bench.item(bad).last_error == ""
+
+
+def test_what_is_bad_waits_alone_and_ever_longer(make) -> None:
+    dock = make("a")
+    ids = dock.announced(25)
+    for item_id in ids[:20]:
+        _put_zeros(dock, item_id)
+    dock.purge()
+    assert dock.states(ids[20:]) == ["purged"] * 5
+    for item_id in ids[1:20]:
+        with dock.bench.ledger.transaction() as txn:
+            items.postpone(txn, item_id, attempts=99, due_ms=dock.now_ms + 6 * HOUR_MS, error="x")
+    waits = []
+    for _ in range(40):
+        row = dock.bench.item(ids[0])
+        waits.append(row.due_ms - dock.now_ms)
+        dock.now_ms = row.due_ms
+        dock.purge()
+    assert max(waits[:5]) <= 32_000
+    assert min(waits[-5:]) >= 15 * 60_000
+
+
+def test_a_dead_store_costs_one_question_a_pause_and_no_recordings_alarm(make) -> None:
+    dock = make("a", "b")
+    ids = dock.announced(60)
+    dock.stores["a"].faults += [
+        Fault(call, times=-1, error=lambda: StoreUnreachableError("no route"))
+        for call in ("identity", "probe", "confirm", "look")
+    ]
+    asked, commits = dock.asked(), dock.bench.ledger.commits
+    with structlog.testing.capture_logs() as lines:
+        dock.pass_time(0.25, every_s=10)
+    assert dock.states(ids) == ["released"] * 60
+    assert dock.bench.open_alarms() == []
+    assert len(lines) <= 40, lines
+    assert dock.asked() - asked <= 40
+    assert dock.bench.ledger.commits - commits <= 80
+    # An hour without a sign of life is the store's alarm, once.
+    dock.pass_time(2)
+    assert dock.bench.open_alarms() == [("store_unreachable", "store:a")]
+    dock.stores["a"].faults.clear()
+    dock.pass_time(0.2)
+    assert dock.states(ids) == ["purged"] * 60
+    assert dock.bench.open_alarms() == []
+    assert dock.bench.store_row("a").last_error == ""
+
+
+def test_a_store_that_is_paused_is_not_even_looked_at(make) -> None:
+    dock = make("a", "b")
+    ids = dock.announced(2)
+    dock.stores["b"].faults.append(Fault("put", times=1))
+    dock.bench.add(b"another", [("b", True)])
+    dock.send()
+    assert dock.bench.store_row("b").paused_until_ms > dock.now_ms
+    before = dock.asked("a"), dock.asked("b")
+    wait_s = dock.retention.step(dock.required)
+    assert wait_s is not None
+    assert wait_s > 0
+    assert (dock.asked("a"), dock.asked("b")) == before
+    assert dock.states(ids) == ["released"] * 2
+    assert [dock.bench.item(i).last_error for i in ids] == ["", ""]
+
+
+def test_another_store_in_the_old_ones_place_is_the_stores_fault_and_no_recordings(make) -> None:
+    dock = make("a")
+    ids = dock.announced(5)
+    dock.stores["a"] = MemoryStore("a", identity="memory:2")
+    dock.restart()
+    dock.purge()
+    assert dock.bench.open_alarms() == [(StoreMisconfiguredError.code, "store:a")]
+    assert dock.states(ids) == ["released"] * 5
+
+
+@pytest.mark.parametrize("error", [StoreError, StoreUnreachableError])
+def test_one_object_that_cannot_be_asked_for_holds_up_no_other(make, error) -> None:
+    dock = make("a")
+    ids = dock.announced(5)
+    key = dock.key(ids[0])
+    dock.stores["a"].faults.append(
+        Fault("confirm", times=-1, error=lambda: error("this one alone"), matches=key.__eq__)
+    )
+    dock.pass_time(1)
+    assert dock.states(ids) == ["released"] + ["purged"] * 4
+    dock.pass_time(5)
+    assert [code for code, _ in dock.bench.open_alarms()] == ["purge_held"]
+    dock.stores["a"].faults.clear()
+    dock.pass_time(7)
+    assert dock.states(ids) == ["purged"] * 5
+    assert dock.bench.open_alarms() == []
+
+
+def test_what_a_store_required_now_never_had_is_not_purged(make) -> None:
+    dock = make("a")
+    announced = dock.announced(2)
+    later = dock.released(2)
+    dock.stores["new"] = MemoryStore("new")
+    dock.required = ["a", "new"]
+    dock.restart()
+    dock.pass_time(2)
+    assert dock.states(announced + later) == ["released"] * 4
+    assert [dock.bench.item(i).purging_seq for i in later] == [None, None]
+    assert dock.bench.open_alarms() == []
+
+
+def test_a_store_that_is_no_longer_required_is_not_asked(make) -> None:
+    dock = make("a", "b")
+    ids = dock.announced(2)
+    del dock.stores["b"]
+    dock.required = ["a"]
+    dock.restart()
+    dock.purge()
+    assert dock.states(ids) == ["purged"] * 2
+
+
+def test_without_any_required_store_nothing_goes(make) -> None:
+    dock = make("a")
+    ids = dock.announced(2)
+    dock.required = []
+    assert dock.retention.step([]) is None
+    assert dock.states(ids) == ["released"] * 2
+
+
+def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypatch) -> None:
+    dock = make("a")
+    ids = dock.announced(8)
+
+    def refuse(_path: str) -> bool:
+        raise StagingReadOnlyError("read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dock.copies.staging, "purge", refuse)
+        with structlog.testing.capture_logs() as lines:
+            dock.pass_time(1)
+        assert dock.bench.open_alarms() == [("purge_held", "dock:staging")]
+    assert len(lines) <= 4, lines
+    dock.pass_time(7)
+    assert dock.states(ids) == ["purged"] * 8
+    assert dock.bench.open_alarms() == []
+
+
+@pytest.mark.parametrize("how", ["restart", "retry", "retry item"])
+def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
+    dock = make("a")
+    (item_id,) = dock.announced(1)
+    well = _put_zeros(dock, item_id)
+    dock.pass_time(5)
+    dock.stores["a"].objects[dock.key(item_id)] = well
+    dock.purge()
+    assert dock.states([item_id]) == ["released"]
+    if how == "restart":
+        dock.restart()
+    else:
+        request = RetryRequest.of(item=item_id if how == "retry item" else None)
+        dock.levers.pull(request, "admin")
+    # A recording that is named is sent again to every store, and goes when each has it.
+    dock.send()
+    dock.purge()
+    assert dock.states([item_id]) == ["purged"]
+
+
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture
+def hands(monkeypatch):
+    """The dock's own time and who vouches for the clock, as a test says."""
+    told = {"dock_ms": 0, "vouched": docktime.NTP}
+    monkeypatch.setattr(docktime, "now_ms", lambda _conn: told["dock_ms"])
+    monkeypatch.setattr(docktime, "word", lambda _conn: docktime.Word(vouched=str(told["vouched"])))
+    return told
+
+
+def test_a_copy_goes_by_the_docks_own_time_and_by_no_time_of_day(make, hands) -> None:
+    dock = make("a")
+    dock.retention.keep_days = 30
+    # Released in March 2026 by the time of day, which is long ago.
+    ids = dock.released(2)
+    with dock.bench.ledger.transaction() as txn:
+        for number, item_id in enumerate(ids):
+            released_dock_ms = number * DAY_MS
+            txn.conn.execute(
+                item.update()
+                .where(item.c.item_id == item_id)
+                .values(released_dock_ms=released_dock_ms)
+            )
+    hands["dock_ms"] = 30 * DAY_MS - 1
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids) == ["released"] * 2
+    hands["dock_ms"] = 30 * DAY_MS
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids) == ["purged", "released"]
+
+
+def test_while_nobody_vouches_for_the_clock_nothing_is_announced_or_goes(make, hands) -> None:
+    dock = make("a")
+    ids = dock.announced(2)
+    later = dock.released(1)
+    with dock.bench.ledger.transaction() as txn:
+        txn.conn.execute(item.update().values(released_dock_ms=0))
+    dock.retention.keep_days = 1
+    hands["dock_ms"], hands["vouched"] = 2 * DAY_MS, ""
+    asked, commits = dock.asked(), dock.bench.ledger.commits
+    for _ in range(10):
+        assert dock.retention.step(dock.required) is None
+    assert dock.states(ids + later) == ["released"] * 3
+    assert dock.bench.item(later[0]).purging_seq is None
+    assert dock.asked() == asked
+    # Told once, and as no alarm: no camera waits for it.
+    assert dock.bench.ledger.commits == commits + 1
+    assert dock.bench.entries("finding.raised")[-1]["code"] == "clock_in_doubt"
+    assert dock.bench.open_alarms() == []
+    hands["vouched"] = docktime.PERSON
+    dock.purge()
+    dock.anchor()
+    dock.purge()
+    assert dock.states(ids + later) == ["purged"] * 3
+
+
+def test_without_days_to_keep_the_clock_decides_nothing(make, hands) -> None:
+    dock = make("a")
+    hands["vouched"] = ""
+    ids = dock.announced(2)
+    dock.purge()
+    assert dock.states(ids) == ["purged"] * 2
+
+
+def test_a_purge_that_was_cut_off_after_the_file_was_deleted_is_recorded(make) -> None:
+    dock = make("a")
+    (item_id,) = dock.announced(1)
+    dock.copy(item_id).unlink()
+    dock.restart()
+    dock.purge()
+    assert dock.bench.item(item_id).state is ItemState.PURGED

@@ -1,0 +1,207 @@
+"""A directory as a store: what mounts, disks and power cuts do to it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from bodycam_ingest.config.stores import DirectoryStoreConfig
+from bodycam_ingest.errors import (
+    StoreConflictError,
+    StoreError,
+    StoreFullError,
+    StoreMisconfiguredError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.linux import durable
+from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
+from bodycam_ingest.stores.registry import open_store, prepare_store
+from tests.support.sending import Bytes, Journal, object_of, some_bytes
+
+
+@pytest.fixture
+def root(tmp_path):
+    path = tmp_path / "archive"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def store(root):
+    prepare(root)
+    return DirectoryStore("archive", root)
+
+
+def everything(root):
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+def test_a_mount_that_is_not_there_is_never_written_below(tmp_path, root):
+    obj = object_of(b"x")
+    for path in (root, tmp_path / "missing"):
+        store = DirectoryStore("archive", path)
+        for ask in (
+            lambda store=store: store.send(obj, Bytes(b"x"), Journal()),
+            lambda store=store: store.look(obj.key),
+            lambda store=store: list(store.keys("")),
+            lambda store=store: list(store.read(obj.key)),
+            store.probe,
+            store.identity,
+        ):
+            with pytest.raises(StoreUnreachableError):
+                ask()
+    assert everything(tmp_path) == ["archive"]
+
+
+def test_a_store_is_made_once_and_only_in_a_directory_that_is_there(tmp_path, root):
+    with pytest.raises(StoreUnreachableError):
+        prepare(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+    first = prepare(root)
+    assert prepare(root) == first
+    config = DirectoryStoreConfig.model_validate(
+        {"name": "archive", "type": "directory", "path": str(root)}
+    )
+    assert first in prepare_store(config)
+    assert first in open_store(config).identity()
+    (root / MARKER).unlink()
+    assert prepare(root) != first
+
+
+def test_objects_are_plain_files_that_nobody_changes_by_accident(store, root):
+    data = some_bytes(10_000)
+    obj = object_of(data)
+    store.send(obj, Bytes(data), Journal())
+    path = root / obj.key
+    assert path.read_bytes() == data
+    assert stat.S_IMODE(path.stat().st_mode) == 0o440
+    note = json.loads((path.parent / f".{path.name}.meta.json").read_bytes())
+    assert note["metadata"] == obj.metadata
+    assert [entry.name for entry in path.parent.iterdir() if entry.suffix == ".part"] == []
+
+
+class Crash(BaseException):
+    """Ends the try at once, as a kill does; what the code would tidy up is put back by the test."""
+
+
+def test_a_note_without_its_object_is_neither_ours_nor_foreign(store, root, monkeypatch):
+    data = some_bytes(10_000)
+    obj = object_of(data)
+
+    def crash(act):
+        if act == "after:store.create":
+            raise Crash
+
+    durable.listen(crash)
+    try:
+        with pytest.raises(Crash):
+            store.send(obj, Bytes(data), Journal())
+    finally:
+        durable.listen(None)
+    left = (root / obj.key).parent / f".clip.mp4.{'0' * 26}.part"
+    left.write_bytes(b"half")
+    assert store.look(obj.key) is None
+    assert list(store.keys("")) == []
+    # Its metadata changed meanwhile, because the item was queued anew.
+    changed = type(obj)(obj.key, obj.digests, {**obj.metadata, "ledger-entry": "7"})
+    stored = store.send(changed, Bytes(data), Journal())
+    store.confirm(changed, stored)
+    assert store.look(obj.key).metadata["ledger-entry"] == "7"
+    assert not left.exists()
+
+
+def test_a_key_reserved_for_another_item_is_a_conflict(store, root):
+    data = some_bytes(10)
+    obj = object_of(data)
+    other = object_of(data, obj.key)
+    note = (root / obj.key).parent
+    note.mkdir(parents=True)
+    (note / ".clip.mp4.meta.json").write_text(
+        json.dumps({"v": 1, "metadata": dict(other.metadata)}), encoding="utf-8"
+    )
+    with pytest.raises(StoreConflictError):
+        store.send(obj, Bytes(data), Journal())
+    assert list(store.keys("")) == []
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"metadata": 1}', b'{"metadata": {}}'])
+def test_an_object_whose_note_is_damaged_is_nobodys(store, root, note):
+    data = some_bytes(10)
+    obj = object_of(data)
+    store.send(obj, Bytes(data), Journal())
+    path = (root / obj.key).parent / ".clip.mp4.meta.json"
+    path.chmod(0o600)
+    path.write_bytes(note)
+    with pytest.raises(StoreConflictError):
+        store.send(obj, Bytes(data), Journal())
+    assert (root / obj.key).read_bytes() == data
+
+
+FAULTS = [
+    (errno.ENOSPC, StoreFullError),
+    (errno.EDQUOT, StoreFullError),
+    (errno.EROFS, StoreMisconfiguredError),
+    (errno.EACCES, StoreMisconfiguredError),
+    (errno.EIO, StoreUnreachableError),
+    (errno.ESTALE, StoreUnreachableError),
+    (errno.ENOTCONN, StoreUnreachableError),
+    (errno.EFBIG, StoreError),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), FAULTS)
+@pytest.mark.parametrize("call", ["write", "finish"])
+def test_what_the_disk_says_has_its_class_and_leaves_nothing(
+    store, root, monkeypatch, code, kind, call
+):
+    data = some_bytes(100_000)
+    obj = object_of(data)
+
+    def fail(*_args):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"bodycam_ingest.stores.directory_files.NewFile.{call}", fail)
+        with pytest.raises(StoreError) as caught:
+            store.send(obj, Bytes(data), Journal())
+    assert type(caught.value) is kind
+    assert list(store.keys("")) == []
+    assert [path for path in everything(root) if path.endswith(".part")] == []
+    store.confirm(obj, store.send(obj, Bytes(data), Journal()))
+
+
+def test_a_full_disk_is_found_by_probing(store, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(durable, "create_file", full)
+    with pytest.raises(StoreFullError):
+        store.probe()
+
+
+def test_links_in_place_of_objects_are_not_followed(store, root, tmp_path):
+    data = some_bytes(10)
+    obj = object_of(data)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not evidence")
+    (root / obj.key).parent.mkdir(parents=True)
+    (root / obj.key).symlink_to(secret)
+    with pytest.raises(StoreConflictError):
+        store.send(obj, Bytes(data), Journal())
+    assert secret.read_bytes() == b"not evidence"
+
+
+def test_copies_that_can_only_be_read_from_memory_are_not_claimed(store, monkeypatch):
+    data = some_bytes(10)
+    obj = object_of(data)
+    stored = store.send(obj, Bytes(data), Journal())
+    monkeypatch.setattr(
+        "bodycam_ingest.stores.directory_files.MediumFile.past_cache", lambda _self: False
+    )
+    monkeypatch.setattr("bodycam_ingest.linux.residency.on_memory_file_system", lambda _fd: False)
+    with pytest.raises(StoreError, match="memory"):
+        store.confirm(obj, stored)

@@ -1,0 +1,241 @@
+"""Each fault of an S3 server or of the way to it, sorted as the table of docs says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import itertools
+import socket
+
+import pytest
+
+from bodycam_ingest.errors import (
+    StoreClockSkewError,
+    StoreCredentialsError,
+    StoreError,
+    StoreFullError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+)
+from bodycam_ingest.stores.s3 import endpoint
+from bodycam_ingest.stores.s3.endpoint import Keys, keys_from_environment, keys_from_file
+from bodycam_ingest.stores.s3.errors import retry_after_s, skew
+from tests.support.faultproxy import Fault
+from tests.support.seaweedfs import write_certificate
+from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
+
+ANSWERS = [
+    (500, "InternalError", StoreUnreachableError),
+    (502, "", StoreUnreachableError),
+    (503, "SlowDown", StoreThrottledError),
+    (503, "ServiceUnavailable", StoreUnreachableError),
+    (503, "", StoreThrottledError),
+    (504, "", StoreUnreachableError),
+    (400, "RequestTimeout", StoreUnreachableError),
+    (429, "TooManyRequests", StoreThrottledError),
+    (403, "RequestTimeTooSkewed", StoreClockSkewError),
+    (400, "ExpiredToken", StoreCredentialsError),
+    (403, "InvalidAccessKeyId", StoreCredentialsError),
+    (403, "SignatureDoesNotMatch", StoreCredentialsError),
+    (404, "NoSuchBucket", StoreMisconfiguredError),
+    (403, "AccessDenied", StoreMisconfiguredError),
+    (301, "PermanentRedirect", StoreMisconfiguredError),
+    (307, "TemporaryRedirect", StoreMisconfiguredError),
+    (411, "MissingContentLength", StoreMisconfiguredError),
+    (501, "NotImplemented", StoreMisconfiguredError),
+    (400, "KMS.NotFoundException", StoreMisconfiguredError),
+    (400, "BadDigest", StoreIntegrityError),
+    (400, "XAmzContentSHA256Mismatch", StoreIntegrityError),
+    (400, "IncompleteBody", StoreIntegrityError),
+    (507, "", StoreFullError),
+    (403, "QuotaExceeded", StoreFullError),
+    (418, "Teapot", StoreError),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), ANSWERS)
+def test_each_answer_has_its_class(open_s3, proxy, status, code, kind):
+    store = open_s3()
+    proxy.add(Fault("status", match="^PUT ", status=status, code=code, times=-1))
+    data = some_bytes(100)
+    obj = object_of(data)
+    with pytest.raises(StoreError) as caught:
+        store.send(obj, Bytes(data), Journal())
+    assert type(caught.value) is kind
+    proxy.clear()
+    store.confirm(obj, store.send(obj, Bytes(data), Journal()))
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "BadDigest", "Teapot", ""])
+def test_an_answer_that_was_wrong_after_the_deed_is_resolved_by_looking(open_s3, proxy, code):
+    store = open_s3()
+    for size in (100, PART_BYTES + 1):
+        data = some_bytes(size)
+        obj, journal = object_of(data), Journal()
+        making = r"^(PUT \S*clip\.mp4 |POST \S*uploadId)"
+        fault = proxy.add(Fault("status_after", match=making, status=500, code=code))
+        with pytest.raises(StoreError):
+            store.send(obj, Bytes(data), journal)
+        assert fault.hits == 1
+        sent = Sent()
+        store.confirm(obj, store.send(obj, Bytes(data), journal, sent))
+        assert sent.size_bytes == 0, "it was there already"
+
+
+def test_what_a_store_asks_to_wait_is_told(open_s3, proxy):
+    store = open_s3()
+    proxy.add(Fault("status", headers={"Retry-After": "17"}))
+    with pytest.raises(StoreThrottledError) as caught:
+        store.look("evidence/x")
+    assert caught.value.retry_after_s == 17
+
+
+@pytest.mark.parametrize("off", [dt.timedelta(hours=1), dt.timedelta(minutes=-20)])
+def test_a_bare_403_with_another_time_is_a_wrong_clock(open_s3, proxy, off):
+    store = open_s3()
+    date = email.utils.format_datetime(dt.datetime.now(tz=dt.UTC) + off, usegmt=True)
+    proxy.add(Fault("status", status=403, code="", headers={"Date": date}, times=-1))
+    with pytest.raises(StoreClockSkewError):
+        store.look("evidence/x")
+
+
+def test_a_bare_403_at_the_right_time_is_a_missing_right(open_s3, proxy):
+    store = open_s3()
+    date = email.utils.format_datetime(dt.datetime.now(tz=dt.UTC), usegmt=True)
+    proxy.add(Fault("status", status=403, code="", headers={"Date": date}, times=-1))
+    with pytest.raises(StoreMisconfiguredError):
+        store.look("evidence/x")
+
+
+def test_a_head_without_a_code_is_asked_again_in_a_way_that_has_one(open_s3, proxy):
+    store = open_s3()
+    proxy.add(Fault("status", match="^HEAD ", status=400, code="", times=-1))
+    proxy.add(Fault("status", match="^GET ", status=400, code="ExpiredToken", times=-1))
+    with pytest.raises(StoreCredentialsError):
+        store.look("evidence/x")
+
+
+def test_wrong_keys_are_a_matter_of_credentials(open_s3, seaweed):
+    for keys in (Keys("AKNOBODY", "x"), Keys(seaweed.access_key, "wrong")):
+        store = open_s3(keys=lambda keys=keys: keys)
+        with pytest.raises(StoreCredentialsError):
+            store.look("evidence/x")
+
+
+def test_keys_renewed_on_disk_are_taken_without_a_restart(open_s3, seaweed):
+    answers = itertools.chain(
+        [Keys(seaweed.access_key, "expired")],
+        itertools.repeat(Keys(seaweed.access_key, seaweed.secret_key)),
+    )
+    store = open_s3(keys=lambda: next(answers))
+    assert store.look("evidence/x") is None
+
+
+def test_a_missing_bucket_or_right_is_a_matter_of_configuration(open_s3):
+    store = open_s3(bucket="no-such-bucket")
+    with pytest.raises(StoreMisconfiguredError):
+        list(store.keys(""))
+
+
+def test_a_certificate_of_another_is_not_taken(open_s3, tmp_path):
+    other, _ = write_certificate(tmp_path)
+    with pytest.raises(StoreMisconfiguredError) as caught:
+        open_s3(ca_bundle=other).look("evidence/x")
+    assert "certificate" in caught.value.hint
+    with pytest.raises(StoreMisconfiguredError):
+        open_s3(ca_bundle=tmp_path / "missing.pem").look("evidence/x")
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(StoreMisconfiguredError):
+        open_s3(ca_bundle=tmp_path / "empty.pem").look("evidence/x")
+
+
+def test_nobody_there_is_transient(open_s3, proxy):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(StoreUnreachableError):
+        open_s3(url=f"https://127.0.0.1:{port}").look("evidence/x")
+    with pytest.raises(StoreUnreachableError):
+        open_s3(url="https://store.invalid").look("evidence/x")
+    proxy.down = True
+    with pytest.raises(StoreUnreachableError):
+        open_s3().look("evidence/x")
+
+
+@pytest.mark.parametrize("kind", ["drop", "reset", "blackhole", "refuse", "lost_answer"])
+def test_a_line_that_breaks_under_a_part_is_transient(open_s3, proxy, monkeypatch, kind):
+    monkeypatch.setattr(endpoint, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(endpoint, "CONNECT_TIMEOUT_S", 1)
+    store = open_s3()
+    data = some_bytes(PART_BYTES + 1)
+    obj, journal = object_of(data), Journal()
+    fault = proxy.add(Fault(kind, match=r"^PUT \S*partNumber=1", after=PART_BYTES // 2))
+    with pytest.raises(StoreUnreachableError):
+        store.send(obj, Bytes(data), journal)
+    assert fault.hits == 1
+    monkeypatch.setattr(endpoint, "READ_TIMEOUT_S", 60)
+    store = open_s3(prefix=store._prefix.rstrip("/"))
+    store.confirm(obj, store.send(obj, Bytes(data), journal))
+
+
+def test_an_answer_cut_in_the_middle_is_transient(open_s3, proxy):
+    store = open_s3()
+    data = some_bytes(100_000)
+    obj = object_of(data)
+    store.send(obj, Bytes(data), Journal())
+    proxy.add(Fault("cut_answer", match="^GET .*clip", after=50_000))
+    with pytest.raises(StoreUnreachableError):
+        b"".join(store.read(obj.key))
+    proxy.add(Fault("cut_answer", match="^GET .*list-type", after=20))
+    with pytest.raises(StoreUnreachableError):
+        list(store.keys(""))
+
+
+def test_an_error_inside_a_200_is_transient(open_s3, proxy):
+    store = open_s3()
+    data = some_bytes(PART_BYTES + 1)
+    obj, journal = object_of(data), Journal()
+    proxy.add(Fault("status", match="^POST .*uploadId", status=200, code="InternalError"))
+    with pytest.raises(StoreUnreachableError):
+        store.send(obj, Bytes(data), journal)
+    store.confirm(obj, store.send(obj, Bytes(data), journal))
+
+
+@pytest.mark.parametrize("code", ["NoSuchUpload", "NoSuchKey"])
+def test_an_upload_that_expired_begins_again(open_s3, seaweed, proxy, code):
+    store = open_s3()
+    data = some_bytes(PART_BYTES + 1)
+    obj, journal = object_of(data), Journal()
+    proxy.add(Fault("refuse", match=r"^PUT \S*partNumber=2"))
+    with pytest.raises(StoreUnreachableError):
+        store.send(obj, Bytes(data), journal)
+    assert journal.upload_id
+    proxy.add(Fault("status", match=r"^GET \S*uploadId", status=404, code=code))
+    store.confirm(obj, store.send(obj, Bytes(data), journal))
+    assert seaweed.uploads(prefix=store._prefix) == []
+
+
+def test_secrets_are_neither_shown_nor_guessed(tmp_path, monkeypatch):
+    assert "sesame" not in repr(Keys("id", "sesame", "sesame"))
+    monkeypatch.setenv("A", "id")
+    monkeypatch.delenv("B", raising=False)
+    with pytest.raises(StoreCredentialsError):
+        keys_from_environment("A", "B", "C")
+    path = tmp_path / "keys"
+    with pytest.raises(StoreCredentialsError):
+        keys_from_file(path, "default")
+    path.write_text("[default]\naws_access_key_id = id\nsesame\n", encoding="utf-8")
+    with pytest.raises(StoreCredentialsError) as caught:
+        keys_from_file(path, "default")
+    assert "sesame" not in str(caught.value)
+    path.write_text("[x]\naws_access_key_id = i\naws_secret_access_key = s%\n", encoding="utf-8")
+    assert keys_from_file(path, "x") == Keys("i", "s%")
+
+
+def test_headers_that_make_no_sense_mean_nothing():
+    now = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    assert skew({}, now) is None
+    assert skew({"date": "yesterday"}, now) is None
+    assert skew({"date": "Fri, 02 Jan 2026 00:00:00 -0000"}, now) == dt.timedelta(0)
+    assert retry_after_s({"retry-after": "Fri, 02 Jan 2026 00:00:00 GMT"}) is None

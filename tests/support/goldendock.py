@@ -1,0 +1,206 @@
+"""A dock with items in every state, staged copies, a store and anchors, to be tampered with."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from bodycam_ingest.audit.verify import Scope, Verification
+from bodycam_ingest.custody import entries
+from bodycam_ingest.db import items, uploads
+from bodycam_ingest.db.guards import GUARDS
+from bodycam_ingest.db.items import ItemRow
+from bodycam_ingest.db.keys import load_log_key
+from bodycam_ingest.db.schema import upload
+from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.evidence import StoreObject
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.staging.read_back import open_copies
+from bodycam_ingest.stores.directory import DirectoryStore, prepare
+from tests.support.dockbench import BytesSource, MemoryJournal, digests_of, docked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ORIGIN = "pd.example/custody/dock-1"
+DOCKING = "01J00000000000000000000DCK"
+MOMENT = "2026-03-14T09:26:53.589Z"
+BODIES = {f"01J000000000000000000{n:05d}": bytes([n]) * (5000 + n) for n in range(1, 5)}
+CONFIRMED, VERIFIED, DISCOVERED, RELEASED = BODIES
+KEYS = {
+    item: object_keys.evidence_key("CAM", clock.parse_rfc3339(MOMENT), DOCKING, item, b"a.mp4")
+    for item in BODIES
+}
+
+
+class Dock:
+    """A dock's directories and how to verify them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.state = root / "state"
+        self.staging = root / "staging"
+        self.store = DirectoryStore("main", root / "store")
+
+    def verify(self, *, files=False, stores=False, silence_max_s=60.0, required=()):
+        """One run; `stores` may also be another store in place of its own, or several."""
+        before = content(self.root)
+        asked = {"main": self.store} if stores is True else stores or None
+        if asked is not None and not isinstance(asked, dict):
+            asked = {"main": asked}
+        report = Verification(
+            Scope(
+                state_dir=self.state,
+                origin=ORIGIN,
+                copies=open_copies(self.staging) if files else None,
+                stores=asked,
+                progress=lambda _bytes: None,
+                silence_max_s=silence_max_s,
+                required=frozenset(required),
+            )
+        ).run()
+        assert content(self.root) == before, "verify changed something"
+        return report
+
+    def codes(self, **how):
+        return {finding.code for finding in self.verify(**how).findings}
+
+    def sql(self, *statements, guards=True):
+        """Change the database as one who knows of the guards, and puts them back."""
+        connection = sqlite3.connect(self.state / "bodycam.db", isolation_level=None)
+        try:
+            for name in GUARDS:
+                connection.execute(f"DROP TRIGGER {name}")
+            for statement, *values in statements:
+                connection.execute(statement, values)
+            for create in GUARDS.values() if guards else ():
+                connection.execute(create)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+    def rows(self, query):
+        connection = sqlite3.connect(self.state / "bodycam.db")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def bodies(self):
+        return [body for (body,) in self.rows("SELECT body FROM ledger_entry ORDER BY seq")]
+
+    def size(self):
+        return len(self.bodies())
+
+    def signer(self):
+        return load_log_key(self.state / "keys/log.key", ORIGIN)
+
+    def staged(self, item):
+        (path,) = self.staging.glob(f"*/{item}-*")
+        return path
+
+    def open(self):
+        return open_ledger(self.state, ORIGIN)
+
+    def object(self, key):
+        return self.root / "store" / key
+
+
+def content(root):
+    return {
+        str(path): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+        and not path.is_symlink()
+        and path.stat().st_size < 1_000_000_000
+        and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+def build(root):
+    initialise(root / "state", ORIGIN)
+    (root / "staging").mkdir(mode=0o700)
+    (root / "store").mkdir()
+    prepare(root / "store")
+    dock = Dock(root)
+    engine, ledger = dock.open()
+    with ledger.transaction() as txn:
+        txn.add(docked("CAM", DOCKING))
+        txn.add(entries.camera_assigned("CAM", "Erika M."))
+    for item, body in BODIES.items():
+        take(dock, ledger, item, body)
+        anchor(dock, ledger)
+    with ledger.transaction() as txn:
+        for number in range(259):
+            data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
+            txn.append("finding.raised", f"finding:{number}", data)
+    anchor(dock, ledger)
+    with ledger.transaction() as txn:
+        for number in range(7):
+            txn.append("finding.closed", f"finding:{number}", {"code": "test", "about": "dock"})
+    ledger.close()
+    engine.dispose()
+    return dock
+
+
+def take(dock, ledger, item, body):
+    digests = digests_of(body, 1024)
+    sha256 = digests.sha256.hex()
+    staged = f"{DOCKING}/{item}-{sha256}"
+    row = ItemRow(
+        item, "CAM", DOCKING, "", b"DCIM/a.mp4", len(body), 0, ItemState.DISCOVERED, MOMENT
+    )
+    with ledger.transaction() as txn:
+        items.discover(txn, row, {"size_bytes": len(body)})
+    if item == DISCOVERED:
+        return
+    path = dock.staging / staged
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(body)
+    with ledger.transaction() as txn:
+        data = {"sha256": sha256, "size_bytes": len(body), "staged": staged}
+        items.record(
+            txn,
+            row,
+            ItemEvent.ACQUIRED,
+            data,
+            sha256=digests.sha256,
+            sample_sha256=digests.sample_sha256,
+            part_size_bytes=1024,
+            staged_path=staged,
+        )
+        row = items.get(txn.conn, item)
+        items.record(txn, row, ItemEvent.VERIFIED, {"sha256": sha256})
+        metadata = {"item-id": item, "sha256": sha256}
+        uploads.queue_items(txn, [uploads.ToQueue(item, KEYS[item], metadata)], [("main", True)])
+    if item == VERIFIED:
+        return
+    obj = StoreObject(KEYS[item], digests, metadata)
+    dock.store.send(obj, BytesSource(body), MemoryJournal())
+    stored = {
+        "store": "main",
+        "required": True,
+        "key": KEYS[item],
+        "version_id": "",
+        "sha256": sha256,
+        "outstanding": [],
+    }
+    for event in (ItemEvent.STORED, ItemEvent.CONFIRMED):
+        with ledger.transaction() as txn:
+            seq = items.record(txn, items.get(txn.conn, item), event, stored)
+    with ledger.transaction() as txn:
+        items.set_confirmed_seq(txn, item, seq)
+        txn.conn.execute(upload.update().where(upload.c.item_id == item).values(state="confirmed"))
+        if item == RELEASED:
+            items.record(txn, items.get(txn.conn, item), ItemEvent.RELEASED, {})
+
+
+def anchor(dock, ledger, note=None):
+    head = ledger.head
+    body = (note or head.checkpoint).encode()
+    digests = digests_of(body, 1024)
+    key = object_keys.checkpoint_key(ORIGIN, head.size)
+    obj = StoreObject(key, digests, {"item-id": key, "sha256": digests.sha256.hex()})
+    dock.store.send(obj, BytesSource(body), MemoryJournal())

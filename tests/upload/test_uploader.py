@@ -1,0 +1,878 @@
+"""Uploads: nothing is lost, given up or claimed, whatever the stores do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bodycam_ingest.config.kinds import UploadWindow
+from bodycam_ingest.daemon.workers import Worker, moving
+from bodycam_ingest.db import findings, items, outbox, resending, storehealth, uploads
+from bodycam_ingest.errors import (
+    LedgerUnwritableError,
+    LocalCopyDamagedError,
+    StagingUnreadableError,
+    StoreClockSkewError,
+    StoreConflictError,
+    StoreCredentialsError,
+    StoreError,
+    StoreIntegrityError,
+    StoreMisconfiguredError,
+    StoreThrottledError,
+    StoreUnreachableError,
+    UsageError,
+)
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.backoff import Line
+from bodycam_ingest.model.evidence import part_size_for
+from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
+from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
+from bodycam_ingest.upload.uploader import Uploader
+from tests.support.dockbench import Bench, random_bytes
+from tests.support.memory_store import Fault, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BODY = random_bytes(5000)
+HOUR_MS = 3_600_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = round(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC).timestamp() * 1000)
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+class Dock:
+    """A bench with stores and an uploader that can be made anew, as after a restart."""
+
+    def __init__(self, bench: Bench, *names: str) -> None:
+        self.bench = bench
+        self.clock = Clock()
+        self.stores = {name: MemoryStore(name) for name in names}
+        self.lines: dict[str, Line] = {}
+        self.moving: Callable[[], None] = lambda: None
+        self.start()
+
+    def start(self) -> None:
+        self.uploader = Uploader(
+            engine=self.bench.engine,
+            ledger=self.bench.ledger,
+            stores=self.stores,
+            open_staged=self.bench.staging.open_staged,
+            policy=RetryPolicy(1.0, 300.0),
+            lines=self.lines,
+            moving=self.moving,
+            now_ms=self.clock,
+        )
+
+    def restart(self) -> None:
+        self.bench.reopen()
+        self.start()
+
+    def drain(self, store: str, limit: int = 200) -> float | None:
+        """Work until nothing is due now."""
+        for _ in range(limit):
+            wait_s = self.uploader.run_due(store)
+            if wait_s is None or wait_s > 0:
+                return wait_s
+        raise AssertionError("there is no end")
+
+    def work_on(self, store: str, rounds: int = 60) -> None:
+        """Work, and let the time come for whatever waits."""
+        for _ in range(rounds):
+            wait_s = self.drain(store)
+            if wait_s is None:
+                return
+            self.clock.ms += round(wait_s * 1000) + 1
+        raise AssertionError("it still waits")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    # Made once: a new database takes longer than most of what is tried here.
+    directory = tmp_path_factory.mktemp("template")
+    Bench(directory).close()
+    return directory
+
+
+@pytest.fixture
+def bench(tmp_path, template):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    made = Bench(tmp_path, create=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dock(bench):
+    return Dock(bench, "main")
+
+
+def add(dock: Dock, body: bytes = BODY, stores=(("main", True),)) -> str:
+    return dock.bench.add(body, stores)
+
+
+def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) -> None:
+    dock = Dock(bench, "a", "b", "extra")
+    item_id = add(dock, stores=[("a", True), ("b", True), ("extra", False)])
+    dock.drain("a")
+    assert bench.item(item_id).state is ItemState.VERIFIED
+    assert bench.entries("item.confirmed")[0]["outstanding"] == ["b"]
+    dock.drain("extra")
+    assert bench.item(item_id).state is ItemState.VERIFIED
+    dock.drain("b")
+    row = bench.item(item_id)
+    assert row.state is ItemState.CONFIRMED
+    last = bench.entries("item.confirmed")[-1]
+    assert (last["store"], last["outstanding"], last["sha256"]) == ("b", [], row.sha256.hex())
+    assert row.confirmed_seq is not None
+    key = bench.upload(item_id, "a").key
+    assert all(store.objects[key].body == BODY for store in dock.stores.values())
+
+
+def test_being_stored_everywhere_is_not_being_confirmed_everywhere(bench) -> None:
+    dock = Dock(bench, "a", "b")
+    item_id = add(dock, stores=[("a", True), ("b", True)])
+    for store in dock.stores.values():
+        store.faults.append(Fault("confirm"))
+    dock.drain("a")
+    dock.drain("b")
+    assert bench.item(item_id).state is ItemState.STORED
+    dock.work_on("a")
+    assert bench.item(item_id).state is ItemState.STORED
+    dock.work_on("b")
+    assert bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_the_entry_that_confirms_is_the_one_that_release_waits_for(dock) -> None:
+    item_id = add(dock)
+    dock.drain("main")
+    row = dock.bench.item(item_id)
+    with dock.bench.engine.connect() as conn:
+        from bodycam_ingest.db.schema import ledger_entry  # noqa: PLC0415 - only here
+
+        kind = conn.execute(
+            ledger_entry.select().where(ledger_entry.c.seq == row.confirmed_seq)
+        ).one()
+    assert kind.type == "item.confirmed"
+
+
+@pytest.mark.parametrize("body", [b"", BODY], ids=["whole", "parts"])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    "call", ["look", "put", "create", "part", "complete", "confirm", "list_parts", "identity"]
+)
+def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body) -> None:
+    item_id = add(dock, body)
+    main = dock.stores["main"]
+    main.faults.append(Fault(call, done=done))
+    dock.work_on("main")
+    upload = dock.bench.upload(item_id, "main")
+    assert upload.state is UploadState.CONFIRMED
+    assert list(main.objects) == [upload.key]
+    assert main.objects[upload.key].body == body
+    assert not main.open
+    assert dock.bench.open_alarms() == []
+    assert len(dock.bench.entries("item.stored")) == 1
+    assert len(dock.bench.entries("item.confirmed")) == 1
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("call", ["create", "part", "complete", "confirm"])
+def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault(call, done=done))
+    dock.drain("main")
+    sent = [c for c in main.calls if c[0] == "part"]
+    waits = dock.bench.store_row("main").paused_until_ms
+    assert waits > dock.clock.ms
+    dock.restart()
+    assert dock.uploader.run_due("main") == pytest.approx((waits - dock.clock.ms) / 1000)
+    dock.work_on("main")
+    assert dock.bench.upload(item_id, "main").state is UploadState.CONFIRMED
+    parts = [c for c in main.calls if c[0] == "part"]
+    # Five parts; at most the one whose answer was lost is sent twice.
+    assert len(parts) <= 6
+    assert len(parts) >= len(sent)
+    assert not main.open
+
+
+def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
+    item_id = add(dock)
+    with dock.bench.engine.connect() as conn:
+        row = uploads.get(conn, item_id, "main")
+    with dock.bench.ledger.transaction() as txn:
+        uploads.advance(txn.conn, row, UploadEvent.BEGIN)
+    dock.restart()
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_next_times_stand_in_the_database_and_grow(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", times=-1))
+    for attempt in range(1, 8):
+        wait_s = dock.drain("main")
+        assert wait_s is not None
+        assert dock.bench.store_row("main").attempts == attempt
+        assert wait_s <= 2 ** (attempt - 1)
+        dock.restart()
+        dock.clock.ms += round(wait_s * 1000) + 1
+
+
+def test_an_hour_without_progress_is_an_alarm_and_success_ends_it(dock) -> None:
+    add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", times=-1))
+    dock.drain("main")
+    assert dock.bench.open_alarms() == []
+    dock.clock.ms += HOUR_MS + 1000
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [("store_unreachable", "store:main")]
+    main.faults.clear()
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert dock.bench.open_alarms() == []
+    assert dock.bench.entries("finding.closed")
+    assert dock.bench.store_row("main").last_error == ""
+
+
+@pytest.mark.parametrize("error", [StoreMisconfiguredError, StoreClockSkewError])
+def test_what_a_person_must_mend_is_an_alarm_at_once(dock, error) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: error("injected")))
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [(error.code, "store:main")]
+
+
+def test_a_dead_store_holds_up_no_other(bench) -> None:
+    dock = Dock(bench, "dead", "well")
+    ids = [add(dock, stores=[("dead", True), ("well", True)]) for _ in range(3)]
+    dock.stores["dead"].faults.append(Fault("identity", times=-1))
+    dock.drain("dead")
+    dock.drain("well")
+    assert all(bench.upload(i, "well").state is UploadState.CONFIRMED for i in ids)
+    assert all(bench.item(i).state is ItemState.VERIFIED for i in ids)
+    dock.stores["dead"].faults.clear()
+    dock.work_on("dead")
+    assert all(bench.item(i).state is ItemState.CONFIRMED for i in ids)
+
+
+@pytest.mark.parametrize("error", [StoreUnreachableError, StoreError, StoreMisconfiguredError])
+def test_a_bad_item_holds_up_no_other(dock, error) -> None:
+    bad = add(dock)
+    ids = [add(dock, random_bytes(100)) for _ in range(20)]
+    key = dock.bench.upload(bad, "main").key
+    dock.stores["main"].faults.append(
+        Fault("look", lambda: error("injected"), times=-1, matches=lambda k: k == key)
+    )
+    start_ms = dock.clock.ms
+    for _ in range(20):
+        wait_s = dock.drain("main")
+        if all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids):
+            break
+        dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.clock.ms - start_ms <= HOUR_MS, "it was held up at most by one pause"
+    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+    # Its second failure is its own: the store stays open for what comes after.
+    dock.clock.ms += 7 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.upload(bad, "main").attempts >= 2
+    more = add(dock, b"later")
+    dock.drain("main")
+    assert dock.bench.item(more).state is ItemState.CONFIRMED
+
+
+def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(dock) -> None:
+    ids = [add(dock, b"one"), add(dock, b"two")]
+    main = dock.stores["main"]
+    main.faults.append(Fault("look"))
+    wait_s = dock.drain("main")
+    second = dock.bench.upload(ids[1], "main").key
+    main.faults.append(Fault("look", times=1, matches=lambda key: key == second))
+    dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    assert dock.drain("main") is not None
+    row = dock.bench.store_row("main")
+    assert row.last_error == "store_unreachable"
+    assert row.paused_until_ms > dock.clock.ms
+    dock.work_on("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+
+
+def claimed(queue: UploadQueue, *, failing: bool = False) -> Claim:
+    claim = queue.claim("main", failing=failing)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_small_items_are_handed_out_together_and_large_ones_alone(dock) -> None:
+    small, big = [], []
+    for _ in range(3):
+        small.append(add(dock, b"small"))
+        big.append(add(dock, random_bytes(SMALL_BYTES + 1)))
+    queue = UploadQueue(dock.bench.engine, ["main"], dock.clock)
+    claims = [claimed(queue) for _ in range(4)]
+    assert [sorted(claim.names()) for claim in claims] == [small, *([one] for one in big)]
+    assert queue.claim("main", failing=False) is None
+    queue.release("main", claims[2])
+    assert claimed(queue).names() == claims[2].names()
+
+
+def test_a_failing_store_is_tried_by_one_worker_with_one_thing(dock) -> None:
+    add(dock, b"one")
+    add(dock, b"two")
+    queue = UploadQueue(dock.bench.engine, ["main"], dock.clock)
+    first = claimed(queue, failing=True)
+    assert len(first.items) == 1
+    wait_s = queue.claim("main", failing=True)
+    assert isinstance(wait_s, float)
+    assert wait_s > 0
+    queue.release("main", first)
+    assert claimed(queue, failing=True).names() == first.names()
+
+
+def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
+    bad, good = add(dock), add(dock, b"good")
+    key = dock.bench.upload(bad, "main").key
+    main = dock.stores["main"]
+    other = MemoryStore("x")
+    item = other_item(dock, key)
+    other.send(*item)
+    main.objects[key] = other.objects[key]
+    dock.drain("main")
+    assert main.objects[key].body == b"foreign"
+    assert dock.bench.upload(bad, "main").state is UploadState.REFUSED
+    assert dock.bench.open_alarms() == [("store_conflict", f"upload:{bad}:main")]
+    assert dock.bench.entries("upload.refused")[0]["reason"] == "store_conflict"
+    assert dock.bench.item(bad).state is ItemState.VERIFIED
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    del main.objects[key]
+    with dock.bench.ledger.transaction() as txn:
+        assert resending.retry_item(txn, items.get(txn.conn, bad), ["main"]).due == 1
+    dock.drain("main")
+    assert dock.bench.item(bad).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
+
+
+def other_item(dock: Dock, key: str):
+    from tests.support.dockbench import (  # noqa: PLC0415 - only here
+        BytesSource,
+        MemoryJournal,
+        store_object,
+    )
+
+    obj = store_object(key, b"foreign", 1024, "01J00000000000000000009999")
+    return obj, BytesSource(b"foreign"), MemoryJournal()
+
+
+def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("confirm"))
+    dock.drain("main")
+    key = dock.bench.upload(item_id, "main").key
+    main.objects[key].body = b"?" + BODY[1:]
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert dock.bench.upload(item_id, "main").state is UploadState.REFUSED
+    assert dock.bench.open_alarms()[-1] == ("store_mismatch", f"upload:{item_id}:main")
+    assert dock.bench.item(item_id).state is ItemState.STORED
+    assert dock.bench.entries("item.confirmed") == []
+
+
+def test_a_damaged_copy_is_quarantined_and_never_sent_as_good(dock) -> None:
+    item_id, good = add(dock), add(dock, b"good")
+    path = dock.bench.staging.path_of(dock.bench.item(item_id).staged_path)
+    with open(path, "r+b") as file:  # noqa: PTH123 - a plain string
+        file.write(b"\0\0\0\0")
+    dock.drain("main")
+    row = dock.bench.item(item_id)
+    assert (row.state, row.quarantine_reason) == (ItemState.QUARANTINED, LocalCopyDamagedError.code)
+    assert dock.bench.open_alarms() == [("local_copy_damaged", f"item:{item_id}")]
+    assert dock.stores["main"].look(dock.bench.upload(item_id, "main").key) is None
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.drain("main") is None, "it is not tried again and again"
+
+
+def test_an_unreadable_staging_disk_is_the_items_fault_not_the_stores(dock, monkeypatch) -> None:
+    bad, good = add(dock), add(dock, b"good")
+    staged = dock.bench.item(bad).staged_path
+    really = dock.bench.staging.open_staged
+
+    def open_staged(path: str):
+        if path == staged:
+            raise StagingUnreadableError("injected")
+        return really(path)
+
+    dock.uploader._open_staged = open_staged
+    dock.drain("main")
+    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == [("staging_unreadable", f"upload:{bad}:main")]
+    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+
+
+def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("part", lambda: StoreIntegrityError("injected"), times=3))
+    for tries in (1, 2):
+        dock.drain("main")
+        assert dock.bench.open_alarms() == []
+        assert dock.bench.upload(item_id, "main").integrity_faults == tries
+        dock.clock.ms += 60_000
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [("store_integrity", f"upload:{item_id}:main")]
+    dock.clock.ms += 7 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
+
+
+def test_a_store_that_asks_for_patience_gets_it(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(
+        Fault("part", lambda: StoreThrottledError("slow down", retry_after_s=1234.0))
+    )
+    wait_s = dock.drain("main")
+    assert wait_s is not None
+    assert wait_s >= 1234.0
+
+
+def test_progress_begins_the_waits_anew(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", times=6))
+    for _ in range(6):
+        dock.drain("main")
+        dock.clock.ms += 400_000
+    assert dock.bench.store_row("main").attempts == 6
+    parts_seen = [0]
+
+    def third(_key: str) -> bool:
+        parts_seen[0] += 1
+        return parts_seen[0] == 3
+
+    main.faults.append(Fault("part", matches=third))
+    dock.drain("main")
+    assert dock.bench.store_row("main").attempts == 1
+    assert dock.bench.upload(item_id, "main").attempts == 1
+
+
+def test_another_store_under_the_same_name_is_refused(dock) -> None:
+    first = add(dock)
+    dock.drain("main")
+    assert [e["identity"] for e in dock.bench.entries("store.pinned")] == ["memory:main"]
+    dock.stores["main"] = MemoryStore("main", identity="memory:2")
+    dock.restart()
+    second = add(dock, b"second")
+    dock.drain("main")
+    assert dock.stores["main"].objects == {}
+    assert dock.bench.open_alarms() == [("store_misconfigured", "store:main")]
+    assert dock.bench.item(first).state is ItemState.CONFIRMED
+    assert dock.bench.item(second).state is ItemState.VERIFIED
+
+
+def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
+    main = dock.stores["main"]
+    for body in (b"1", b"2"):
+        add(dock, body)
+        dock.drain("main")
+    assert main.probes == 1
+    # By the clock since boot: a time of day that is set back must not put it off.
+    dock.uploader._lines["main"].probed_ms -= 25 * HOUR_MS
+    add(dock, b"3")
+    dock.drain("main")
+    assert main.probes == 2
+    assert dock.bench.store_row("main").probed_at
+
+
+def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> None:
+    main = dock.stores["main"]
+    with dock.bench.ledger.transaction() as txn:
+        outbox.queue_object(
+            txn, "now", [("main", True)], "ledger/x/checkpoint/07", "checkpoint", b"note", 7
+        )
+    main.faults.append(Fault("put", done=True))
+    dock.drain("main")
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 0
+    dock.work_on("main")
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 7
+        assert outbox.anchored_size(conn, ["main", "other"]) == 0
+        assert outbox.anchored_size(conn, []) == 0
+    assert main.objects["ledger/x/checkpoint/07"].body == b"note"
+
+
+def queue_checkpoint(dock: Dock, key: str, size: int) -> None:
+    with dock.bench.ledger.transaction() as txn:
+        outbox.queue_object(txn, "now", [("main", True)], key, "checkpoint", b"note", size)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done, answer lost"])
+def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) -> None:
+    key, main = f"ledger/x/checkpoint/{7:020d}", dock.stores["main"]
+    queue_checkpoint(dock, key, 7)
+    other = MemoryStore("x")
+    other.send(*other_item(dock, key))
+    main.objects[key] = other.objects[key]
+    main.faults.append(Fault("put", done=done, matches=lambda k: k.startswith(key + "-")))
+    item_id = add(dock)
+    dock.work_on("main")
+    assert main.objects[key].body == b"foreign"
+    moved = [k for k in main.objects if k.startswith("ledger/") and k != key]
+    assert [main.objects[k].body for k in moved] == [b"note"]
+    assert object_keys.checkpoint_size(moved[0].rpartition("/")[2]) == 7
+    assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
+    assert dock.bench.entries("upload.refused") == [
+        {"store": "main", "key": key, "reason": "store_conflict", "instead": moved[0]}
+    ]
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 7
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_tries(dock) -> None:
+    def taken() -> StoreError:
+        return StoreConflictError("injected")
+
+    main = dock.stores["main"]
+    main.faults.append(
+        Fault("look", taken, times=-1, matches=lambda key: key.startswith("ledger/"))
+    )
+    queue_checkpoint(dock, f"ledger/x/checkpoint/{7:020d}", 7)
+    for _ in range(6):
+        wait_s = dock.drain("main")
+        assert wait_s is not None
+        dock.clock.ms += round(wait_s * 1000) + 1
+    assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
+    tried = [key for call, key in main.calls if call == "look" and key.startswith("ledger/")]
+    assert len(tried) == len(set(tried)) == 7
+    main.faults.clear()
+    dock.work_on("main")
+    with dock.bench.engine.connect() as conn:
+        assert outbox.anchored_size(conn, ["main"]) == 7
+
+
+def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
+    ids = [add(dock, random_bytes(3000)) for _ in range(18)]
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", lambda: StoreError("400 InvalidRequest"), times=-1))
+    dock.drain("main")
+    assert dock.bench.open_alarms() == [("store", "store:main")]
+    assert len([call for call in main.calls if call[0] == "look"]) == 2
+    assert dock.bench.store_row("main").paused_until_ms > dock.clock.ms
+    main.faults.clear()
+    dock.clock.ms += 7 * HOUR_MS
+    dock.work_on("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.bench.open_alarms() == []
+
+
+@pytest.mark.long
+def test_a_minute_of_a_dead_store_is_told_in_few_lines_and_commits(dock) -> None:
+    ids = [add(dock, b"%d" % n) for n in range(100)]
+    main = dock.stores["main"]
+    dock.uploader.run_due("main")
+    main.faults += [Fault(call, times=-1) for call in ("identity", "look", "confirm")]
+    before, until_ms = dock.bench.ledger.commits, dock.clock.ms + 60_000
+    with structlog.testing.capture_logs() as lines:
+        while dock.clock.ms < until_ms:
+            wait_s = dock.uploader.run_due("main")
+            dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    told = [line for line in lines if line["log_level"] != "debug"]
+    assert [line["event"] for line in told if line["event"] == "store.paused"] == ["store.paused"]
+    assert len(told) <= 5
+    assert dock.bench.ledger.commits - before <= 20
+    main.faults.clear()
+    dock.work_on("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+
+
+def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+    main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    dock.drain("main")
+    with dock.bench.ledger.transaction() as txn:
+        row = items.get(txn.conn, item_id)
+        items.record(txn, row, ItemEvent.QUARANTINED, {"reason": "r"}, quarantine_reason="r")
+    dock.clock.ms += HOUR_MS
+    main.faults.append(Fault("identity", lambda: StoreCredentialsError("another")))
+    dock.uploader.run_due("main")
+    assert dock.bench.store_row("main").last_error == "store_credentials"
+    dock.clock.ms += HOUR_MS
+    dock.uploader.run_due("main")
+    assert dock.bench.store_row("main").last_error == ""
+    assert dock.bench.open_alarms() == []
+
+
+def test_a_start_asks_every_store_at_once(dock) -> None:
+    item_id = add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    wait_s = dock.drain("main")
+    assert wait_s is not None
+    assert 29 < wait_s <= 60, "what a person mends is tried again soon"
+    with dock.bench.ledger.transaction() as txn:
+        storehealth.hurry(txn, ["main"])
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> None:
+    item_id = add(dock)
+
+    def mended_meanwhile() -> StoreCredentialsError:
+        with dock.bench.ledger.transaction() as txn:
+            resending.retry_all(txn, ["main"])
+        return StoreCredentialsError("signed with the old key")
+
+    dock.stores["main"].faults.append(Fault("look", mended_meanwhile))
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.bench.open_alarms() == []
+
+
+@pytest.mark.long
+def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
+    main = dock.stores["main"]
+    main.read_back_bytes = 50
+    add(dock)
+    faults: list[object] = []
+    dock.moving = moving
+    dock.lines = {"main": Line(2000)}
+    dock.start()
+    worker = Worker(
+        "upload",
+        lambda: dock.uploader.run_due("main") or 0.0,
+        faults.append,
+        silence_max_s=1.0,
+    )
+    worker.start()
+    until_s = time.monotonic() + 4
+    while time.monotonic() < until_s:
+        assert worker.stall() is None
+        time.sleep(0.05)
+    dock.uploader.stop()
+    worker.stop()
+    assert worker.join(5)
+    assert faults == []
+
+
+def test_a_line_of_its_own_waits_for_no_other(bench) -> None:
+    dock = Dock(bench, "cloud", "archive")
+    local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
+    minute = local.hour * 60 + local.minute
+    closed = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
+    item_id = add(dock, stores=[("cloud", True), ("archive", True)])
+    dock.uploader.apply({"cloud": Line(1, (closed,)), "archive": Line(shared=False)})
+    assert dock.uploader.run_due("cloud") == pytest.approx(3600)
+    dock.drain("archive")
+    assert bench.upload(item_id, "archive").state is UploadState.CONFIRMED
+    assert dock.stores["cloud"].calls == []
+
+
+@given(st.integers(0, 5 * 1024**4), st.integers(5, 256))
+def test_no_item_needs_more_parts_than_s3_takes(size_bytes, mib) -> None:
+    part = part_size_for(size_bytes, mib * 1024**2)
+    assert part >= mib * 1024**2
+    assert part % 1024**2 == 0
+    assert -(-size_bytes // part) <= 10_000
+    assert part == mib * 1024**2 or -(-size_bytes // (part - 1024**2)) > 10_000
+    assert part <= 5 * 1024**3
+
+
+def test_other_bytes_are_never_queued_under_a_key_that_is_taken(dock) -> None:
+    def queue(body: bytes) -> None:
+        with dock.bench.ledger.transaction() as txn:
+            outbox.queue_object(txn, "now", [("main", True)], "k", "manifest", body)
+
+    queue(b"a")
+    queue(b"a")
+    with pytest.raises(UsageError):
+        queue(b"b")
+
+
+def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
+    item_id = add(dock)
+    main = dock.stores["main"]
+
+    def set_apart(_key: str) -> bool:
+        if dock.bench.item(item_id).state is ItemState.VERIFIED:
+            with dock.bench.ledger.transaction() as txn:
+                items.record(
+                    txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"}
+                )
+        return False
+
+    main.faults.append(Fault("complete", matches=set_apart))
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.QUARANTINED
+    assert dock.bench.entries("item.stored") == []
+    assert dock.drain("main") is None
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> None:
+    item_id = add(dock)
+    dock.drain("main")
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"})
+    with dock.bench.ledger.transaction() as txn:
+        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert len(dock.stores["main"].objects) == 1
+
+
+@pytest.mark.parametrize(("body", "call"), [(BODY, "part"), (b"small", "put")])
+def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock, body, call) -> None:
+    item_id = add(dock, body)
+    with dock.bench.engine.connect() as conn:
+        uploads.forbid_if_sent(conn, item_id)
+    dock.stores["main"].faults.append(Fault(call))
+    dock.drain("main")
+    with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
+        uploads.forbid_if_sent(conn, item_id)
+    with dock.bench.ledger.transaction() as txn:
+        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
+    with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
+        uploads.forbid_if_sent(conn, item_id)
+
+
+def test_retry_makes_everything_due_now(dock) -> None:
+    item_id = add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    wait_s = dock.drain("main")
+    assert wait_s is not None
+    assert wait_s > 20
+    with dock.bench.ledger.transaction() as txn:
+        assert resending.retry_all(txn, ["main"]).due == 1
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
+    add(dock)
+    local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
+    minute = local.hour * 60 + local.minute
+    window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
+    dock.uploader.apply({"main": Line(windows=(window,))})
+    assert dock.uploader.run_due("main") == pytest.approx(3600)
+    assert dock.stores["main"].calls == []
+    dock.clock.ms += HOUR_MS
+    dock.drain("main")
+    assert len(dock.stores["main"].objects) == 1
+
+
+def test_a_clock_set_back_does_not_hold_uploads_for_days(dock) -> None:
+    item_id = add(dock)
+    dock.stores["main"].faults.append(Fault("look"))
+    dock.drain("main")
+    dock.clock.ms -= 72 * HOUR_MS
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_halting_fault_is_not_swallowed(dock) -> None:
+    add(dock)
+    dock.stores["main"].faults.append(Fault("look", lambda: LedgerUnwritableError("injected")))
+    with pytest.raises(LedgerUnwritableError):
+        dock.drain("main")
+
+
+def test_workers_never_send_one_item_twice_at_once(dock) -> None:
+    ids = [add(dock, random_bytes(3000)) for _ in range(12)]
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            dock.drain("main")
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            faults.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    dock.drain("main")
+    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    puts = [c for c in dock.stores["main"].calls if c[0] == "complete"]
+    assert len(puts) == len(set(puts)) == 12
+
+
+def test_stopping_breaks_off_without_a_trace(dock) -> None:
+    item_id = add(dock)
+    dock.uploader.apply({"main": Line(1)})
+    thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
+    thread.start()
+    while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
+        pass
+    dock.uploader.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert dock.bench.upload(item_id, "main").attempts == 0
+    dock.restart()
+    dock.drain("main")
+    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+
+
+def test_a_long_upload_is_seen_to_move(dock) -> None:
+    add(dock)
+    moved = []
+    dock.moving = lambda: moved.append(1)
+    dock.start()
+    dock.drain("main")
+    assert len(moved) >= 5, "at least once for each part"
+
+
+def test_the_limit_holds_for_all_uploads_together(bench) -> None:
+    dock = Dock(bench, "a", "b")
+    add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
+    dock.uploader.apply({"a": Line(100_000), "b": Line(100_000)})
+    begun_s = time.monotonic()
+    threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begun_s >= 0.78, "80,000 bytes at 100,000 a second"
+
+
+def test_findings_open_once_and_close_with_a_reason(dock) -> None:
+    def raise_one() -> str:
+        with dock.bench.ledger.transaction() as txn:
+            return findings.raise_finding(
+                txn, code="c", severity="alarm", subject="camera:1", detail="d"
+            )
+
+    assert raise_one() == raise_one()
+    assert len(dock.bench.entries("finding.raised")) == 1
+    with dock.bench.ledger.transaction() as txn:
+        assert findings.close_finding(txn, code="c", subject="camera:1")
+        assert not findings.close_finding(txn, code="c", subject="camera:1")
+    assert dock.bench.open_alarms() == []
+    raise_one()
+    assert len(dock.bench.entries("finding.raised")) == 2
