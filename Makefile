@@ -30,7 +30,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS)
 
 quick: $(STAMP)  ## tests that need no server and no process, under a minute
-	$(PYTEST) -q $(PARALLEL) -m "not (vm or crash or system or server or process or long)" tests/unit tests/docs
+	$(PYTEST) -q $(PARALLEL) -m "not (vm or crash or system or server or process or long)"
 
 test: $(STAMP)  ## all tests but those in the virtual machine
 	$(PYTEST) $(PARALLEL) -m "not vm"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import prefork
+from tests.support import prefork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.seaweedfs import SeaweedServer
+    from tests.support.seaweedfs import SeaweedServer
 
 # How long an example takes says how busy the machine is, nothing of the code.
 settings.register_profile(
@@ -123,24 +123,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(fault, red=True)
 
 
-_ORDER = ("unit", "docs", "contract", "crash", "system", "vm")
+_LAST = ("stores", "crash", "system", "vm")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails fastest comes first; what takes longest does not come last, on one core alone."""
+    """Mark what needs the S3 server. What fails fastest comes first, what is slow not last."""
     here = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
-        return _ORDER.index(folder) if folder in _ORDER else 0
+        return _LAST.index(folder) + 1 if folder in _LAST else 0
 
+    for item in items:
+        if "seaweed" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
     items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """A real S3 server, one for all tests of a process."""
-    from tests.servers.seaweedfs import SeaweedServer  # noqa: PLC0415 - few tests need it
+    from tests.support.seaweedfs import SeaweedServer  # noqa: PLC0415 - few tests need it
 
     directory = tmp_path_factory.mktemp("seaweed")
     with SeaweedServer(directory) as server:

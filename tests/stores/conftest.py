@@ -170,7 +170,7 @@ class S3Harness:
         self.way.clear()
 
 
-@pytest.fixture(params=["memory", "directory", "s3"])
+@pytest.fixture(params=["memory", "directory", pytest.param("s3", marks=pytest.mark.server)])
 def harness(request, tmp_path):
     """A store, and ways to do to it what others could do."""
     if request.param == "memory":
