@@ -42,6 +42,7 @@ __all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 _READ_BACK_THREADS: Final = 2
+_SLICE: Final = 16
 
 
 def _ignore(_count: int) -> None:
@@ -220,7 +221,12 @@ class Acquirer:
             except IngestError as error:
                 return error
 
+        def outcomes(some: Sequence[Acquired]) -> list[str | IngestError]:
+            return [outcome(one) for one in some]
+
         if len(acquired) == 1:
-            return [outcome(acquired[0])]
+            return outcomes(acquired)
+        # In slices, because handing over each one costs as much as reading a small one.
+        slices = [acquired[at : at + _SLICE] for at in range(0, len(acquired), _SLICE)]
         with concurrent.futures.ThreadPoolExecutor(_READ_BACK_THREADS, "read-back") as threads:
-            return list(threads.map(outcome, acquired))
+            return [one for found in threads.map(outcomes, slices) for one in found]

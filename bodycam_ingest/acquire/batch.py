@@ -86,6 +86,7 @@ class Crowd:
 
     def _write(self, claims: contextlib.ExitStack, *, whole_file_system: bool) -> None:
         staging = self._sealer.staging
+        made: set[str] = set()
         with GroupCommit(
             staging.directory, mode=SEALED_MODE, whole_file_system=whole_file_system
         ) as group:
@@ -94,8 +95,10 @@ class Crowd:
                     check_abandoned(self._abandon)
                     claims.enter_context(self._sealer.claim(one.item_id))
                     data, digests = self._read_one(one)
-                    with staging_faults(f"making the directory of docking {one.docking_id}"):
-                        staging.make_docking_directory(one.docking_id)
+                    if one.docking_id not in made:
+                        with staging_faults(f"making the directory of docking {one.docking_id}"):
+                            staging.make_docking_directory(one.docking_id)
+                        made.add(one.docking_id)
                 except IngestError as error:
                     self._outcomes[index] = error
                 else:

