@@ -78,8 +78,8 @@ def _sync_and_close(files: Sequence[tuple[int, int]]) -> dict[int, OSError]:
 class GroupCommit:
     """Writes new small files; `commit` returns when all of them are durable.
 
-    Files are written in the caller's thread, into the page cache. Of each the threads make two system
-    calls: every one more would hand the interpreter's lock around once more.
+    Files are written in the caller's thread, into the page cache. Of each the threads make two
+    system calls: every one more would hand the interpreter's lock around once more.
 
     Args:
         directory: a directory on the file system that is written to.
