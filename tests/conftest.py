@@ -16,6 +16,7 @@ from tests.support import prefork
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.dockbench import Bench
     from tests.support.seaweedfs import SeaweedServer
 
 # How long an example takes says how busy the machine is, nothing of the code.
@@ -150,6 +151,27 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]
     with SeaweedServer(directory) as server:
         yield server
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def _new_dock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Made once: a new database takes longer than most of what is tried on it.
+    from tests.support.dockbench import Bench  # noqa: PLC0415 - not in a virtual machine's tests
+
+    directory = tmp_path_factory.mktemp("new-dock")
+    Bench(directory).close()
+    return directory
+
+
+@pytest.fixture
+def bench(tmp_path: Path, _new_dock: Path) -> Iterator[Bench]:
+    """A new dock with a camera that was docked once."""
+    from tests.support.dockbench import Bench  # noqa: PLC0415 - the same
+
+    shutil.copytree(_new_dock, tmp_path, dirs_exist_ok=True)
+    made = Bench(tmp_path, create=False)
+    yield made
+    made.close()
 
 
 def _command(pid: int) -> str:

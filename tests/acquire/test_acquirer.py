@@ -27,7 +27,7 @@ from bodycam_ingest.staging.buffers import BUFFER_BYTES_DEFAULT
 from tests.support.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from bodycam_ingest.model.evidence import Acquired
 
@@ -36,13 +36,6 @@ SIZES = sorted(
     {0, 1, 4095, 4096, 4097, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1}
     | {10 * PART + 777, 200 * 1024, 300 * 1024 + 1}
 )
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk.at(tmp_path)
-    yield made
-    made.close()
 
 
 def staged_bytes(desk: Desk, acquired: Acquired) -> bytes:

@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,9 +25,6 @@ from bodycam_ingest.errors import (
     TooManyOpenFilesError,
 )
 from tests.support.recordings import Desk, content, file_of, open_files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ON_READING = [
     (errno.EIO, SourceUnreadableError),
@@ -58,13 +54,6 @@ ON_OPENING_STAGING = [
     (errno.ENFILE, TooManyOpenFilesError),
     (errno.ENOENT, StagingError),
 ]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk.at(tmp_path)
-    yield made
-    made.close()
 
 
 def called(code: int) -> str:

@@ -20,20 +20,12 @@ from bodycam_ingest.linux.direct_io import MediumFile
 from tests.support.recordings import Desk, content, digests_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.model.evidence import Acquired
 
 PART = 10_000
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk.at(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

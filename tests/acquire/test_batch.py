@@ -21,19 +21,11 @@ from bodycam_ingest.model.evidence import Acquired
 from tests.support.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from bodycam_ingest.model.evidence import Wanted
 
 PART = 10_000
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk.at(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=[True, False], ids=["one syncfs", "fsync side by side"])

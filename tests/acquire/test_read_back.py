@@ -12,7 +12,7 @@ from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, Workshop
 from bodycam_ingest.db import items
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
-from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
+from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, digests_of
 
 
 class Copies:
@@ -38,13 +38,6 @@ class Copies:
             )
             for one in copies
         ]
-
-
-@pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

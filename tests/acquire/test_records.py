@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pytest
-
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState
 from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:

@@ -34,21 +34,7 @@ from tests.support.goldendock import (
     VERIFIED,
     Dock,
     anchor,
-    build,
 )
-
-
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("golden") / "dock")
-
-
-@pytest.fixture
-def dock(golden, tmp_path):
-    shutil.copytree(golden.root, tmp_path / "dock", symlinks=True)
-    (tmp_path / "dock/state").chmod(0o700)
-    return Dock(tmp_path / "dock")
-
 
 # -- nothing was done ----------------------------------------------------------------------------
 

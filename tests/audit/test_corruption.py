@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 
 import pytest
 
 from bodycam_ingest.db.schema import metadata
-from tests.support.goldendock import Dock, build
+from tests.support.goldendock import build
 
 pytestmark = pytest.mark.long
 
@@ -34,17 +33,11 @@ TABLES = {table.name: table for table in metadata.sorted_tables}
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory):
+    """As the others', but with rows in every table and nothing that guards them."""
     dock = build(tmp_path_factory.mktemp("golden") / "dock")
     loosen(dock)
     fill(dock)
     return dock
-
-
-@pytest.fixture
-def dock(golden, tmp_path):
-    shutil.copytree(golden.root, tmp_path / "dock", symlinks=True)
-    (tmp_path / "dock/state").chmod(0o700)
-    return Dock(tmp_path / "dock")
 
 
 def loosen(dock):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired, reject_copy
 from bodycam_ingest.audit.verify import Scope, Verification
-from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.control import parse
 from bodycam_ingest.db import dockings, items, outbox, uploads
 from bodycam_ingest.db.dockings import InventoryRow
@@ -28,18 +26,11 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import Acquired, EntryKind, Verdict
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
-from bodycam_ingest.release.purge import Retention
 from bodycam_ingest.release.releaser import Releaser
-from bodycam_ingest.release.store_witness import Witnesses
-from bodycam_ingest.staging.read_back import open_copies
-from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
-from bodycam_ingest.upload.uploader import Uploader
-from tests.support.dockbench import DOCKING_ID, ORIGIN, Bench, digests_of, random_bytes
-from tests.support.memory_store import Fault, MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.dockbench import DOCKING_ID, ORIGIN, digests_of, random_bytes
+from tests.support.memory_store import Fault
+from tests.support.store_dock import StoreDock
 
 pytestmark = pytest.mark.long
 
@@ -47,44 +38,16 @@ REQUIRED = ("main", "second")
 STORES = (("main", True), ("second", True), ("extra", False))
 
 
-class House:
-    """A dock with everything that moves an item after it was read."""
+class House(StoreDock):
+    """A dock whose every way of an item can be gone."""
 
-    def __init__(self, directory, now_ms) -> None:
-        self.bench = Bench(directory)
-        self.staging = directory / "staging"
-        self.stores = {name: MemoryStore(name) for name, _ in STORES}
-        self.copies = open_copies(self.staging)
+    def __init__(self, bench) -> None:
+        super().__init__(bench, *(name for name, _ in STORES), now_ms=clock.now_ms)
+        self.staging = bench.directory / "staging"
         self.known: list[str] = []
-        engine, ledger = self.bench.engine, self.bench.ledger
-        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
+        engine, ledger = bench.engine, bench.ledger
         self.anchors = AnchorKeeper(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
         self.releaser = Releaser(engine, ledger, REQUIRED)
-        policy = RetryPolicy(1.0, 300.0)
-        self.uploader = Uploader(
-            engine=engine,
-            ledger=ledger,
-            stores=self.stores,
-            open_staged=self.bench.staging.open_staged,
-            policy=policy,
-            lines={},
-            now_ms=now_ms,
-        )
-        self.retention = Retention(
-            engine,
-            ledger,
-            self.copies.staging,
-            Witnesses(
-                engine,
-                self.stores,
-                identify=self.uploader.introduce,
-                record=self.uploader.store_record,
-                now_ms=now_ms,
-            ),
-            keep_days=0,
-            delay_s=policy.delay_s,
-            now_ms=now_ms,
-        )
 
     def add(self, size_bytes=3000):
         item = self.bench.add(random_bytes(size_bytes), STORES)
@@ -155,14 +118,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path, monkeypatch) -> Iterator[House]:
+def house(bench, monkeypatch):
     # Both clocks go on together: the time of day, and the one that checkpoints are timed by.
     for name in ("now_ms", "boot_ms"):
         real, steps = getattr(clock, name), iter(range(0, 10**9, 30_000))
         monkeypatch.setattr(clock, name, lambda real=real, steps=steps: real() + next(steps))
-    house = House(tmp_path, clock.now_ms)
-    yield house
-    house.bench.close()
+    return House(bench)
 
 
 def state(house, item):

@@ -15,21 +15,8 @@ from bodycam_ingest.db import reading
 from bodycam_ingest.db.state_dir import open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, StateDirectoryError
 from tests.support.dock import Dock as DockProcess
-from tests.support.goldendock import Dock, build
 
 READING = (["items"], ["status"], ["findings"], ["cameras"])
-
-
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("golden") / "dock")
-
-
-@pytest.fixture
-def dock(golden, tmp_path):
-    shutil.copytree(golden.root, tmp_path / "dock", symlinks=True)
-    (tmp_path / "dock/state").chmod(0o700)
-    return Dock(tmp_path / "dock")
 
 
 def _mount(*arguments):

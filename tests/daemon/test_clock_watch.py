@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 
 import pytest
@@ -22,7 +21,6 @@ from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
 from bodycam_ingest.staging.read_back import open_copies
-from tests.support.dockbench import Bench
 
 START = dt.datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=dt.UTC)
 DAY_MS = 24 * 3_600_000
@@ -125,21 +123,6 @@ class Hands:
     def pass_time(self, ms: int) -> None:
         self.wall_ms += ms
         self.boot_ms += ms
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("template")
-    Bench(directory).close()
-    return directory
-
-
-@pytest.fixture
-def bench(tmp_path, template):
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    made = Bench(tmp_path, create=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture

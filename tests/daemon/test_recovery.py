@@ -18,14 +18,13 @@ from bodycam_ingest.errors import (
     StagingUnreadableError,
 )
 from bodycam_ingest.model.lifecycle import ItemState
-from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
+from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, digests_of
 
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
 
 
 @pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
+def bench(bench):
     for item_id in IDS:
         row = items.ItemRow(
             item_id=item_id,
@@ -38,14 +37,13 @@ def bench(tmp_path):
             state=ItemState.DISCOVERED,
             discovered_at=MOMENT,
         )
-        with made.ledger.transaction() as txn:
+        with bench.ledger.transaction() as txn:
             items.discover(txn, row, {"path": item_id, "size_bytes": 3})
-        staged = made.staging.sealed_name(DOCKING_ID, item_id, digests_of(b"abc", 1024).sha256)
-        path = made.directory / "staging" / staged
+        staged = bench.staging.sealed_name(DOCKING_ID, item_id, digests_of(b"abc", 1024).sha256)
+        path = bench.directory / "staging" / staged
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"abc")
-    yield made
-    made.close()
+    return bench
 
 
 def recovery(bench, monkeypatch, error):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 
 import pytest
 import structlog
 
-from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.control.requests import RetryRequest
 from bodycam_ingest.db import docktime, items
 from bodycam_ingest.db.schema import item
@@ -19,72 +17,30 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
-from bodycam_ingest.release.purge import Retention
-from bodycam_ingest.release.store_witness import Witnesses
-from bodycam_ingest.staging.read_back import open_copies
-from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
-from bodycam_ingest.upload.uploader import Uploader
 from tests.support.dockbench import MOMENT, Bench, random_bytes
 from tests.support.memory_store import Fault, MemoryStore, _Kept
+from tests.support.store_dock import StoreDock
 
 pytestmark = pytest.mark.long
 
 HOUR_MS = 3_600_000
 
 
-class Dock:
+class Dock(StoreDock):
     """A dock whose items are released, with the worker that purges."""
 
-    def __init__(self, directory, *names: str) -> None:
-        self.bench = Bench(directory, create=False)
-        self.now_ms = 1_773_480_413_589
-        self.stores = {name: MemoryStore(name) for name in names}
+    def __init__(self, bench: Bench, *names: str) -> None:
+        super().__init__(bench, *names)
         self.required = list(names)
-        self.begin()
-
-    def begin(self) -> None:
-        engine, ledger = self.bench.engine, self.bench.ledger
-        self.policy = RetryPolicy(1.0, 300.0)
-        self.copies = open_copies(self.bench.directory / "staging")
-        self.uploader = Uploader(
-            engine=engine,
-            ledger=ledger,
-            stores=self.stores,
-            open_staged=self.bench.staging.open_staged,
-            policy=self.policy,
-            lines={},
-            now_ms=self.clock,
-        )
-        self.retention = Retention(
-            engine,
-            ledger,
-            self.copies.staging,
-            Witnesses(
-                engine,
-                self.stores,
-                identify=self.uploader.introduce,
-                record=self.uploader.store_record,
-                now_ms=self.clock,
-            ),
-            keep_days=0,
-            delay_s=self.policy.delay_s,
-            now_ms=self.clock,
-        )
-        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
-
-    def clock(self) -> int:
-        return self.now_ms
 
     def restart(self) -> None:
-        self.bench.reopen()
-        self.begin()
+        super().restart()
         self.retention.begin()
 
     def send(self) -> None:
         for store in self.stores:
-            while self.uploader.run_due(store) == 0.0:
-                pass
+            self.drain(store)
 
     def released(self, count: int) -> list[str]:
         """So many items that every store confirmed, and that were released."""
@@ -124,9 +80,9 @@ class Dock:
 
     def pass_time(self, hours: float, every_s: float = 600) -> None:
         """Let time go by, with everything tried when it is due."""
-        until = self.now_ms + round(hours * HOUR_MS)
-        while self.now_ms < until:
-            self.now_ms += round(every_s * 1000)
+        until = self.clock.ms + round(hours * HOUR_MS)
+        while self.clock.ms < until:
+            self.clock.ms += round(every_s * 1000)
             self.purge()
 
     def states(self, ids) -> list[str]:
@@ -142,25 +98,9 @@ class Dock:
         return len(self.stores[store].calls)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("template")
-    Bench(directory).close()
-    return directory
-
-
 @pytest.fixture
-def make(tmp_path, template):
-    made: list[Dock] = []
-
-    def build(*names: str) -> Dock:
-        shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-        made.append(Dock(tmp_path, *names))
-        return made[-1]
-
-    yield build
-    for dock in made:
-        dock.bench.close()
+def make(bench):
+    return lambda *names: Dock(bench, *names)
 
 
 def test_a_copy_goes_when_every_required_store_proved_it_again_one_a_step(make) -> None:
@@ -253,12 +193,12 @@ def test_what_is_bad_waits_alone_and_ever_longer(make) -> None:
     assert dock.states(ids[20:]) == ["purged"] * 5
     for item_id in ids[1:20]:
         with dock.bench.ledger.transaction() as txn:
-            items.postpone(txn, item_id, attempts=99, due_ms=dock.now_ms + 6 * HOUR_MS, error="x")
+            items.postpone(txn, item_id, attempts=99, due_ms=dock.clock.ms + 6 * HOUR_MS, error="x")
     waits = []
     for _ in range(40):
         row = dock.bench.item(ids[0])
-        waits.append(row.due_ms - dock.now_ms)
-        dock.now_ms = row.due_ms
+        waits.append(row.due_ms - dock.clock.ms)
+        dock.clock.ms = row.due_ms
         dock.purge()
     assert max(waits[:5]) <= 32_000
     assert min(waits[-5:]) >= 15 * 60_000
@@ -295,7 +235,7 @@ def test_a_store_that_is_paused_is_not_even_looked_at(make) -> None:
     dock.stores["b"].faults.append(Fault("put", times=1))
     dock.bench.add(b"another", [("b", True)])
     dock.send()
-    assert dock.bench.store_row("b").paused_until_ms > dock.now_ms
+    assert dock.bench.store_row("b").paused_until_ms > dock.clock.ms
     before = dock.asked("a"), dock.asked("b")
     wait_s = dock.retention.step(dock.required)
     assert wait_s is not None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog.testing
@@ -34,61 +32,17 @@ from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.backoff import Line
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
-from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from bodycam_ingest.upload.uploader import Uploader
-from tests.support.dockbench import Bench, random_bytes
+from tests.support.dockbench import random_bytes
 from tests.support.memory_store import Fault, MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.support.store_dock import StoreDock
 
 BODY = random_bytes(5000)
 HOUR_MS = 3_600_000
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.ms = round(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC).timestamp() * 1000)
-
-    def __call__(self) -> int:
-        return self.ms
-
-
-class Dock:
-    """A bench with stores and an uploader that can be made anew, as after a restart."""
-
-    def __init__(self, bench: Bench, *names: str) -> None:
-        self.bench = bench
-        self.clock = Clock()
-        self.stores = {name: MemoryStore(name) for name in names}
-        self.lines: dict[str, Line] = {}
-        self.moving: Callable[[], None] = lambda: None
-        self.start()
-
-    def start(self) -> None:
-        self.uploader = Uploader(
-            engine=self.bench.engine,
-            ledger=self.bench.ledger,
-            stores=self.stores,
-            open_staged=self.bench.staging.open_staged,
-            policy=RetryPolicy(1.0, 300.0),
-            lines=self.lines,
-            moving=self.moving,
-            now_ms=self.clock,
-        )
-
-    def restart(self) -> None:
-        self.bench.reopen()
-        self.start()
-
-    def drain(self, store: str, limit: int = 200) -> float | None:
-        """Work until nothing is due now."""
-        for _ in range(limit):
-            wait_s = self.uploader.run_due(store)
-            if wait_s is None or wait_s > 0:
-                return wait_s
-        raise AssertionError("there is no end")
+class Dock(StoreDock):
+    """A dock on which work can be waited for."""
 
     def work_on(self, store: str, rounds: int = 60) -> None:
         """Work, and let the time come for whatever waits."""
@@ -98,22 +52,6 @@ class Dock:
                 return
             self.clock.ms += round(wait_s * 1000) + 1
         raise AssertionError("it still waits")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    # Made once: a new database takes longer than most of what is tried here.
-    directory = tmp_path_factory.mktemp("template")
-    Bench(directory).close()
-    return directory
-
-
-@pytest.fixture
-def bench(tmp_path, template):
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    made = Bench(tmp_path, create=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture
