@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.errors import DelayClass, IngestError
+    from bodycam_ingest.errors import IngestError
+    from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.model.evidence import Acquired, Digests
     from bodycam_ingest.staging import StagedCopies
 
@@ -74,7 +75,7 @@ class Workshop:
         targets: where verified items go.
         dock_id: this dock.
         part_size_bytes: upload part size that new items get.
-        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        delay_s: seconds until the next try.
         watch: holds what must wait for staging.
     """
 
@@ -84,7 +85,7 @@ class Workshop:
     targets: Sequence[Target]
     dock_id: str
     part_size_bytes: int
-    delay_s: Callable[[DelayClass, int], float]
+    delay_s: Delay
     watch: StagingWatch
 
 

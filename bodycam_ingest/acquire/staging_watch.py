@@ -19,13 +19,14 @@ from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Engine
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.errors import DelayClass, IngestError
+    from bodycam_ingest.errors import IngestError
+    from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import Room, Space
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ class StagingWatch:
         engine: for reads.
         ledger: the only way to write.
         room: the free space of staging.
-        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        delay_s: seconds until the next try.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class StagingWatch:
         engine: Engine,
         ledger: LedgerWriter,
         room: Room,
-        delay_s: Callable[[DelayClass, int], float],
+        delay_s: Delay,
     ) -> None:
         self._engine = engine
         self._ledger = ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -20,8 +21,9 @@ from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.docking import Absentees, BayKeeper, Dock, MountRoots, Pace, Reception, Rules
 from bodycam_ingest.errors import IngestError
+from bodycam_ingest.model.backoff import Delays, delay_s
 from bodycam_ingest.release import Releaser, Retention, Witnesses
-from bodycam_ingest.stores import RetryPolicy, open_store
+from bodycam_ingest.stores import open_store
 from bodycam_ingest.upload import SETTLES_S, AnchorKeeper, StoreKeeper, Uploader
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Plant:
 
     def __init__(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._config = config
+        self._upload = config.upload
         self._abandon = threading.Event()
         self.required = [store.name for store in config.stores if store.required]
         names = [(store.name, store.required) for store in config.stores]
@@ -62,7 +65,6 @@ class Plant:
             min_free_bytes=config.staging.min_free_bytes,
             abandon=self._abandon,
         )
-        self._policy = _policy(config)
         self._watch = StagingWatch(self.engine, self.ledger, self.acquirer.room, self._delay_s)
         self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
         self._shop = Workshop(
@@ -88,7 +90,7 @@ class Plant:
             ledger=self.ledger,
             stores=self.stores,
             open_staged=self.acquirer.staging.open_staged,
-            policy=self._policy,
+            delay_s=self._delay_s,
             lines=config.lines(),
             moving=moving,
         )
@@ -247,12 +249,14 @@ class Plant:
         self._rules.pace.rescan_s = fresh.cameras.rescan_s
         self.acquirer.room.set_min_free_bytes(fresh.staging.min_free_bytes)
         self.retention.keep_days = fresh.staging.keep_days
-        self._policy = _policy(fresh)
-        self.uploader.apply(fresh.lines(), self._policy)
+        self._upload = fresh.upload
+        self.uploader.apply(fresh.lines())
 
-    def _delay_s(self, delay_class: DelayClass, tries: int) -> float:
-        # Asked anew each time: a reload replaces the policy.
-        return self._policy.delay_s(delay_class, tries)
+    def _delay_s(
+        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+    ) -> float:
+        short = Delays(self._upload.backoff_initial_s, self._upload.backoff_max_s)
+        return delay_s(delay_class, attempts, retry_after_s, uniform=random.uniform, short=short)
 
     def abandon(self) -> None:
         """Have every thread stop at its next safe point."""
@@ -274,10 +278,6 @@ def _open_source(cameras: Cameras, profiles: Sequence[Profile]) -> DeviceSource:
         return is_taken(properties, profiles, only_profiled=cameras.only_profiled)
 
     return open_source(cameras.source, cameras.mount_roots, allowed)
-
-
-def _policy(config: Config) -> RetryPolicy:
-    return RetryPolicy(config.upload.backoff_initial_s, config.upload.backoff_max_s)
 
 
 def _open_stores(config: Config) -> dict[str, ObjectStore]:

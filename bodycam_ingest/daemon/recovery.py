@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking import Dock
+    from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import SealedCopy, StagedCopies, StrangeName
 
 log = structlog.get_logger(__name__)
@@ -60,7 +61,7 @@ class Recovery:
         copies: the copies in staging.
         watch: tells that staging is gone; keeps items from being read while their copy is hashed.
         part_size_bytes: upload part size for copies whose digests have to be taken again.
-        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        delay_s: seconds until the next try.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Recovery:
         watch: StagingWatch,
         *,
         part_size_bytes: int,
-        delay_s: Callable[[DelayClass, int], float],
+        delay_s: Delay,
     ) -> None:
         self._dock = dock
         self._copies = copies

@@ -1,7 +1,8 @@
 """How long a retry waits, whether its time has come, and when uploads may run.
 
-Pure. `bodycam_ingest.stores.retrying` draws the delay between the bounds. A persisted due time is a
-time of day, and clocks are set: `is_due` and `wait_s` are the only ones that judge it.
+Pure. Failures in a row and due times live in the database, so that a restart neither forgets nor
+repeats a wait. A persisted due time is a time of day, and clocks are set: `is_due` and `wait_s` are
+the only ones that judge it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from bodycam_ingest.errors import DelayClass
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -66,24 +67,39 @@ TABLE: Final[Mapping[DelayClass, Delays]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The delays of this dock.
+class Delay(Protocol):
+    """Seconds until the next try; `delay_s` with the dock's own figures."""
+
+    def __call__(
+        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+    ) -> float:
+        """As `delay_s`."""
+        ...
+
+
+def delay_s(
+    delay_class: DelayClass,
+    attempts: int,
+    retry_after_s: float | None = None,
+    *,
+    uniform: Callable[[float, float], float],
+    short: Delays = TABLE[DelayClass.SHORT],
+) -> float:
+    """Seconds until the next try, drawn evenly between the bounds ("full jitter").
 
     Args:
-        initial_s: upper bound of the first wait of the short class, s.
-        max_s: upper bound of any wait of the short class, s. The other classes are what stores and
-            admins ask for; they are not configured.
+        delay_class: of the fault that was met.
+        attempts: failures in a row, the last one included.
+        retry_after_s: what the store itself asked for, None when it did not.
+        uniform: draws a figure between two, as `random.uniform`.
+        short: the delays of the short class, which are configured. The other classes are what
+            stores and admins ask for.
+
+    Returns:
+        Not less than the store asked for, up to 6 hours.
     """
-
-    initial_s: float = 1.0
-    max_s: float = 5 * _MINUTE_S
-
-    def delays(self, delay_class: DelayClass) -> Delays:
-        """The delays of a class."""
-        if delay_class is DelayClass.SHORT:
-            return Delays(self.initial_s, self.max_s)
-        return TABLE[delay_class]
+    delays = short if delay_class is DelayClass.SHORT else TABLE[delay_class]
+    return max(uniform(*delays.bounds_s(attempts)), min(retry_after_s or 0.0, LONGEST_S))
 
 
 @overload

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.release.store_witness import Doubt, Witnesses
     from bodycam_ingest.staging import StagingArea
 
@@ -54,7 +55,7 @@ class Retention:
         staging: where the copies lie.
         witnesses: the stores; each required one proves again what it holds before a copy goes.
         keep_days: days that a released copy stays in staging; with 0 the clock decides nothing.
-        delay_s: seconds until the next try, by delay class and failed tries in a row.
+        delay_s: seconds until the next try.
         now_ms: the time, ms since 1970.
     """
 
@@ -66,7 +67,7 @@ class Retention:
         witnesses: Witnesses,
         *,
         keep_days: float,
-        delay_s: Callable[[DelayClass, int], float],
+        delay_s: Delay,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine

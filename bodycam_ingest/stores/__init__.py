@@ -5,13 +5,11 @@ botocore is loaded when the first S3 store is opened.
 
 from bodycam_ingest.stores.contract import ByteSource, ObjectStore, Pace, UploadJournal
 from bodycam_ingest.stores.registry import open_store, prepare_store
-from bodycam_ingest.stores.retrying import RetryPolicy
 
 __all__ = [
     "ByteSource",
     "ObjectStore",
     "Pace",
-    "RetryPolicy",
     "UploadJournal",
     "open_store",
     "prepare_store",

@@ -244,7 +244,7 @@ class UploadRecord:
                 txn.append("upload.refused", f"item:{row.item_id}", data)
                 subject = _upload_subject(row)
             else:
-                delay_s = self._stores.policy.delay_s(DelayClass.SLOW, row.attempts + 1)
+                delay_s = self._stores.delay_s(DelayClass.SLOW, row.attempts + 1)
                 due_ms = self._now_ms() + round(delay_s * 1000)
                 if now.state in {UploadState.SENDING, UploadState.STORED}:
                     uploads.advance(txn.conn, now, UploadEvent.POSTPONE, due_ms=due_ms, **last)
@@ -283,7 +283,7 @@ class UploadRecord:
         if until_ms is None:
             retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
             delay_class = DelayClass.SLOW if suspect else error.delay_class
-            delay_s = self._stores.policy.delay_s(delay_class, attempts, retry_after_s)
+            delay_s = self._stores.delay_s(delay_class, attempts, retry_after_s)
             due_ms = self._now_ms() + round(delay_s * 1000)
         else:
             due_ms = until_ms

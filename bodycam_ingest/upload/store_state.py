@@ -6,7 +6,7 @@ that is the trial that ends or prolongs the pause.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 from ulid import ULID
@@ -31,18 +31,9 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.outbox import OutboxRow
     from bodycam_ingest.db.storehealth import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
+    from bodycam_ingest.model.backoff import Delay
 
 log = structlog.get_logger(__name__)
-
-
-class DelayPolicy(Protocol):
-    """Draws how long a retry waits."""
-
-    def delay_s(
-        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
-    ) -> float:
-        """Seconds until the next try."""
-        ...
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
@@ -74,15 +65,13 @@ class StoreRecord:
 
     Args:
         ledger: the only way to write.
-        policy: draws waits.
+        delay_s: seconds until the next try.
         now_ms: the time, ms since 1970.
     """
 
-    def __init__(
-        self, ledger: LedgerWriter, policy: DelayPolicy, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, ledger: LedgerWriter, delay_s: Delay, now_ms: Callable[[], int]) -> None:
         self._ledger = ledger
-        self.policy = policy
+        self.delay_s = delay_s
         self._now_ms = now_ms
         # The last fault of unknown kind by store, and the work that met it.
         self._failed_last: dict[str, tuple[str, str]] = {}
@@ -113,7 +102,7 @@ class StoreRecord:
         if stores_fault:
             due_ms = self.store_failed(failure)
         else:
-            delay_s = self.policy.delay_s(error.delay_class, attempts)
+            delay_s = self.delay_s(error.delay_class, attempts)
             due_ms = self._now_ms() + round(delay_s * 1000)
         state = UploadState.REFUSED if refused else UploadState.WAITING
         with self._ledger.transaction() as txn:
@@ -153,7 +142,7 @@ class StoreRecord:
         """
         attempts = row.attempts + 1
         # The first time at once; against whoever occupies each key as it comes, ever later.
-        delay_s = self.policy.delay_s(DelayClass.MENDABLE, attempts) if row.attempts else 0.0
+        delay_s = self.delay_s(DelayClass.MENDABLE, attempts) if row.attempts else 0.0
         key = object_keys.moved_checkpoint_key(row.key, str(ULID()))
         with self._ledger.transaction() as txn:
             outbox.update(
@@ -214,7 +203,7 @@ class StoreRecord:
         # What a person mends is tried again within minutes of it.
         slow = error.delay_class is DelayClass.SLOW
         delay_class = DelayClass.MENDABLE if slow else error.delay_class
-        delay_s = self.policy.delay_s(delay_class, attempts, retry_after_s)
+        delay_s = self.delay_s(delay_class, attempts, retry_after_s)
         until_ms = self._now_ms() + round(delay_s * 1000)
         now = self._now()
         with self._ledger.transaction() as txn:

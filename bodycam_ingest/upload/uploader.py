@@ -43,10 +43,9 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.outbox import OutboxRow
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
-    from bodycam_ingest.model.backoff import Line
+    from bodycam_ingest.model.backoff import Delay, Line
     from bodycam_ingest.stores import ObjectStore
     from bodycam_ingest.upload.attended_store import AttendedStore
-    from bodycam_ingest.upload.store_state import DelayPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +120,7 @@ class Uploader:
         ledger: the only way to write.
         stores: by name.
         open_staged: opens a sealed copy by its staged path.
-        policy: draws waits.
+        delay_s: seconds until the next try.
         lines: limit and windows by store, as configured.
         moving: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
@@ -134,7 +133,7 @@ class Uploader:
         ledger: LedgerWriter,
         stores: Mapping[str, ObjectStore],
         open_staged: Callable[[str], LocalCopy],
-        policy: DelayPolicy,
+        delay_s: Delay,
         lines: Mapping[str, Line],
         moving: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
@@ -149,15 +148,13 @@ class Uploader:
         # Also for whoever else asks the stores in a thread that is watched.
         self.attended = {name: self.lines.attend(one, moving) for name, one in stores.items()}
         self._queue = UploadQueue(engine, stores, now_ms)
-        self.store_record = StoreRecord(ledger, policy, now_ms)
+        self.store_record = StoreRecord(ledger, delay_s, now_ms)
         self._record = UploadRecord(ledger, self.store_record, now_ms)
         self._lines = {name: _Line(one, threading.Lock()) for name, one in self.attended.items()}
 
-    def apply(self, lines: Mapping[str, Line], policy: DelayPolicy | None = None) -> None:
-        """Take over limits, windows and waits that changed while the daemon runs."""
+    def apply(self, lines: Mapping[str, Line]) -> None:
+        """Take over limits and windows that changed while the daemon runs."""
         self.lines.apply(lines)
-        if policy is not None:
-            self.store_record.policy = policy
 
     def stop(self) -> None:
         """Have all work break off at the next safe point."""

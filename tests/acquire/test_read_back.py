@@ -54,7 +54,7 @@ def verifier(bench, copies):
         targets=[],
         dock_id="dock-1",
         part_size_bytes=1 << 20,
-        delay_s=lambda _class, _tries: 60.0,
+        delay_s=lambda *_: 60.0,
         watch=cast("Any", None),
     )
     return Verifier(shop, threading.Event())

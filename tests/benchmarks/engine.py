@@ -105,7 +105,7 @@ def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     return {"seconds": seconds, "note": f"read back: {', '.join(methods)}"}
 
 
-def _a_minute(_class: object, _tries: int) -> float:
+def _a_minute(*_: object, **__: object) -> float:
     return 60.0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import random
 import shutil
 import signal
 from typing import TYPE_CHECKING
@@ -16,9 +17,9 @@ import pytest
 
 from bodycam_ingest.config.stores import DirectoryStoreConfig, FileCredentials, S3StoreConfig
 from bodycam_ingest.linux import durable
+from bodycam_ingest.model import backoff
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.stores.registry import open_store, prepare_store
-from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.uploader import Uploader
 from tests.support import prefork
 from tests.support.dockbench import Bench
@@ -54,7 +55,9 @@ def upload_all(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) ->
         ledger=bench.ledger,
         stores={config.name: store},
         open_staged=bench.staging.open_staged,
-        policy=RetryPolicy(0.05, 0.2),
+        delay_s=functools.partial(
+            backoff.delay_s, uniform=random.uniform, short=backoff.Delays(0.05, 0.2)
+        ),
         lines={},
     )
     while (wait_s := uploader.run_due(config.name)) is not None:

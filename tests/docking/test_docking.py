@@ -73,7 +73,7 @@ class Source:
         return self.disk
 
 
-def _a_minute(_class, _tries):
+def _a_minute(*_):
     return 60.0
 
 

@@ -41,7 +41,6 @@ ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "sqlalchemy": "db/",
     "alembic": "db/",
     "botocore": "stores/",
-    "tenacity": "stores/",
     "click": "cli/",
     "rich": "cli/",
     "pydantic": ("config/", "daemon/control/requests.py"),

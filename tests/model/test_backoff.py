@@ -10,40 +10,53 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.errors import DelayClass
-from bodycam_ingest.model.backoff import LONGEST_S, Schedule, closed_for_s
-from bodycam_ingest.stores.retrying import RetryPolicy
+from bodycam_ingest.model.backoff import LONGEST_S, TABLE, Delays, closed_for_s, delay_s
 
 CLASSES = st.sampled_from(list(DelayClass))
 DAY_S = 24 * 3600
 
 
-@given(delay_class=CLASSES, attempts=st.integers(-3, 10**9), initial_s=st.floats(0.01, 100))
-def test_every_wait_lies_between_its_bounds(delay_class, attempts, initial_s) -> None:
-    drawn = RetryPolicy(initial_s, 300.0).delay_s(delay_class, attempts)
-    low, high = Schedule(initial_s, 300.0).delays(delay_class).bounds_s(attempts)
-    assert low <= drawn <= high <= LONGEST_S
+def drawn(delay_class, attempts, retry_after_s=None, *, initial_s=1.0, part=0.5):
+    """The wait where the dice fall at a part of the way from the lowest to the highest."""
+    return delay_s(
+        delay_class,
+        attempts,
+        retry_after_s,
+        uniform=lambda low, high: low + part * (high - low),
+        short=Delays(initial_s, 300.0),
+    )
+
+
+@given(
+    delay_class=CLASSES,
+    attempts=st.integers(-3, 10**9),
+    initial_s=st.floats(0.01, 100),
+    part=st.floats(0, 1),
+)
+def test_every_wait_lies_between_its_bounds(delay_class, attempts, initial_s, part) -> None:
+    wait_s = drawn(delay_class, attempts, initial_s=initial_s, part=part)
+    floor_s, max_s = TABLE[delay_class].floor_s, TABLE[delay_class].max_s
+    assert floor_s <= wait_s <= max_s <= LONGEST_S
 
 
 @given(delay_class=CLASSES, attempts=st.integers(1, 60))
-def test_bounds_never_shrink_and_reach_their_end(delay_class, attempts) -> None:
-    delays = Schedule(1.0, 300.0).delays(delay_class)
-    assert delays.bounds_s(attempts)[1] <= delays.bounds_s(attempts + 1)[1]
-    assert delays.bounds_s(10**6)[1] == delays.max_s
+def test_the_longest_wait_doubles_with_each_failure_to_its_end(delay_class, attempts) -> None:
+    delays = TABLE[delay_class]
+    longest_s = drawn(delay_class, attempts, part=1)
+    assert longest_s == min(delays.max_s, delays.initial_s * 2 ** (attempts - 1))
+    assert drawn(delay_class, 10**6, part=1) == delays.max_s
 
 
 def test_docks_that_failed_together_do_not_come_back_together() -> None:
-    policy = RetryPolicy(1.0, 300.0)
-    drawn = [policy.delay_s(DelayClass.SHORT, 20) for _ in range(400)]
-    # Full jitter: spread over all of the span, not around its end.
-    assert min(drawn) < 60
-    assert max(drawn) > 240
-    assert 120 < sum(drawn) / len(drawn) < 180
+    # Spread over all of the span, not around its end.
+    waits = [drawn(DelayClass.SHORT, 20, part=part) for part in (0.0, 0.25, 1.0)]
+    assert waits == [0.0, 75.0, 300.0]
 
 
 @pytest.mark.parametrize(("asked_s", "at_least_s"), [(0.0, 0.0), (900.0, 900.0), (1e9, LONGEST_S)])
 def test_a_store_that_says_when_is_not_asked_before(asked_s, at_least_s) -> None:
-    drawn = RetryPolicy(1.0, 300.0).delay_s(DelayClass.SHORT, 1, asked_s)
-    assert at_least_s <= drawn <= max(at_least_s, 1.0)
+    wait_s = drawn(DelayClass.SHORT, 1, asked_s)
+    assert at_least_s <= wait_s <= max(at_least_s, 1.0)
 
 
 WINDOWS = st.tuples(st.integers(0, 1439), st.integers(0, 1439)).filter(lambda w: w[0] != w[1])

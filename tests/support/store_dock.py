@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import random
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.model import backoff
 from bodycam_ingest.release.purge import Retention
 from bodycam_ingest.release.store_witness import Witnesses
 from bodycam_ingest.staging.read_back import open_copies
-from bodycam_ingest.stores.retrying import RetryPolicy
 from bodycam_ingest.upload.uploader import Uploader
 from tests.support.memory_store import MemoryStore
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.backoff import Line
     from tests.support.dockbench import Bench
+
+
+delay_s = functools.partial(backoff.delay_s, uniform=random.uniform)
 
 
 class Clock:
@@ -51,14 +56,13 @@ class StoreDock:
     def start(self) -> None:
         """As at a start of the process, with `lines` and `moving` as they are now."""
         engine, ledger = self.bench.engine, self.bench.ledger
-        self.policy = RetryPolicy(1.0, 300.0)
         self.copies = open_copies(self.bench.directory / "staging")
         self.uploader = Uploader(
             engine=engine,
             ledger=ledger,
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
-            policy=self.policy,
+            delay_s=delay_s,
             lines=self.lines,
             moving=self.moving,
             now_ms=self._now_ms,
@@ -75,7 +79,7 @@ class StoreDock:
                 now_ms=self._now_ms,
             ),
             keep_days=0,
-            delay_s=self.policy.delay_s,
+            delay_s=delay_s,
             now_ms=self._now_ms,
         )
         self.levers = Levers(engine, ledger, self.copies, list(self.stores))
