@@ -54,7 +54,7 @@ class Acquirer:
 
     Args:
         staging_dir: must exist.
-        min_free_bytes: room that is always left on its file system.
+        min_free_bytes: what is always left free on its file system, as configured now.
         pool: buffers; one pool for the whole process bounds its memory.
         abandon: when set, copying and reading back stop at the next buffer with `AbandonedError`.
         own_file_system: whether staging has a file system to itself, so that flushing all of it
@@ -65,7 +65,7 @@ class Acquirer:
         self,
         staging_dir: Path,
         *,
-        min_free_bytes: int,
+        min_free_bytes: Callable[[], int] = lambda: 0,
         pool: BufferPool | None = None,
         abandon: threading.Event | None = None,
         own_file_system: bool | None = None,

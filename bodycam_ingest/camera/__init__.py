@@ -5,7 +5,6 @@ Watchdog and libudev are loaded with the source that needs them.
 
 from bodycam_ingest.camera.files import open_volume, read_head
 from bodycam_ingest.camera.listing import (
-    Limits,
     Listing,
     Settling,
     being_written,
@@ -15,7 +14,6 @@ from bodycam_ingest.camera.listing import (
 from bodycam_ingest.camera.profile import (
     ItemFacts,
     LimitedSearch,
-    Profile,
     facts_of,
     is_included,
     is_taken,
@@ -36,10 +34,8 @@ __all__ = [
     "DeviceSource",
     "ItemFacts",
     "LimitedSearch",
-    "Limits",
     "Listing",
     "MountedVolume",
-    "Profile",
     "Settling",
     "SourceFile",
     "UsbBlockDevice",

@@ -20,6 +20,9 @@ from bodycam_ingest.model.sampling import sample_digest
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
+
+    from bodycam_ingest.config import CameraLimits
 
 _KINDS: Final = {
     stat.S_IFREG: EntryKind.FILE,
@@ -30,21 +33,6 @@ _KINDS: Final = {
     stat.S_IFBLK: EntryKind.DEVICE,
     stat.S_IFCHR: EntryKind.DEVICE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What no real card reaches; passing one is an alarm.
-
-    Args:
-        max_files: directory entries on a volume.
-        max_path_bytes: length of a path.
-        max_depth: directories inside of one another.
-    """
-
-    max_files: int
-    max_path_bytes: int
-    max_depth: int
 
 
 @dataclass(slots=True)
@@ -67,7 +55,9 @@ class Listing:
         self.fault = self.fault or error
 
 
-def list_volume(root_fd: int, limits: Limits, abandon: threading.Event | None = None) -> Listing:
+def list_volume(
+    root_fd: int, limits: CameraLimits, abandon: threading.Event | None = None
+) -> Listing:
     """List a volume.
 
     Args:
@@ -122,7 +112,12 @@ def _directory_fault(error: OSError, path: bytes) -> IngestError:
 
 
 def _list_directory(
-    root_fd: int, path: bytes, device: int, limits: Limits, listing: Listing, found: list[bytes]
+    root_fd: int,
+    path: bytes,
+    device: int,
+    limits: CameraLimits,
+    listing: Listing,
+    found: list[bytes],
 ) -> None:
     """Take a directory's entries into the listing, its directories into `found`."""
     fd = files.open_directory_beneath(root_fd, path)
@@ -173,11 +168,11 @@ class Settling:
     """Which files have stood still for long enough (pure: time is given).
 
     Args:
-        settle_s: how long size and time must not have changed, s.
+        settle_s: how long size and time must not have changed, s, as configured now.
     """
 
-    def __init__(self, settle_s: float) -> None:
-        self.settle_s = settle_s
+    def __init__(self, settle_s: Callable[[], float]) -> None:
+        self._settle_s = settle_s
         self._since: dict[bytes, tuple[FileStamp, float]] = {}
 
     def observe(self, now_s: float, path: bytes, stamp: FileStamp) -> bool:
@@ -194,8 +189,8 @@ class Settling:
         known = self._since.get(path)
         if known is None or known[0] != stamp:
             self._since[path] = (stamp, now_s)
-            return self.settle_s <= 0
-        return now_s - known[1] >= self.settle_s
+            return self._settle_s() <= 0
+        return now_s - known[1] >= self._settle_s()
 
     def forget(self, keep: set[bytes]) -> None:
         """Drop every file that is not in `keep`."""

@@ -18,38 +18,14 @@ from bodycam_ingest.model.evidence import printable_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bodycam_ingest.config import CameraProfile
+
 SERIAL_MAX: Final = 64
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 # A hostile name must not make an admin's pattern work for ever.
 _PATH_MAX: Final = 1024
 _SEARCH_MAX_S: Final = 0.1
 _DIGITS_MAX: Final = 18
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What is known about one kind of camera.
-
-    Args:
-        name: its name in the configuration.
-        match: device properties, and the shell pattern that each must match.
-        include: shell patterns of the paths to take; `**` crosses directories.
-        exclude: shell patterns of the paths to leave.
-        patterns: regular expressions on the path; the first that matches tells.
-        recorded_at_format: how `recorded_at` is written, as strptime has it; where a pattern has
-            the groups `date` and `time` instead, they are joined by a space.
-        serial_file: path on the camera of a file that holds its serial; empty for none.
-        serial_pattern: regular expression with the group `serial` on that file's text.
-    """
-
-    name: str
-    match: Mapping[str, str]
-    include: Sequence[str] = ("**",)
-    exclude: Sequence[str] = ()
-    patterns: Sequence[str] = ()
-    recorded_at_format: str = "%Y%m%d_%H%M%S"
-    serial_file: str = ""
-    serial_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +65,9 @@ def safe_serial(raw: str) -> str:
     return f"{safe.lstrip('.')[: SERIAL_MAX - 13]}-{mark}"
 
 
-def profile_for(properties: Mapping[str, str], profiles: Sequence[Profile]) -> Profile | None:
+def profile_for(
+    properties: Mapping[str, str], profiles: Sequence[CameraProfile]
+) -> CameraProfile | None:
     """The first profile all of whose patterns match; None for an unknown camera.
 
     Args:
@@ -106,7 +84,7 @@ def profile_for(properties: Mapping[str, str], profiles: Sequence[Profile]) -> P
 
 
 def is_taken(
-    properties: Mapping[str, str], profiles: Sequence[Profile], *, only_profiled: bool
+    properties: Mapping[str, str], profiles: Sequence[CameraProfile], *, only_profiled: bool
 ) -> bool:
     """Whether a device is taken for a camera at all.
 
@@ -166,7 +144,7 @@ def _fixed(piece: str) -> str:
     return re.escape(piece)
 
 
-def is_included(profile: Profile | None, path: bytes) -> bool:
+def is_included(profile: CameraProfile | None, path: bytes) -> bool:
     """Whether a path is to be taken; everything is where no profile says otherwise."""
     if profile is None:
         return True
@@ -209,7 +187,7 @@ class LimitedSearch:
 
 
 def facts_of(
-    profile: Profile | None, path: bytes, search: LimitedSearch | None = None
+    profile: CameraProfile | None, path: bytes, search: LimitedSearch | None = None
 ) -> ItemFacts:
     """What a path tells, by the profile's patterns; nothing for an unknown camera.
 
@@ -238,14 +216,14 @@ def facts_of(
     return ItemFacts()
 
 
-def serial_in_text(profile: Profile, text: str, search: LimitedSearch | None = None) -> str:
+def serial_in_text(profile: CameraProfile, text: str, search: LimitedSearch | None = None) -> str:
     """The serial in a camera's own file, empty where the pattern finds none."""
     search = search or LimitedSearch()
     match = search(profile.serial_pattern, text) if profile.serial_pattern else None
     return _clean((match.groupdict().get("serial") or "").strip()) if match else ""
 
 
-def _recorded_at(text: str, profile: Profile) -> str:
+def _recorded_at(text: str, profile: CameraProfile) -> str:
     try:
         # The camera's clock has no zone: it is recorded as it is written.
         moment = dt.datetime.strptime(text, profile.recorded_at_format)  # noqa: DTZ007 - see above

@@ -4,14 +4,7 @@
 credentials are named (a profile, a file, environment variables), never written out.
 """
 
-from bodycam_ingest.config.changes import (
-    RELOADABLE,
-    changes,
-    digest,
-    needs_restart,
-    portions,
-    settings,
-)
+from bodycam_ingest.config.changes import CurrentConfig, changes, digest, portions, settings
 from bodycam_ingest.config.faults import Fault
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.config.load import examine, load
@@ -38,12 +31,12 @@ from bodycam_ingest.config.stores import (
 )
 
 __all__ = [
-    "RELOADABLE",
     "CameraLimits",
     "CameraProfile",
     "Cameras",
     "Config",
     "Credentials",
+    "CurrentConfig",
     "Custody",
     "DirectoryStoreConfig",
     "Dock",
@@ -62,7 +55,6 @@ __all__ = [
     "digest",
     "examine",
     "load",
-    "needs_restart",
     "portions",
     "settings",
 ]

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from bodycam_ingest.config.kinds import Reloadable, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from bodycam_ingest.config.models import Config
 
-RELOADABLE: Final = frozenset(
-    {
-        "cameras.rescan_s",
-        "cameras.settle_s",
-        "log.level",
-        "staging.keep_days",
-        "staging.min_free_bytes",
-        "upload.backoff_initial_s",
-        "upload.backoff_max_s",
-        "upload.bandwidth_limit_bytes_per_s",
-        "upload.windows",
-    }
-)
-"""Keys that take effect on SIGHUP; every other change waits for a restart."""
-_RELOADABLE_OF_STORES: Final = ("bandwidth_limit_bytes_per_s", "windows")
+_Table = TypeVar("_Table", bound=Section)
+
 # Characters; an entry has room for 65,535 bytes, and quotes are escaped in it.
 _VALUE_MAX: Final = 8_000
 _PORTION_MAX: Final = 24_000
@@ -91,11 +80,45 @@ def portions(changed: Mapping[str, str | None]) -> Iterator[dict[str, str | None
         yield part
 
 
-def needs_restart(keys: Iterable[str]) -> tuple[str, ...]:
-    """Those of the changed keys that a reload cannot bring into effect, sorted."""
-    return tuple(sorted(key for key in set(keys) - RELOADABLE if not _is_a_lines(key)))
+def in_force(now: Config, fresh: Config) -> Config:
+    """The configuration after a reload: what is marked reloadable from the fresh one, else as now.
+
+    Args:
+        now: in force until then.
+        fresh: as read.
+    """
+    stores = {store.name: store for store in fresh.stores}
+    merged = tuple(_merged(store, stores.get(store.name, store)) for store in now.stores)
+    return _merged(now, fresh).model_copy(update={"stores": merged})
 
 
-def _is_a_lines(key: str) -> bool:
-    table, _, rest = key.partition(".")
-    return table == "stores" and rest.partition(".")[2] in _RELOADABLE_OF_STORES
+def _merged(now: _Table, fresh: Section) -> _Table:
+    if type(now) is not type(fresh):
+        return now
+    update = {}
+    for name, field in type(now).model_fields.items():
+        before, after = getattr(now, name), getattr(fresh, name)
+        if any(isinstance(mark, Reloadable) for mark in field.metadata):
+            update[name] = after
+        elif isinstance(before, Section):
+            update[name] = _merged(before, after)
+    return now.model_copy(update=update)
+
+
+class CurrentConfig:
+    """The configuration in force: one value that never changes, swapped whole by a reload.
+
+    Args:
+        config: as loaded at the start.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.now = config
+
+    def reload(self, fresh: Config) -> None:
+        """Bring into force what can be; threads see all of it at their next look at `now`."""
+        self.now = in_force(self.now, fresh)
+
+    def waiting(self, fresh: Config) -> frozenset[str]:
+        """Keys of what the next start will bring into force."""
+        return frozenset(changes(settings(in_force(self.now, fresh)), settings(fresh)))

@@ -24,6 +24,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Reloadable:
+    """Marks a field that a reload brings into effect; a change of any other waits for a restart."""
+
+
 def _path_from_text(value: Any) -> Any:
     if isinstance(value, str):
         if not value:

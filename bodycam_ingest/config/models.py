@@ -12,6 +12,7 @@ from bodycam_ingest.config.kinds import (
     ConfigPath,
     Listed,
     PositiveSeconds,
+    Reloadable,
     Seconds,
     Section,
     UploadWindow,
@@ -154,10 +155,10 @@ class Cameras(Section):
     mount_roots: Annotated[tuple[ConfigPath, ...], Listed, Field(min_length=1)] = Field(
         description="directories in which cameras appear, at least one"
     )
-    settle_s: Seconds = Field(
+    settle_s: Annotated[Seconds, Reloadable()] = Field(
         default=5.0, description="seconds that a file must have stood still, 0 or more"
     )
-    rescan_s: PositiveSeconds = Field(
+    rescan_s: Annotated[PositiveSeconds, Reloadable()] = Field(
         default=5.0, description="seconds between two looks at the mount roots, more than 0"
     )
     max_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -180,10 +181,10 @@ class Staging(Section):
         default=Path("/var/lib/bodycam-ingest/staging"),
         description="a directory of the daemon's own, best on a file system of its own",
     )
-    min_free_bytes: Annotated[int, Field(ge=0)] = Field(
+    min_free_bytes: Annotated[int, Field(ge=0), Reloadable()] = Field(
         default=10_000_000_000, description="bytes that are always left free, 0 or more"
     )
-    keep_days: Annotated[int, Field(ge=0, le=36500)] = Field(
+    keep_days: Annotated[int, Field(ge=0, le=36500), Reloadable()] = Field(
         default=30, description="days that a copy is kept after every store confirmed it"
     )
 
@@ -195,20 +196,20 @@ class Upload(Section):
         default=2,
         description="uploads at the same time for each store that says nothing else, 1 to 64",
     )
-    bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0)] = Field(
+    bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0), Reloadable()] = Field(
         default=0,
         description="bytes a second for all S3 stores together that set no limit of their own; "
         "0 sets no limit",
     )
-    windows: Annotated[tuple[Window, ...], Listed] = Field(
+    windows: Annotated[tuple[Window, ...], Listed, Reloadable()] = Field(
         default=(),
         description='local times such as "22:00-06:00" for S3 stores that set none of their own; '
         "none means always",
     )
-    backoff_initial_s: PositiveSeconds = Field(
+    backoff_initial_s: Annotated[PositiveSeconds, Reloadable()] = Field(
         default=1.0, description="longest first wait after a failure, seconds"
     )
-    backoff_max_s: PositiveSeconds = Field(
+    backoff_max_s: Annotated[PositiveSeconds, Reloadable()] = Field(
         default=300.0,
         description="longest wait between tries, seconds; not below backoff_initial_s",
     )
@@ -249,7 +250,7 @@ class Custody(Section):
 class Log(Section):
     """What the daemon writes to its standard output."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
+    level: Annotated[Literal["debug", "info", "warning", "error"], Reloadable()] = Field(
         default="info", description='"debug", "info", "warning" or "error"'
     )
     format: Literal["auto", "json", "console"] = Field(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from bodycam_ingest.config.kinds import ConfigPath, Listed, Section, Window
+from bodycam_ingest.config.kinds import ConfigPath, Listed, Reloadable, Section, Window
 from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 
 _MIB: Final = 1024 * 1024
@@ -30,10 +30,10 @@ class DirectoryStoreConfig(Section):
         default=True, description="whether an item is confirmed only when it is in this store"
     )
     path: ConfigPath = Field(description="an existing directory that the daemon may write")
-    bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0)] | None = Field(
+    bandwidth_limit_bytes_per_s: Annotated[int | None, Field(ge=0), Reloadable()] = Field(
         default=None, description="bytes a second for this store alone; 0 sets no limit"
     )
-    windows: Annotated[tuple[Window, ...] | None, Listed] = Field(
+    windows: Annotated[tuple[Window, ...] | None, Listed, Reloadable()] = Field(
         default=None,
         description='local times such as "22:00-06:00" for this store; none means always',
     )
@@ -146,10 +146,10 @@ class S3StoreConfig(Section):
     object_lock_days: Annotated[int, Field(ge=0, le=36500)] = Field(
         default=0, description="days for which no one can delete an object; 0 asks for no lock"
     )
-    bandwidth_limit_bytes_per_s: Annotated[int, Field(ge=0)] | None = Field(
+    bandwidth_limit_bytes_per_s: Annotated[int | None, Field(ge=0), Reloadable()] = Field(
         default=None, description="bytes a second for this store alone; 0 sets no limit"
     )
-    windows: Annotated[tuple[Window, ...] | None, Listed] = Field(
+    windows: Annotated[tuple[Window, ...] | None, Listed, Reloadable()] = Field(
         default=None,
         description='local times such as "22:00-06:00" for this store; none means always',
     )

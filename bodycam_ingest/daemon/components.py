@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.acquire import Acquirer, StagingWatch, Target, Verifier, Workshop, queue_uploads
-from bodycam_ingest.camera import DeviceSource, Limits, Profile, is_taken, open_source
+from bodycam_ingest.camera import DeviceSource, is_taken, open_source
+from bodycam_ingest.config import CurrentConfig
 from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.recovery import Recovery
@@ -19,7 +20,7 @@ from bodycam_ingest.daemon.workers import heartbeat, moving
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
-from bodycam_ingest.docking import Absentees, BayKeeper, Dock, MountRoots, Pace, Reception, Rules
+from bodycam_ingest.docking import Absentees, BayKeeper, Dock, MountRoots, Reception, Rules
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.model.backoff import Delays, delay_s
 from bodycam_ingest.release import Releaser, Retention, Witnesses
@@ -27,15 +28,15 @@ from bodycam_ingest.stores import open_store
 from bodycam_ingest.upload import SETTLES_S, AnchorKeeper, StoreKeeper, Uploader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from bodycam_ingest.config import Cameras, Config
     from bodycam_ingest.errors import DelayClass
+    from bodycam_ingest.model.backoff import Line
     from bodycam_ingest.stores import ObjectStore
 
 log = structlog.get_logger(__name__)
 
-_SERIAL_FILE_MAX_BYTES: Final = 4096
 _LEFT_OVER_EVERY_S: Final = 5.0
 _IDLE_S: Final = 0.5
 
@@ -53,8 +54,7 @@ class Plant:
     """
 
     def __init__(self, config: Config, halt: Callable[[IngestError], None]) -> None:
-        self._config = config
-        self._upload = config.upload
+        self.config = CurrentConfig(config)
         self._abandon = threading.Event()
         self.required = [store.name for store in config.stores if store.required]
         names = [(store.name, store.required) for store in config.stores]
@@ -62,7 +62,7 @@ class Plant:
         self.stores = _open_stores(config)
         self.acquirer = Acquirer(
             config.staging.dir,
-            min_free_bytes=config.staging.min_free_bytes,
+            min_free_bytes=lambda: self.config.now.staging.min_free_bytes,
             abandon=self._abandon,
         )
         self._watch = StagingWatch(self.engine, self.ledger, self.acquirer.room, self._delay_s)
@@ -91,7 +91,7 @@ class Plant:
             stores=self.stores,
             open_staged=self.acquirer.staging.open_staged,
             delay_s=self._delay_s,
-            lines=config.lines(),
+            lines=self._lines,
             moving=moving,
         )
         self.releaser = Releaser(self.engine, self.ledger, self.required)
@@ -102,7 +102,7 @@ class Plant:
             interval_s=config.custody.anchor_interval_s,
             heartbeat_s=config.custody.heartbeat_interval_s,
         )
-        self.retention = self._retention(config)
+        self.retention = self._retention()
         self.levers = Levers(self.engine, self.ledger, self.acquirer.copies, list(self.stores))
         self.storekeeper = self._store_keeper(config)
         self._build_bays(config, halt)
@@ -113,7 +113,7 @@ class Plant:
         self._purge_news = self._news()
         self._next_left_over_s = 0.0
 
-    def _retention(self, config: Config) -> Retention:
+    def _retention(self) -> Retention:
         return Retention(
             self.engine,
             self.ledger,
@@ -125,7 +125,7 @@ class Plant:
                 record=self.uploader.store_record,
                 moving=moving,
             ),
-            keep_days=config.staging.keep_days,
+            keep_days=lambda: self.config.now.staging.keep_days,
             delay_s=self._delay_s,
         )
 
@@ -139,9 +139,8 @@ class Plant:
 
     def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self._rules = Rules(
-            pace=Pace(config.cameras.settle_s, config.cameras.rescan_s),
-            limits=Limits(**config.cameras.limits.model_dump()),
-            gate=threading.Semaphore(config.cameras.max_parallel),
+            cameras=lambda: self.config.now.cameras,
+            read_slots=threading.Semaphore(config.cameras.max_parallel),
             abandon=self._abandon,
         )
         self.reception = Reception(
@@ -149,21 +148,16 @@ class Plant:
             shop=self._shop,
             verifier=self.verifier,
             rules=self._rules,
-            profiles=[Profile(**p.model_dump()) for p in config.cameras.profile],
+            profiles=config.cameras.profile,
         )
-        self.source = _open_source(config.cameras, self.reception.profiles)
+        self.source = _open_source(config.cameras)
         self.keeper = BayKeeper(
             source=self.source,
             reception=self.reception,
             releaser=self.releaser,
             halt=halt,
-            pace=self._rules.pace,
+            cameras=self._rules.cameras,
         )
-
-    @property
-    def settle_s(self) -> float:
-        """How long a file must have stood still, s."""
-        return self._rules.pace.settle_s
 
     # -- what the daemon's workers call --
 
@@ -243,19 +237,14 @@ class Plant:
     def _news(self, *, settles_s: float = 0.0) -> News:
         return News(lambda: self.ledger.commits, settles_s=settles_s)
 
-    def apply(self, fresh: Config) -> None:
-        """Take over what can change while the daemon runs (`config.RELOADABLE`)."""
-        self._rules.pace.settle_s = fresh.cameras.settle_s
-        self._rules.pace.rescan_s = fresh.cameras.rescan_s
-        self.acquirer.room.set_min_free_bytes(fresh.staging.min_free_bytes)
-        self.retention.keep_days = fresh.staging.keep_days
-        self._upload = fresh.upload
-        self.uploader.apply(fresh.lines())
+    def _lines(self) -> Mapping[str, Line]:
+        return self.config.now.lines()
 
     def _delay_s(
         self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
     ) -> float:
-        short = Delays(self._upload.backoff_initial_s, self._upload.backoff_max_s)
+        upload = self.config.now.upload
+        short = Delays(upload.backoff_initial_s, upload.backoff_max_s)
         return delay_s(delay_class, attempts, retry_after_s, uniform=random.uniform, short=short)
 
     def abandon(self) -> None:
@@ -273,9 +262,9 @@ class Plant:
         self.engine.dispose()
 
 
-def _open_source(cameras: Cameras, profiles: Sequence[Profile]) -> DeviceSource:
+def _open_source(cameras: Cameras) -> DeviceSource:
     def allowed(properties: Mapping[str, str]) -> bool:
-        return is_taken(properties, profiles, only_profiled=cameras.only_profiled)
+        return is_taken(properties, cameras.profile, only_profiled=cameras.only_profiled)
 
     return open_source(cameras.source, cameras.mount_roots, allowed)
 

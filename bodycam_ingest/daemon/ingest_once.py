@@ -209,7 +209,7 @@ def _read_all(plant: Plant, docking: Docking) -> bool:
         if time.monotonic() - moved_s > _PATIENCE_S:
             log.warning("rescue.files_still_move", docking_id=docking.docking_id)
             return True
-        time.sleep(max(_POLL_S, plant.settle_s / 2))
+        time.sleep(max(_POLL_S, plant.config.now.cameras.settle_s / 2))
     return False
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from bodycam_ingest import __version__
-from bodycam_ingest.config import changes, digest, load, needs_restart, portions, settings
+from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import log, status
 from bodycam_ingest.daemon.components import Plant, assemble
@@ -27,7 +27,7 @@ from bodycam_ingest.linux import clock, sd_notify
 from bodycam_ingest.model.rows import Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
     from pathlib import Path
 
     from bodycam_ingest.config import Config
@@ -127,7 +127,7 @@ class Daemon:
                     "ntp_synchronised": clock.synchronised(),
                 },
             )
-            _record_config(txn, self._config, at="start")
+            _record_config(txn, self._config, (), at="start")
 
     def _start(self, plant: Plant) -> Supervisor:
         config = self._config
@@ -214,14 +214,15 @@ class Daemon:
             sd_notify.tell("READY=1")
             return
         # What of it waits for a restart is recorded and told once.
+        waits = plant.config.waiting(fresh)
         with plant.ledger.transaction() as txn:
-            keys = _record_config(txn, fresh, at="reload")
-        waiting = needs_restart(keys)
-        applied = [key for key in keys if key not in waiting]
-        plant.apply(fresh)
+            keys = _record_config(txn, fresh, waits, at="reload")
+        waiting = [key for key in keys if key in waits]
+        applied = [key for key in keys if key not in waits]
+        plant.config.reload(fresh)
         log.set_level(fresh.log.level)
         if waiting:
-            logger.warning("config.needs_restart", keys=list(waiting))
+            logger.warning("config.needs_restart", keys=waiting)
         logger.info("config.reloaded", applied=applied)
         sd_notify.tell("READY=1")
 
@@ -238,7 +239,7 @@ class Daemon:
                 required=plant.required,
                 live=plant.keeper.live(),
                 progress=plant.keeper.progress(),
-                lines=plant.uploader.lines.all(),
+                lines=plant.config.now.lines(),
             )
 
         def moved(count_bytes: int) -> None:
@@ -281,8 +282,18 @@ class Daemon:
         logger.info("daemon.stopped")
 
 
-def _record_config(txn: Txn, config: Config, *, at: str) -> list[str]:
-    """Record what differs from the configuration recorded last; returns the keys."""
+def _record_config(txn: Txn, config: Config, waits: Container[str], *, at: str) -> list[str]:
+    """Record what differs from the configuration recorded last.
+
+    Args:
+        txn: the open transaction.
+        config: as read.
+        waits: keys that the next start will bring into force.
+        at: `start` or `reload`.
+
+    Returns:
+        The keys that differ.
+    """
     before = {row.key: row.value for row in all_of(txn.conn, Setting) if row.value}
     now = settings(config)
     changed = changes(before, now)
@@ -292,7 +303,7 @@ def _record_config(txn: Txn, config: Config, *, at: str) -> list[str]:
                 sha256=digest(now),
                 before=digest(before) if before else "",
                 values=values,
-                waits=needs_restart(values) if at == "reload" else (),
+                waits=[key for key in values if key in waits],
                 at=at,
             )
         )

@@ -1,6 +1,6 @@
 """One camera from attach to detach: compare with its history, record, have it read, undock."""
 
-from bodycam_ingest.docking.docking import Docking, Pace, Rules
+from bodycam_ingest.docking.docking import Docking, Rules
 from bodycam_ingest.docking.identification import Reception
 from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
 from bodycam_ingest.docking.manager import BayKeeper
@@ -15,7 +15,6 @@ __all__ = [
     "Dock",
     "Docking",
     "MountRoots",
-    "Pace",
     "Reception",
     "Rules",
     "end_docking",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.camera import Limits, Listing, list_volume, open_volume
+from bodycam_ingest.camera import Listing, list_volume, open_volume
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
@@ -23,8 +23,11 @@ from bodycam_ingest.model.evidence import EntryKind
 from bodycam_ingest.release import Live
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bodycam_ingest.acquire import Reader
     from bodycam_ingest.camera import Condition, DeviceSource, MountedVolume
+    from bodycam_ingest.config import Cameras
     from bodycam_ingest.docking.camera_findings import CameraTrouble
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.docking.tracker import Card
@@ -37,33 +40,18 @@ _REMOVAL_POLL_S: Final = 0.1
 _OVERSIZED: Final = "file_size_absurd"
 
 
-@dataclass
-class Pace:
-    """How a docking is worked; a reload changes it in place.
-
-    Args:
-        settle_s: a file is read only after it stood still for so long, s.
-        rescan_s: time between listings, s.
-    """
-
-    settle_s: float
-    rescan_s: float
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What holds for every docking of a dock.
 
     Args:
-        pace: settle and rescan times.
-        limits: what no real card reaches.
-        gate: lets at most so many cameras be read at once.
+        cameras: their section of the configuration, as it is now.
+        read_slots: lets at most so many cameras be read at once.
         abandon: set when the process must end.
     """
 
-    pace: Pace
-    limits: Limits
-    gate: threading.Semaphore
+    cameras: Callable[[], Cameras]
+    read_slots: threading.Semaphore
     abandon: threading.Event
 
 
@@ -171,7 +159,7 @@ class Docking:
                     self._record.end("removed")
                     return
                 self._tell_copied()
-                self._wake.wait(self._unlisted.wait_s(self._rules.pace.rescan_s))
+                self._wake.wait(self._unlisted.wait_s(self._rules.cameras().rescan_s))
                 self._wake.clear()
         except AbandonedError:
             return
@@ -243,7 +231,7 @@ class Docking:
 
     def _work(self, root_fd: int) -> None:
         before = self._condition()
-        listing = list_volume(root_fd, self._rules.limits, self._rules.abandon)
+        listing = list_volume(root_fd, self._rules.cameras().limits, self._rules.abandon)
         after = self._condition()
         faultless = after == before and after.well
         # Only now does what was listed, or not listed, mean anything.
@@ -251,7 +239,6 @@ class Docking:
         if not (self._there() if sure else self._stays()):
             raise SourceGoneError("the volume went away while it was listed")
         complete = self._judge(listing, faultless=faultless)
-        self._card.settling.settle_s = self._rules.pace.settle_s
         look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
         if complete:
             camera = self._record.row.camera
@@ -264,7 +251,7 @@ class Docking:
         taken = 0
         if rows:
             self.progress.stuck = False
-            with self._rules.gate:
+            with self._rules.read_slots:
                 taken = self._reader.read(root_fd, rows, look.stamps, self._stays)
         self.progress.stuck = not taken and bool(look.due or look.for_room)
         self._trouble.hold({DOCKING_FAILED: ""})

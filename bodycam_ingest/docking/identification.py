@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bodycam_ingest.acquire import Verifier, Workshop
+    from bodycam_ingest.config import CameraProfile
     from bodycam_ingest.docking.undock import Dock
 
 log = structlog.get_logger(__name__)
@@ -45,9 +46,9 @@ class Reception:
     shop: Workshop
     verifier: Verifier
     rules: Rules
-    profiles: Sequence[camera.Profile]
+    profiles: Sequence[CameraProfile]
 
-    def _profile(self, mounted: camera.MountedVolume) -> camera.Profile | None:
+    def _profile(self, mounted: camera.MountedVolume) -> CameraProfile | None:
         return camera.profile_for(mounted.properties, self.profiles)
 
     def name_camera(self, mounted: camera.MountedVolume) -> str:
@@ -100,7 +101,7 @@ class Reception:
         with self.dock.ledger.transaction() as txn:
             findings.close_finding(txn, code=SILENT, subject=f"bay:{bay}")
 
-    def _serial_in_file(self, mounted: camera.MountedVolume, profile: camera.Profile) -> str:
+    def _serial_in_file(self, mounted: camera.MountedVolume, profile: CameraProfile) -> str:
         path = os.fsencode(profile.serial_file)
         try:
             text = camera.read_head(mounted.mount_path, path, _SERIAL_FILE_MAX_BYTES)
@@ -142,7 +143,7 @@ class Reception:
                 record=record,
                 facts_of=lambda path: camera.facts_of(profile, path, search),
                 included=lambda path: camera.is_included(profile, path),
-                settling=camera.Settling(self.rules.pace.settle_s),
+                settling=camera.Settling(lambda: self.rules.cameras().settle_s),
             ),
             reader=Reader(self.shop, self.verifier, trouble.files_failed, progress.add),
             trouble=trouble,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bodycam_ingest.camera import DeviceSource, MountedVolume
-    from bodycam_ingest.docking.docking import Docking, Pace
+    from bodycam_ingest.config import Cameras
+    from bodycam_ingest.docking.docking import Docking
     from bodycam_ingest.docking.identification import Reception
     from bodycam_ingest.release import Live, Releaser
 
@@ -56,7 +57,7 @@ class BayKeeper:
         reception: names cameras and begins dockings.
         releaser: releases what may go.
         halt: told of faults on which the process must end.
-        pace: how often to look.
+        cameras: their section of the configuration, as it is now.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class BayKeeper:
         reception: Reception,
         releaser: Releaser,
         halt: Callable[[IngestError], None],
-        pace: Pace,
+        cameras: Callable[[], Cameras],
     ) -> None:
         self._source = source
         self._reception = reception
         self._releaser = releaser
         self._halt = halt
-        self._pace = pace
+        self._cameras = cameras
         self._bays: list[_Bay] = []
         self._tries: dict[MountedVolume, int] = {}
         self._silent: set[MountedVolume] = set()
@@ -104,7 +105,7 @@ class BayKeeper:
             if mounted not in working:
                 self._start(mounted)
         self._releaser.tick(self.live())
-        return min(self._pace.rescan_s, 1.0)
+        return min(self._cameras().rescan_s, 1.0)
 
     def _start(self, mounted: MountedVolume) -> None:
         bay = _Bay(mounted, self._run)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.camera import (
     USB_FILE_SYSTEMS,
-    Profile,
     is_taken,
     usb_block_devices,
 )
@@ -58,14 +57,13 @@ def checks(
     """
     if cameras.source != "usb":
         return
-    profiles = [Profile(**profile.model_dump()) for profile in cameras.profile]
     udev = usb_facts.udev(root, devices or usb_block_devices)
     taken = [
         device
         for device in udev.devices
         if device.properties.get("ID_FS_USAGE") == "filesystem"
         and device.properties.get("ID_FS_TYPE") in USB_FILE_SYSTEMS
-        and is_taken(device.properties, profiles, only_profiled=cameras.only_profiled)
+        and is_taken(device.properties, cameras.profile, only_profiled=cameras.only_profiled)
     ]
     rules = usb_facts.rules(root)
     systemd = usb_facts.systemd(run)

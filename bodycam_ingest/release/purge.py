@@ -54,7 +54,8 @@ class Retention:
         ledger: the only way to write.
         staging: where the copies lie.
         witnesses: the stores; each required one proves again what it holds before a copy goes.
-        keep_days: days that a released copy stays in staging; with 0 the clock decides nothing.
+        keep_days: days that a released copy stays in staging, as configured now; with 0 the clock
+            decides nothing.
         delay_s: seconds until the next try.
         now_ms: the time, ms since 1970.
     """
@@ -66,7 +67,7 @@ class Retention:
         staging: StagingArea,
         witnesses: Witnesses,
         *,
-        keep_days: float,
+        keep_days: Callable[[], float],
         delay_s: Delay,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
@@ -76,7 +77,7 @@ class Retention:
         self._witnesses = witnesses
         self._delay_s = delay_s
         self._now_ms = now_ms
-        self.keep_days = keep_days
+        self._keep_days = keep_days
 
     def begin(self) -> None:
         """Have what waits looked at now: a restart may be what was needed."""
@@ -105,7 +106,7 @@ class Retention:
         paused_s = self._witnesses.paused_s(required)
         if paused_s > 0:
             return paused_s
-        if self.keep_days and self._clock_in_doubt(required):
+        if self._keep_days() and self._clock_in_doubt(required):
             return None
         with self._engine.connect() as conn:
             anchored = outbox.anchored_size(conn, required)
@@ -126,8 +127,8 @@ class Retention:
 
     def _of_age(self, conn: Connection, required: Sequence[str], limit: int) -> list[ItemRow]:
         by_ms = None
-        if self.keep_days:
-            by_ms = docktime.now_ms(conn) - round(self.keep_days * _DAY_MS)
+        if keep_days := self._keep_days():
+            by_ms = docktime.now_ms(conn) - round(keep_days * _DAY_MS)
         return purges.candidates(conn, required, released_by_ms=by_ms, limit=limit)
 
     def _clock_in_doubt(self, required: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.staging.os_errors import staging_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -59,19 +59,14 @@ class Room:
 
     Args:
         directory: the staging directory.
-        min_free_bytes: what is always left.
+        min_free_bytes: what is always left, as configured now.
     """
 
-    def __init__(self, directory: Path, *, min_free_bytes: int) -> None:
+    def __init__(self, directory: Path, *, min_free_bytes: Callable[[], int]) -> None:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
         self._promised_bytes = 0
-
-    def set_min_free_bytes(self, min_free_bytes: int) -> None:
-        """Leave this much from now on; what was begun goes on."""
-        with self._lock:
-            self._min_free_bytes = min_free_bytes
 
     def look(self) -> Space:
         """How much room there is now, in a directory that can be written.
@@ -97,7 +92,7 @@ class Room:
             status = os.statvfs(self._directory)
         free_bytes = status.f_bavail * status.f_frsize
         return Space(
-            free_bytes=free_bytes - self._promised_bytes - self._min_free_bytes,
+            free_bytes=free_bytes - self._promised_bytes - self._min_free_bytes(),
             whole_bytes=status.f_blocks * status.f_frsize,
         )
 
@@ -121,7 +116,7 @@ class Room:
             if size_bytes > self._space().free_bytes:
                 raise StagingFullError(
                     f"{size_bytes} bytes do not fit into {self._directory} "
-                    f"with {self._min_free_bytes} left free"
+                    f"with {self._min_free_bytes()} left free"
                 )
             self._promised_bytes += size_bytes
         reservation = Reservation(self, size_bytes)

@@ -7,6 +7,7 @@ store with figures of its own, such as an archive in the same room, does not wai
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.model.backoff import Line, closed_for_s
@@ -39,33 +40,32 @@ class Lines:
 
     Args:
         stores: their names.
-        lines: by store; one that is not named has no limit.
+        lines: by store, as configured now; one that is not named has no limit.
         stopping: set when the process must end.
     """
 
     def __init__(
-        self, stores: Iterable[str], lines: Mapping[str, Line], stopping: threading.Event
+        self,
+        stores: Iterable[str],
+        lines: Callable[[], Mapping[str, Line]],
+        stopping: threading.Event,
     ) -> None:
-        self._shared = Throttle(0, stopping)
-        self._own = {store: Throttle(0, stopping) for store in stores}
-        self._lines: Mapping[str, Line] = {}
-        self.apply(lines)
+        self._lines = lines
+        self._shared = Throttle(self._shared_rate, stopping)
+        self._own = {
+            store: Throttle(functools.partial(self._own_rate, store), stopping) for store in stores
+        }
 
-    def apply(self, lines: Mapping[str, Line]) -> None:
-        """Take over limits and windows that changed while the daemon runs."""
-        self._lines = dict(lines)
-        shared = [line.bandwidth_limit_bytes_per_s for line in lines.values() if line.shared]
-        self._shared.set_rate(max(shared, default=0))
-        for store, throttle in self._own.items():
-            throttle.set_rate(self.of(store).bandwidth_limit_bytes_per_s)
+    def _shared_rate(self) -> int:
+        lines = self._lines().values()
+        return max((line.bandwidth_limit_bytes_per_s for line in lines if line.shared), default=0)
 
-    def all(self) -> Mapping[str, Line]:
-        """What every named store may use."""
-        return self._lines
+    def _own_rate(self, store: str) -> int:
+        return self.of(store).bandwidth_limit_bytes_per_s
 
     def of(self, store: str) -> Line:
         """What a store may use."""
-        return self._lines.get(store, _UNLIMITED)
+        return self._lines().get(store, _UNLIMITED)
 
     def throttle(self, store: str) -> Throttle:
         """The budget that counts for a store."""

@@ -28,20 +28,15 @@ class Throttle:
     """A budget of bytes a second that all who ask share, in the order in which they ask.
 
     Args:
-        bytes_per_s: the rate; 0 sets no limit.
+        rate: bytes a second, as configured now; 0 sets no limit.
         stop: set when the process must end.
     """
 
-    def __init__(self, bytes_per_s: int, stop: threading.Event) -> None:
-        self._bytes_per_s = bytes_per_s
+    def __init__(self, rate: Callable[[], int], stop: threading.Event) -> None:
+        self._rate = rate
         self._stop = stop
         self._lock = threading.Lock()
         self._free_at_s = 0.0
-
-    def set_rate(self, bytes_per_s: int) -> None:
-        """Change the rate, from the next byte on."""
-        with self._lock:
-            self._bytes_per_s = bytes_per_s
 
     def take(self, count: int, moving: Callable[[], None] = lambda: None) -> None:
         """Wait until `count` bytes may be sent.
@@ -57,10 +52,11 @@ class Throttle:
             piece = min(count, _PIECE_BYTES)
             count -= piece
             with self._lock:
-                if not self._bytes_per_s:
+                rate = self._rate()
+                if not rate:
                     break
                 now_s = time.monotonic()
-                self._free_at_s = max(now_s, self._free_at_s) + piece / self._bytes_per_s
+                self._free_at_s = max(now_s, self._free_at_s) + piece / rate
                 free_at_s = self._free_at_s
             while (wait_s := free_at_s - time.monotonic()) > 0:
                 moving()

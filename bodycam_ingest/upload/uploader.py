@@ -121,7 +121,7 @@ class Uploader:
         stores: by name.
         open_staged: opens a sealed copy by its staged path.
         delay_s: seconds until the next try.
-        lines: limit and windows by store, as configured.
+        lines: limit and windows by store, as configured now.
         moving: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
     """
@@ -134,7 +134,7 @@ class Uploader:
         stores: Mapping[str, ObjectStore],
         open_staged: Callable[[str], LocalCopy],
         delay_s: Delay,
-        lines: Mapping[str, Line],
+        lines: Callable[[], Mapping[str, Line]],
         moving: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
@@ -151,10 +151,6 @@ class Uploader:
         self.store_record = StoreRecord(ledger, delay_s, now_ms)
         self._record = UploadRecord(ledger, self.store_record, now_ms)
         self._lines = {name: _Line(one, threading.Lock()) for name, one in self.attended.items()}
-
-    def apply(self, lines: Mapping[str, Line]) -> None:
-        """Take over limits and windows that changed while the daemon runs."""
-        self.lines.apply(lines)
 
     def stop(self) -> None:
         """Have all work break off at the next safe point."""

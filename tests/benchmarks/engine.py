@@ -71,7 +71,7 @@ class Beside(threading.Thread):
 
 def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
     """Acquire and verify every recording, and record nothing."""
-    acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
+    acquirer = Acquirer(staging, own_file_system=own_file_system)
     acquirer.staging.recover()
     docking_id = str(ULID())
     started = time.perf_counter()
@@ -114,7 +114,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     state_dir = staging.with_name(f"{staging.name}-state")
     initialise(state_dir, ORIGIN)
     engine, ledger = open_ledger(state_dir, ORIGIN)
-    acquirer = Acquirer(staging, min_free_bytes=0, own_file_system=own_file_system)
+    acquirer = Acquirer(staging, own_file_system=own_file_system)
     acquirer.staging.recover()
     abandon = threading.Event()
     shop = Workshop(

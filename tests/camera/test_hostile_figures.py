@@ -22,6 +22,7 @@ from bodycam_ingest.db.schema import ledger_entry
 from bodycam_ingest.docking.comparison import is_dead_clock
 from bodycam_ingest.model.evidence import EntryKind, InventoryEntry
 from tests.docking.test_tracker import Bench
+from tests.support.recordings import limits_of
 
 LENGTHS = st.one_of(
     st.integers(0, 2**63 - 1), st.sampled_from([2**53 - 1, 2**53, 2**62, 2**63 - 1, 0])
@@ -105,7 +106,7 @@ def test_a_negative_length_is_that_entrys_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", claimed)
     fd = volume.open_volume(tmp_path)
     try:
-        listing = scan.list_volume(fd, scan.Limits(100, 4096, 24))
+        listing = scan.list_volume(fd, limits_of(100, 4096, 24))
     finally:
         os.close(fd)
     assert {e.path: e.kind for e in listing.entries} == {

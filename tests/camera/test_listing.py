@@ -21,8 +21,9 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import open_writers
 from bodycam_ingest.model.evidence import EntryKind, FileStamp
 from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
+from tests.support.recordings import limits_of
 
-WIDE = scan.Limits(max_files=10_000, max_path_bytes=4096, max_depth=64)
+WIDE = limits_of(10_000, 4096, 64)
 
 
 @pytest.fixture
@@ -112,9 +113,9 @@ def test_a_file_that_is_gone_is_told_as_gone_not_as_empty(card):
 @pytest.mark.parametrize(
     ("limits", "tree"),
     [
-        (scan.Limits(3, 4096, 64), ["a", "b", "c", "d"]),
-        (scan.Limits(100, 8, 64), ["a" * 9]),
-        (scan.Limits(100, 4096, 2), ["1/2/3/4"]),
+        (limits_of(3, 4096, 64), ["a", "b", "c", "d"]),
+        (limits_of(100, 8, 64), ["a" * 9]),
+        (limits_of(100, 4096, 2), ["1/2/3/4"]),
     ],
 )
 def test_a_passed_limit_is_a_fault_and_what_was_listed_stands(card, limits, tree):
@@ -219,7 +220,7 @@ def test_a_walk_stops_when_the_daemon_stops(card):
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 3)), max_size=30))
 def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
-    settling = scan.Settling(5.0)
+    settling = scan.Settling(lambda: 5.0)
     now, since, last = 0.0, 0.0, None
     for wait, size in looks:
         now += wait

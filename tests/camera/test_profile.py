@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from bodycam_ingest.camera.profile import (
     ItemFacts,
     LimitedSearch,
-    Profile,
     facts_of,
     is_included,
     profile_for,
     safe_serial,
     serial_in_text,
 )
-from bodycam_ingest.config.models import CameraProfile
+from bodycam_ingest.config import CameraProfile
 
 # As an admin writes them; each is the layout of real cards.
 PROFILES = r"""
@@ -55,9 +54,7 @@ recorded_at_format = "%Y%m%dT%H%M%SZ"
 serial_file = "device.txt"
 serial_pattern = 'SN[:=]\s*(?P<serial>.+)'
 """
-LOADED = [
-    Profile(**CameraProfile(**table).model_dump()) for table in tomllib.loads(PROFILES)["profile"]
-]
+LOADED = [CameraProfile(**table) for table in tomllib.loads(PROFILES)["profile"]]
 
 
 def told(folder: str, path: bytes) -> ItemFacts:
@@ -117,13 +114,13 @@ def test_whatever_a_name_tells_can_be_written_to_the_ledger(name):
 
 
 def test_a_number_of_monstrous_length_is_none():
-    profile = Profile("p", {}, patterns=[r"(?P<number>\d+)"])
+    profile = CameraProfile(name="p", patterns=(r"(?P<number>\d+)",))
     assert facts_of(profile, b"9" * 1000).number is None
     assert facts_of(profile, b"0042").number == 42
 
 
 def test_a_path_longer_than_any_pattern_was_meant_for_is_not_searched():
-    profile = Profile("p", {}, patterns=[r"(?P<serial>a)"])
+    profile = CameraProfile(name="p", patterns=(r"(?P<serial>a)",))
     assert facts_of(profile, b"a" * 1025) == ItemFacts()
 
 
@@ -161,7 +158,7 @@ def test_a_file_without_a_serial_tells_none():
 
 
 def selects(pattern: str, path: bytes) -> bool:
-    return is_included(Profile("p", {}, include=[pattern]), path)
+    return is_included(CameraProfile.model_construct(name="p", include=(pattern,)), path)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +186,13 @@ def test_shell_patterns_take_what_they_say(pattern, path, taken):
 
 
 def test_what_is_left_out_goes_before_what_is_taken():
-    profile = Profile("p", {}, include=["**"], exclude=["**/thumbs/**"])
+    profile = CameraProfile(name="p", include=("**",), exclude=("**/thumbs/**",))
     assert is_included(profile, b"DCIM/A.MP4")
     assert not is_included(profile, b"DCIM/thumbs/A.MP4")
 
 
 def test_every_property_of_a_profile_must_match():
-    one = Profile("one", {"ID_VENDOR_ID": "4255", "ID_FS_LABEL": "CAM*"})
+    one = CameraProfile(name="one", match={"ID_VENDOR_ID": "4255", "ID_FS_LABEL": "CAM*"})
     assert profile_for({"ID_VENDOR_ID": "4255", "ID_FS_LABEL": "CAM01"}, [one]) is one
     assert profile_for({"ID_VENDOR_ID": "4255"}, [one]) is None
 
@@ -229,7 +226,12 @@ def test_a_pattern_selects_what_it_says_in_whatever_order_it_is_looked_for(patte
 def test_no_name_and_no_file_makes_an_admins_expression_work_for_long():
     slow = r"(?P<serial>(a|a)*)+$"
     hostile = "a" * 60 + "!"
-    profile = Profile("one", {}, patterns=(slow, r"(?P<number>\d+)"), serial_pattern=slow)
+    profile = CameraProfile(
+        name="one",
+        patterns=(slow, r"(?P<number>\d+)"),
+        serial_file="sn",
+        serial_pattern=slow,
+    )
     beats = []
     stop = threading.Event()
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
-from bodycam_ingest.camera import profile
 from bodycam_ingest.config import (
-    RELOADABLE,
     Config,
+    CurrentConfig,
     S3StoreConfig,
     changes,
     digest,
     load,
-    needs_restart,
     portions,
     settings,
 )
@@ -82,14 +80,40 @@ def test_a_change_is_named_by_its_key_and_says_whether_it_needs_a_restart(tmp_pa
     )
     changed = changes(settings(old), settings(new))
     assert changed == {"log.level": '"debug"', "stores.cloud.bucket": '"evidence-2"'}
-    assert needs_restart(changed) == ("stores.cloud.bucket",)
+    assert CurrentConfig(old).waiting(new) == {"stores.cloud.bucket"}
     assert digest(settings(old)) != digest(settings(new))
     gone = read(tmp_path, SMALL_CONFIG)
     assert changes(settings(old), settings(gone))["stores.cloud.bucket"] is None
 
 
-def test_every_reloadable_key_exists(tmp_path):
-    assert set(settings(read(tmp_path, SMALL_CONFIG))) >= RELOADABLE
+def test_a_reload_brings_into_force_what_is_marked_so_and_nothing_else(tmp_path):
+    new = (
+        "[staging]\nkeep_days = 3\ndir = 'elsewhere'\n[upload]\nwindows = ['01:00-02:00']\n"
+        "workers = 9\n[log]\nlevel = 'debug'\nformat = 'json'\n"
+    )
+    small = re.sub(r"(?s)\[staging\].*?(?=\[|\Z)", "", SMALL_CONFIG)
+    current = CurrentConfig(read(tmp_path, SMALL_CONFIG + S3))
+    before = current.now
+    fresh = read(tmp_path, small + new + S3 + "windows = ['03:00-04:00']\nprefix = 'other'\n")
+    waiting = {"staging.dir", "upload.workers", "log.format", "stores.cloud.prefix"}
+    assert current.waiting(fresh) == waiting
+    current.reload(fresh)
+    now = current.now
+    assert (now.staging.keep_days, now.log.level) == (3, "debug")
+    assert now.upload.windows == fresh.upload.windows
+    assert now.stores[1].windows == fresh.stores[1].windows
+    assert current.waiting(fresh) == waiting
+    assert current.waiting(before) == frozenset()
+    assert now.staging.dir == before.staging.dir
+
+
+def test_a_store_that_comes_or_goes_waits_for_a_restart(tmp_path):
+    one, two = read(tmp_path, SMALL_CONFIG), read(tmp_path, SMALL_CONFIG + S3)
+    for now, fresh in ((one, two), (two, one)):
+        current = CurrentConfig(now)
+        assert "stores.cloud.bucket" in current.waiting(fresh)
+        current.reload(fresh)
+        assert current.now.stores == now.stores
 
 
 def test_the_largest_configuration_has_room_in_entries(tmp_path):
@@ -110,18 +134,6 @@ def test_the_largest_configuration_has_room_in_entries(tmp_path):
         build_entry(
             place, Moment("2026-11-24T00:00:00.000Z", "b", 0), draft.type, SYSTEM, draft.data
         )
-
-
-def test_a_profile_in_the_file_is_the_profile_that_cameras_are_matched_with(tmp_path):
-    config = read(tmp_path, SMALL_CONFIG + '[[cameras.profile]]\nname = "a"\n')
-    given = config.cameras.profile[0].model_dump()
-    assert profile.Profile(**given) == profile.Profile("a", {}, **_defaults())
-    assert given.keys() == {field.name for field in dataclasses.fields(profile.Profile)}
-
-
-def _defaults():
-    fields = dataclasses.fields(profile.Profile)
-    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def bench(bench):
 
 
 def recovery(bench, monkeypatch, error):
-    acquirer = Acquirer(bench.directory / "staging", min_free_bytes=0)
+    acquirer = Acquirer(bench.directory / "staging")
     copies = acquirer.copies
     real = copies.rehash
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -18,13 +19,14 @@ from bodycam_ingest.camera import files, profile
 from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.camera.sources.disk_health import Condition
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.config import Cameras
 from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import docking
 from bodycam_ingest.docking import docking as working
 from bodycam_ingest.docking.camera_findings import CameraTrouble
-from bodycam_ingest.docking.docking import Docking, Pace, Progress, Rules
+from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import Card
 from bodycam_ingest.docking.undock import Dock
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire.read_back import Verifier
 
 ORIGIN = "police.example.org/dock-1"
+
+CAMERAS = Cameras(mount_roots=(Path("/media"),), settle_s=0.0, rescan_s=0.01)
 
 
 class Source:
@@ -130,15 +134,14 @@ class Bench:
                 record=record,
                 facts_of=lambda path: profile.facts_of(None, path),
                 included=lambda path: profile.is_included(None, path),
-                settling=scan.Settling(0.0),
+                settling=scan.Settling(float),
             ),
             reader=Reader(shop, cast("Verifier", None), trouble.files_failed, lambda _count: None),
             trouble=trouble,
             progress=Progress(),
             rules=Rules(
-                pace=Pace(settle_s=0.0, rescan_s=0.01),
-                limits=scan.Limits(max_files=100, max_path_bytes=4096, max_depth=24),
-                gate=threading.Semaphore(1),
+                cameras=lambda: CAMERAS,
+                read_slots=threading.Semaphore(1),
                 abandon=self.abandon,
             ),
         )

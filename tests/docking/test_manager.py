@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.config import Cameras
 from bodycam_ingest.docking import manager
-from bodycam_ingest.docking.docking import Pace
 from bodycam_ingest.docking.manager import BayKeeper
+
+CAMERAS = Cameras(mount_roots=(Path("/media"),), rescan_s=1.0)
 
 
 class Source:
@@ -112,7 +114,7 @@ class Dock:
             reception=self.reception,
             releaser=_stand_in(Releaser()),
             halt=lambda error: None,
-            pace=Pace(0, 1),
+            cameras=lambda: CAMERAS,
         )
 
     def look(self):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.camera import files, listing, profile
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.db import items
 from bodycam_ingest.db.dockings import inventory_rows
 from bodycam_ingest.db.schema import finding, ledger_entry
@@ -22,12 +23,15 @@ from bodycam_ingest.docking.undock import Dock
 from bodycam_ingest.errors import SourceUnreadableError
 from bodycam_ingest.model.evidence import Acquired, Digests, EntryKind, FileStamp, Verdict
 from bodycam_ingest.model.lifecycle import ItemState
+from tests.support.recordings import limits_of
 
 ORIGIN = "police.example.org/dock-1"
-LIMITS = listing.Limits(max_files=10_000, max_path_bytes=4096, max_depth=24)
+LIMITS = limits_of(10_000, 4096, 24)
 HOUR_NS = 3_600_000_000_000
 T0_NS = 1_750_000_000_000_000_000
-NUMBERED = profile.Profile("numbered", {}, exclude=["*.tmp"], patterns=[r"(?P<number>\d{4})\.MP4$"])
+NUMBERED = CameraProfile(
+    name="numbered", exclude=("*.tmp",), patterns=(r"(?P<number>\d{4})\.MP4$",)
+)
 
 
 class Bench:
@@ -53,7 +57,7 @@ class Bench:
             record=self.record,
             facts_of=lambda path: profile.facts_of(NUMBERED, path),
             included=lambda path: profile.is_included(NUMBERED, path),
-            settling=listing.Settling(settle_s),
+            settling=listing.Settling(lambda: settle_s),
         )
         return self
 

@@ -356,7 +356,7 @@ def hands(monkeypatch):
 
 def test_a_copy_goes_by_the_docks_own_time_and_by_no_time_of_day(make, hands) -> None:
     dock = make("a")
-    dock.retention.keep_days = 30
+    dock.keep_days = 30
     # Released in March 2026 by the time of day, which is long ago.
     ids = dock.released(2)
     with dock.bench.ledger.transaction() as txn:
@@ -385,7 +385,7 @@ def test_while_nobody_vouches_for_the_clock_nothing_is_announced_or_goes(make, h
     later = dock.released(1)
     with dock.bench.ledger.transaction() as txn:
         txn.conn.execute(item.update().values(released_dock_ms=0))
-    dock.retention.keep_days = 1
+    dock.keep_days = 1
     hands["dock_ms"], hands["vouched"] = 2 * DAY_MS, ""
     asked, commits = dock.asked(), dock.bench.ledger.commits
     for _ in range(10):

@@ -12,6 +12,7 @@ from ulid import ULID
 
 from bodycam_ingest.acquire.acquirer import Acquirer, Wanted
 from bodycam_ingest.camera import files
+from bodycam_ingest.config import CameraLimits
 from bodycam_ingest.model.evidence import Digests, FileStamp
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.buffers import BufferPool
@@ -50,6 +51,13 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only their number
 
 
+def limits_of(max_files: int, max_path_bytes: int, max_depth: int) -> CameraLimits:
+    """Limits of a listing, also such as no configuration allows."""
+    return CameraLimits.model_construct(
+        max_files=max_files, max_path_bytes=max_path_bytes, max_depth=max_depth
+    )
+
+
 @dataclass
 class Desk:
     """A card and a staging directory."""
@@ -84,7 +92,7 @@ class Desk:
         """An acquirer with buffers so small that small files need many."""
         return Acquirer(
             self.staging,
-            min_free_bytes=min_free_bytes,
+            min_free_bytes=lambda: min_free_bytes,
             pool=BufferPool(buffer_bytes=buffer_bytes, count_max=count_max),
             abandon=abandon,
             own_file_system=own_file_system,

@@ -50,11 +50,12 @@ class StoreDock:
         self._now_ms = now_ms or self.clock
         self.stores = {name: MemoryStore(name) for name in names}
         self.lines: dict[str, Line] = {}
+        self.keep_days = 0
         self.moving: Callable[[], None] = lambda: None
         self.start()
 
     def start(self) -> None:
-        """As at a start of the process, with `lines` and `moving` as they are now."""
+        """As at a start of the process, with `moving` as it is now."""
         engine, ledger = self.bench.engine, self.bench.ledger
         self.copies = open_copies(self.bench.directory / "staging")
         self.uploader = Uploader(
@@ -63,7 +64,7 @@ class StoreDock:
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
             delay_s=delay_s,
-            lines=self.lines,
+            lines=lambda: self.lines,
             moving=self.moving,
             now_ms=self._now_ms,
         )
@@ -78,7 +79,7 @@ class StoreDock:
                 record=self.uploader.store_record,
                 now_ms=self._now_ms,
             ),
-            keep_days=0,
+            keep_days=lambda: self.keep_days,
             delay_s=delay_s,
             now_ms=self._now_ms,
         )

@@ -618,7 +618,7 @@ def test_a_line_of_its_own_waits_for_no_other(bench) -> None:
     minute = local.hour * 60 + local.minute
     closed = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
     item_id = add(dock, stores=[("cloud", True), ("archive", True)])
-    dock.uploader.apply({"cloud": Line(1, (closed,)), "archive": Line(shared=False)})
+    dock.lines = {"cloud": Line(1, (closed,)), "archive": Line(shared=False)}
     assert dock.uploader.run_due("cloud") == pytest.approx(3600)
     dock.drain("archive")
     assert bench.upload(item_id, "archive").state is UploadState.CONFIRMED
@@ -715,7 +715,7 @@ def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
     local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
     minute = local.hour * 60 + local.minute
     window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
-    dock.uploader.apply({"main": Line(windows=(window,))})
+    dock.lines = {"main": Line(windows=(window,))}
     assert dock.uploader.run_due("main") == pytest.approx(3600)
     assert dock.stores["main"].calls == []
     dock.clock.ms += HOUR_MS
@@ -763,7 +763,7 @@ def test_workers_never_send_one_item_twice_at_once(dock) -> None:
 
 def test_stopping_breaks_off_without_a_trace(dock) -> None:
     item_id = add(dock)
-    dock.uploader.apply({"main": Line(1)})
+    dock.lines = {"main": Line(1)}
     thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
     thread.start()
     while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
@@ -772,6 +772,7 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert dock.bench.upload(item_id, "main").attempts == 0
+    dock.lines = {}
     dock.restart()
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
@@ -789,7 +790,7 @@ def test_a_long_upload_is_seen_to_move(dock) -> None:
 def test_the_limit_holds_for_all_uploads_together(bench) -> None:
     dock = Dock(bench, "a", "b")
     add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
-    dock.uploader.apply({"a": Line(100_000), "b": Line(100_000)})
+    dock.lines = {"a": Line(100_000), "b": Line(100_000)}
     begun_s = time.monotonic()
     threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
     for thread in threads:
