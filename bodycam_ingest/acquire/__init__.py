@@ -4,9 +4,7 @@ from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.acquire.read_back import Verifier
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import (
-    Target,
     Workshop,
-    queue_uploads,
     record_acquired,
     take_back,
 )
@@ -17,10 +15,8 @@ __all__ = [
     "Acquirer",
     "Reader",
     "StagingWatch",
-    "Target",
     "Verifier",
     "Workshop",
-    "queue_uploads",
     "record_acquired",
     "take_back",
 ]

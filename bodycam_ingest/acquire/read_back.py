@@ -12,9 +12,9 @@ from bodycam_ingest.acquire.records import (
     BATCH_ITEMS,
     batches,
     postpone,
-    queue_uploads,
     reject_copy,
 )
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -28,7 +28,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,14 +180,12 @@ class Verifier:
         return list(held)
 
     def _record(self, txn: Txn, held: Sequence[tuple[ItemRow, str]]) -> None:
-        numbers = items.record_many(
+        items.steps(
             txn,
-            ItemEvent.VERIFIED,
             [
-                items.Step(
+                (
                     row,
-                    {"sha256": row.digests().sha256.hex(), "read_back": how},
-                    {"attempts": 0, "due_ms": 0, "last_error": ""},
+                    item_entries.verified(row.item_id, sha256=row.digests().sha256, read_back=how),
                 )
                 for row, how in held
             ],
@@ -196,8 +194,6 @@ class Verifier:
         for code, subject in findings.open_pairs(txn.conn, [ReadBackMismatchError.code]):
             if subject in subjects:
                 findings.close_finding(txn, code=code, subject=subject)
-        rows = [row for row, _ in held]
-        queue_uploads(self._shop, txn, list(zip(rows, numbers, strict=True)))
 
     def _failed(self, row: ItemRow, error: IngestError) -> None:
         if error.disposition is Disposition.HALT:

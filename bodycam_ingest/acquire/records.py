@@ -7,12 +7,12 @@ time at which the item is tried again.
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.custody.entry import SYSTEM, figure
-from bodycam_ingest.db import findings, items, resending, uploads
+from bodycam_ingest.custody import item_entries
+from bodycam_ingest.custody.entry import SYSTEM
+from bodycam_ingest.db import findings, items, storehealth, uploads
 from bodycam_ingest.errors import (
     ItemMovedError,
     LocalCopyDamagedError,
@@ -20,8 +20,6 @@ from bodycam_ingest.errors import (
     StagingError,
 )
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model import object_keys
-from bodycam_ingest.model.lifecycle import ItemEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -52,19 +50,6 @@ _ENDED_BY_READING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A store that every verified item goes to.
-
-    Args:
-        name: the store.
-        required: release waits for it.
-    """
-
-    name: str
-    required: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Workshop:
     """What reading and verifying share.
 
@@ -72,8 +57,6 @@ class Workshop:
         engine: for reads.
         ledger: the only way to write.
         acquirer: copies, reads back, sets apart.
-        targets: where verified items go.
-        dock_id: this dock.
         part_size_bytes: upload part size that new items get.
         delay_s: seconds until the next try.
         watch: holds what must wait for staging.
@@ -82,8 +65,6 @@ class Workshop:
     engine: Engine
     ledger: LedgerWriter
     acquirer: Acquirer
-    targets: Sequence[Target]
-    dock_id: str
     part_size_bytes: int
     delay_s: Delay
     watch: StagingWatch
@@ -103,7 +84,7 @@ def postpone(
     """
     attempts = row.attempts + 1
     due_ms = clock.now_ms() + round(shop.delay_s(error.delay_class, attempts) * 1000)
-    items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+    items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
     if alarm and error.alarm_at_once:
         findings.raise_finding(
             txn,
@@ -148,38 +129,17 @@ def record_acquired(
     Returns:
         The entries' sequence numbers, in order.
     """
-    steps = [_acquired_step(row, got, recovered=recovered) for row, got in pairs]
-    numbers = items.record_many(txn, ItemEvent.ACQUIRED, steps)
+    numbers = items.steps(
+        txn,
+        [(row, item_entries.acquired(row.item_id, got, recovered=recovered)) for row, got in pairs],
+    )
+    # Read anew, with other bytes perhaps: what stores have of its parts belongs to the old ones.
+    uploads.forget_parts_of(txn.conn, [row.item_id for row, _ in pairs if row.verified_seq])
     subjects = {f"item:{row.item_id}" for row, _ in pairs}
     for code, subject in findings.open_pairs(txn.conn, _ENDED_BY_READING):
         if subject in subjects:
             findings.close_finding(txn, code=code, subject=subject)
     return numbers
-
-
-def _acquired_step(row: ItemRow, got: Acquired, *, recovered: bool) -> items.Step:
-    digests = got.digests
-    return items.Step(
-        row,
-        {
-            "sha256": digests.sha256.hex(),
-            "size_bytes": figure(digests.size_bytes),
-            "part_size_bytes": digests.part_size_bytes,
-            "sample_sha256": digests.sample_sha256.hex(),
-            "staged": got.staged_path,
-            "recovered": recovered,
-        },
-        {
-            "sha256": digests.sha256,
-            "sample_sha256": digests.sample_sha256,
-            "size_bytes": figure(digests.size_bytes),
-            "part_size_bytes": digests.part_size_bytes,
-            "staged_path": got.staged_path,
-            "attempts": 0,
-            "due_ms": 0,
-            "last_error": "",
-        },
-    )
 
 
 def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
@@ -191,16 +151,8 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
         error: what was wrong; a mismatch names where the bad copy is kept.
     """
     quarantined = error.quarantined if isinstance(error, ReadBackMismatchError) else ""
-    items.record(
-        txn,
-        row,
-        ItemEvent.COPY_REJECTED,
-        {"reason": error.code, "quarantined": quarantined},
-        staged_path="",
-        attempts=0,
-        due_ms=0,
-        last_error="",
-    )
+    draft = item_entries.copy_rejected(row.item_id, reason=error.code, quarantined=quarantined)
+    items.step(txn, row, draft)
     findings.raise_finding(
         txn,
         code=error.code,
@@ -228,7 +180,7 @@ def take_back(
         ledger: the only way to write.
         copies: reads the copy.
         row: the item, as it was when this was decided on.
-        stores: names of the configured stores; each is sent the item, or asked again for it.
+        stores: names of the configured stores, which are asked at once.
         progress: called with the bytes that were read since the last call.
         actor: who wants it.
         ended: codes of the findings that this ends; none means all about the item, as where a
@@ -250,55 +202,13 @@ def take_back(
     with ledger.transaction() as txn:
         if items.get(txn.conn, row.item_id) != row:
             raise ItemMovedError(f"item {row.item_id} moved while its copy was read")
-        data = {"sha256": digests.sha256.hex()}
-        items.record(txn, row, ItemEvent.REINSTATED, data, actor=actor, quarantine_reason="")
-        back = items.get(txn.conn, row.item_id)
-        resending.retry_item(txn, back, stores, actor)
-        resending.queue_item(txn, back, frozenset(stores))
+        items.step(
+            txn, row, item_entries.reinstated(row.item_id, sha256=digests.sha256), actor=actor
+        )
+        storehealth.lift_pauses(txn, stores)
         subject = f"item:{row.item_id}"
         for code in ended:
             findings.close_finding(txn, code=code, subject=subject)
         if not ended:
             findings.close_about(txn, subject=subject)
     return digests
-
-
-def queue_uploads(shop: Workshop, txn: Txn, verified: Sequence[tuple[ItemRow, int]]) -> None:
-    """Queue verified items for every store, in the transaction that says they are verified.
-
-    Args:
-        shop: targets and names.
-        txn: the open transaction.
-        verified: each item and its `item.verified` entry, which is told to the stores.
-    """
-    checkpoint = base64.b64encode(shop.ledger.head.checkpoint.encode()).decode("ascii")
-    uploads.queue_items(
-        txn,
-        [
-            uploads.ToQueue(
-                item_id=row.item_id,
-                key=object_keys.evidence_key(
-                    row.camera,
-                    clock.parse_rfc3339(row.discovered_at),
-                    row.docking_id,
-                    row.item_id,
-                    row.path,
-                ),
-                metadata=_metadata(shop, row, seq, checkpoint),
-            )
-            for row, seq in verified
-        ],
-        [(target.name, target.required) for target in shop.targets],
-    )
-
-
-def _metadata(shop: Workshop, row: ItemRow, seq: int, checkpoint: str) -> dict[str, str]:
-    return {
-        "item-id": row.item_id,
-        "sha256": row.digests().sha256.hex(),
-        "camera": object_keys.safe_segment(row.camera),
-        "dock": object_keys.safe_segment(shop.dock_id),
-        "ledger-entry": str(seq),
-        "custody-checkpoint": checkpoint,
-        **object_keys.source_path_metadata(row.path),
-    }

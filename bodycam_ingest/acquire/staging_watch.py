@@ -234,4 +234,5 @@ class StagingWatch:
             return
         tries = max(row.attempts for row in rows) + 1
         due_ms = clock.now_ms() + round(self._delay_s(error.delay_class, tries) * 1000)
-        items.postpone_crowd(txn, [row.item_id for row in rows], due_ms=due_ms, error=error.code)
+        ids = [row.item_id for row in rows]
+        items.postpone(txn, ids, attempts=tries, due_ms=due_ms, error=error.code)

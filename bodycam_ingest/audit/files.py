@@ -6,21 +6,20 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.custody.log_check import Finding
 from bodycam_ingest.db import verify_reads
 from bodycam_ingest.errors import IngestError
-from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.staging import QUARANTINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     import sqlalchemy as sa
 
-    from bodycam_ingest.custody.replay import ItemHistory
-    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.verify_reads import StagedNow
+    from bodycam_ingest.model.rows import Item
     from bodycam_ingest.staging import StagedCopies
 
 _PART_BYTES: Final = 16 * 1024 * 1024
@@ -54,17 +53,19 @@ class FileCheck:
     findings: list[Finding] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
-    def run(self, histories: Mapping[str, ItemHistory]) -> int:
-        """Check every copy that the ledger says there is; returns how many."""
-        staged = {
-            told.staged: (item_id, told)
-            for item_id, told in histories.items()
-            if isinstance(told.staged, str) and told.staged
-        }
-        for path, (item_id, told) in staged.items():
-            self._check(path, item_id, told)
+    def run(self, told: Iterable[Item]) -> int:
+        """Check every copy that the ledger says there is; returns how many.
+
+        Args:
+            told: the items, as the ledger's entries make them.
+        """
+        staged = set()
+        for one in told:
+            if one.staged_path:
+                staged.add(one.staged_path)
+                self._check(one)
         try:
-            unknown = self._on_disk() - staged.keys()
+            unknown = self._on_disk() - staged
         except OSError as error:
             self.unreachable.append(f"staging: {error}")
             return len(staged)
@@ -75,12 +76,12 @@ class FileCheck:
     def _find(self, code: str, message: str, subject: str = "") -> None:
         self.findings.append(Finding(code, message, subject=subject))
 
-    def _check(self, path: str, item_id: str, told: ItemHistory) -> None:
-        subject = f"item:{item_id}"
+    def _check(self, told: Item) -> None:
+        path, subject = told.staged_path, f"item:{told.item_id}"
         try:
             status = (self.copies.staging.directory / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
-            self._check_gone(path, item_id)
+            self._check_gone(told)
             return
         except (OSError, ValueError) as error:
             self.unreachable.append(f"{path}: {error}")
@@ -93,9 +94,10 @@ class FileCheck:
             length = f"{path} has {status.st_size} bytes, {told.size_bytes} were read"
             self._find("file_altered", length, subject)
         else:
-            self._hash(path, item_id, told)
+            self._hash(told)
 
-    def _hash(self, path: str, item_id: str, told: ItemHistory) -> None:
+    def _hash(self, told: Item) -> None:
+        path, subject = told.staged_path, f"item:{told.item_id}"
         try:
             # Only the digest of the whole is compared: path and part size do not enter it.
             digests = self.copies.rehash(path, b"", _PART_BYTES)
@@ -103,37 +105,37 @@ class FileCheck:
             if os.path.lexists(self.copies.staging.directory / path):
                 self.unreachable.append(f"{path}: {error.message}")
             else:
-                self._check_gone(path, item_id)
+                self._check_gone(told)
             return
         except ValueError:
-            self._find("file_altered", f"{path} is no place of a copy", f"item:{item_id}")
+            self._find("file_altered", f"{path} is no place of a copy", subject)
             return
         self.progress(digests.size_bytes)
-        found = digests.sha256.hex()
-        if found != told.sha256:
-            self._find("file_altered", f"{path} has SHA-256 {found}", f"item:{item_id}")
+        if digests.sha256 != told.sha256:
+            found = f"{path} has SHA-256 {digests.sha256.hex()}"
+            self._find("file_altered", found, subject)
 
-    def _check_gone(self, path: str, item_id: str) -> None:
+    def _check_gone(self, told: Item) -> None:
         # The daemon may have purged it or set it apart since the snapshot.
-        now = self._rows().get(item_id)
+        path, now = told.staged_path, self._now().get(told.item_id)
         if now is not None and now.staged_path != path:
             return
-        if now is not None and now.purging_seq is not None:
+        if now is not None and now.purging:
             # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
             self.unreachable.append(f"{path} is being purged")
             return
-        self._find("file_missing", f"{path} is gone", f"item:{item_id}")
+        self._find("file_missing", f"{path} is gone", f"item:{told.item_id}")
 
-    def _rows(self) -> dict[str, ItemRow]:
-        """The items as they are now."""
+    def _now(self) -> dict[Any, StagedNow]:
+        """Where the copies are by the rows as they are now."""
         with self.engine.connect() as conn:
-            return {row.item_id: row for row in verify_reads.all_items(conn)}
+            return verify_reads.staged_now(conn)
 
     def _check_unknown(self, unknown: set[str]) -> None:
         # The daemon may have gone on since the snapshot: only what is still unknown counts.
-        rows = self._rows().values()
-        unread = {row.item_id for row in rows if row.state is ItemState.DISCOVERED}
-        for path in sorted(unknown - {row.staged_path for row in rows}):
+        now = self._now()
+        unread = {item_id for item_id, one in now.items() if one.unread}
+        for path in sorted(unknown - {one.staged_path for one in now.values()}):
             if not os.path.lexists(self.copies.staging.directory / path):
                 continue
             if path.partition("/")[2].partition("-")[0] in unread:

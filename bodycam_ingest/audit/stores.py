@@ -21,13 +21,14 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S, LeftBehindError, within
 from bodycam_ingest.model import object_keys
-from bodycam_ingest.model.evidence import StoredObject, StoreObject
+from bodycam_ingest.model.evidence import StoreObject
+from bodycam_ingest.model.rows import digests_of, key_of, stored_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.verify_reads import ConfirmedObject, ConfirmedUpload
+    from bodycam_ingest.db.verify_reads import ConfirmedObject
+    from bodycam_ingest.model.rows import Item, Upload
     from bodycam_ingest.stores import ObjectStore
 
 T = TypeVar("T")
@@ -228,42 +229,42 @@ class StoreCheck:
 
     # -- recordings --
 
-    def evidence(self, rows: Sequence[ItemRow], uploads: Sequence[ConfirmedUpload]) -> int:
-        """Have every confirmed recording proven again; returns how many were looked at."""
-        by_id = {row.item_id: row for row in rows}
+    def evidence(self, told: Iterable[tuple[Item, Upload]]) -> int:
+        """Have every confirmed recording proven again; returns how many were looked at.
+
+        Args:
+            told: confirmed uploads with their items, as the ledger's entries make them.
+        """
         checked = 0
-        for upload in uploads:
+        for item, upload in told:
             store = self._store(upload.store)
-            row = by_id.get(upload.item_id)
-            # A row without its digest was tampered with, which is a finding already.
-            if store is not None and row is not None and row.sha256 is not None:
-                checked += self._prove(store, row, upload)
+            if store is not None:
+                checked += self._prove(store, item, upload)
         return checked
 
-    def _prove(self, store: ObjectStore, row: ItemRow, upload: ConfirmedUpload) -> bool:
-        subject = f"item:{row.item_id}"
+    def _prove(self, store: ObjectStore, item: Item, upload: Upload) -> bool:
+        subject, key = f"item:{item.item_id}", key_of(item)
         try:
-            digests = row.digests()
-            # What was sent with it says whose it is; a row that says otherwise is found elsewhere.
-            said = {"item-id": row.item_id, "sha256": digests.sha256.hex()}
-            obj = StoreObject(upload.key, digests, {**(upload.metadata or {}), **said})
-            stored = StoredObject(upload.key, upload.version_id, upload.etag, upload.checksum)
-            self._ask(store, upload.key, lambda _: store.confirm(obj, stored), digests.size_bytes)
+            digests = digests_of(item)
+            # What decides whose an object is.
+            said = {"item-id": item.item_id, "sha256": digests.sha256.hex()}
+            obj = StoreObject(key, digests, said)
+            stored = stored_object(key, upload)
+            self._ask(store, key, lambda _: store.confirm(obj, stored), digests.size_bytes)
         except (StoreMismatchError, StoreConflictError) as error:
-            code = "object_missing" if self._is_gone(store, upload) else "object_altered"
-            self._find(code, upload.store, upload.key, error.message, subject)
+            gone = self._is_gone(store, key, upload.version_id)
+            code = "object_missing" if gone else "object_altered"
+            self._find(code, upload.store, key, error.message, subject)
         except IngestError as error:
-            self._unproven(upload.store, upload.key, error)
+            self._unproven(upload.store, key, error)
             return False
         else:
             self.progress(digests.size_bytes)
         return True
 
-    def _is_gone(self, store: ObjectStore, upload: ConfirmedUpload) -> bool:
+    def _is_gone(self, store: ObjectStore, key: str, version_id: str) -> bool:
         try:
-            found = self._ask(
-                store, upload.key, lambda _: store.look(upload.key, upload.version_id), 0
-            )
+            found = self._ask(store, key, lambda _: store.look(key, version_id), 0)
         except IngestError:
             # It answered a moment ago that the object is not as it was.
             return False

@@ -20,8 +20,6 @@ from bodycam_ingest.audit.stores import SignedNote, StoreCheck
 from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
 from bodycam_ingest.custody.note import NoteError, Verifier
 from bodycam_ingest.custody.projection import Fact
-from bodycam_ingest.custody.replay import ItemFold
-from bodycam_ingest.custody.store_replay import lacking
 from bodycam_ingest.db import soundness, verify_reads
 from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.db.ledger import STATE_FILE
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.custody.entry import Entry
-    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.staging import StagedCopies
     from bodycam_ingest.stores import ObjectStore
 
@@ -122,7 +119,7 @@ class Verification:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._fold = ItemFold()
+        self._open = contextlib.ExitStack()
         self._reprojection: Reprojection | None = None
         self.report = Report()
 
@@ -140,10 +137,11 @@ class Verification:
             engine = open_for_reading(scope.state_dir)
         if engine is not None:
             try:
-                with self._part("the database"), engine.connect() as conn:
-                    self._check_database(conn, state_note, anchors, stores)
-                with self._part("staged files"):
-                    self._check_files(engine)
+                with self._open:
+                    with self._part("the database"), engine.connect() as conn:
+                        self._check_database(conn, state_note, anchors, stores)
+                    with self._part("staged files"):
+                        self._check_files(engine)
             finally:
                 engine.dispose()
         stores.settle()
@@ -175,47 +173,40 @@ class Verification:
         anchors: list[SignedNote],
         stores: StoreCheck,
     ) -> None:
-        scope, checked = self._scope, self.report.checked
+        scope, checked, told = self._scope, self.report.checked, self._told(conn)
         scope.stage("ledger")
-        reprojection = self._reprojection = Reprojection(conn)
-        with contextlib.closing(reprojection):
-            with self._part("the ledger"):
-                self._check_log(conn, state_note, anchors)
-            scope.stage("tables")
-            with self._part("the projected rows"):
-                for wrong in reprojection.differences():
-                    self._find(wrong.code, wrong.message, wrong.key)
-            known = reprojection.stores()
-        rows: list[ItemRow] = []
-        with self._part("the items' rows"):
-            rows = verify_reads.all_items(conn)
-            checked["items"] = len(rows)
-            self._fold.compare(verify_reads.kept_items(conn))
-        self.report.findings += self._fold.findings
+        with self._part("the ledger"):
+            self._check_log(conn, state_note, anchors)
+        scope.stage("tables")
+        with self._part("the projected rows"):
+            for wrong in told.differences():
+                self._find(wrong.code, wrong.message, f"{wrong.table}:{wrong.key}")
+            checked["items"] = sum(1 for _ in told.items())
         self._check_tables(conn)
         checked["files"] = checked["objects"] = None
         if scope.stores is None:
             return
         scope.stage("stored objects")
         # Nobody asks a store any more that a person gave up, unless it is back.
+        known = told.stores()
         stores.retired = frozenset(name for name, row in known.items() if row.retired_at)
         self.report.unreachable += [
             f"{store} is required now, and {count} recordings that count as confirmed were never "
             "confirmed by it: they were taken before it was required"
-            for store, count in lacking(self._fold.histories, scope.required).items()
+            for store, count in told.lacking(scope.required).items()
         ]
         with self._part("the stores' marks"):
             stores.identities({name: row.identity for name, row in known.items() if row.identity})
         with self._part("stored objects"):
-            uploads = verify_reads.confirmed_uploads(conn)
-            for upload in uploads:
-                if upload.metadata is None:
-                    told = f"what was sent with {upload.key} to {upload.store} cannot be read"
-                    self._find("upload_unproven", told, f"item:{upload.item_id}")
-            checked["objects"] = stores.evidence(rows, uploads)
+            checked["objects"] = stores.evidence(told.confirmed())
         with self._part("manifests and anchors"):
             looked_at = stores.own_objects(verify_reads.confirmed_objects(conn))
             checked["objects"] = (checked["objects"] or 0) + looked_at
+
+    def _told(self, conn: sa.Connection) -> Reprojection:
+        """What the entries make of the tables, once `_check_log` took them."""
+        self._reprojection = self._open.enter_context(contextlib.closing(Reprojection(conn)))
+        return self._reprojection
 
     # -- the ledger --
 
@@ -292,7 +283,6 @@ class Verification:
     def _take(self, seq: int, entry: Entry) -> None:
         if self._reprojection is not None:
             self._reproject(self._reprojection, seq, entry)
-        self._fold.take(seq, entry)
 
     def _reproject(self, reprojection: Reprojection, seq: int, entry: Entry) -> None:
         moment, place = entry.moment, entry.position
@@ -370,7 +360,8 @@ class Verification:
             older=any(finding.code == "rolled_back" for finding in report.findings),
         )
         try:
-            report.checked["files"] = check.run(self._fold.histories)
+            told = self._reprojection.items() if self._reprojection else ()
+            report.checked["files"] = check.run(told)
         finally:
             report.findings += check.findings
             report.unreachable += check.unreachable

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.acquire import take_back
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.daemon import clock_watch
 from bodycam_ingest.daemon.admin_stores import StoreLevers
@@ -120,13 +121,11 @@ class Levers:
                 waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
                 items.make_due(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
-                done, queued = resending.retry_all(txn, stores), 0
-            txn.append(
-                "upload.retried",
-                f"item:{item_id}" if item_id else "daemon",
-                {"store": store or "", "uploads": done.due + queued, "by_request": True},
-                actor=actor,
-            )
+                done, queued = resending.retry_all(txn, stores, actor), 0
+            subject = f"item:{item_id}" if item_id else "daemon"
+            number = done.due + queued
+            draft = item_entries.upload_retried(subject, store=store or "", uploads=number)
+            txn.add(draft, actor=actor)
         tried = [name for name in failing if name in stores]
         return {
             "uploads_due": done.due + queued,
@@ -139,7 +138,7 @@ class Levers:
     ) -> tuple[resending.Retried, int]:
         items.make_due(txn, [row.item_id])
         done = resending.retry_item(txn, row, stores, actor)
-        queued = resending.queue_item(txn, row, stores)
+        queued = resending.queue_item(txn, row, stores, actor)
         unread = row.state in {ItemState.DISCOVERED, ItemState.ACQUIRED}
         if not (done.due or done.again or queued or unread):
             raise UsageError(
@@ -153,14 +152,7 @@ class Levers:
         with self._ledger.transaction() as txn:
             row = items.get(txn.conn, item_id)
             _forbid_unless_legal(row, ItemEvent.QUARANTINED)
-            items.record(
-                txn,
-                row,
-                ItemEvent.QUARANTINED,
-                {"reason": reason},
-                actor=actor,
-                quarantine_reason=reason,
-            )
+            items.step(txn, row, item_entries.quarantined(item_id, reason=reason), actor=actor)
         return {"item_id": item_id, "state": ItemState.QUARANTINED.value}
 
     def _requeue(self, item_id: str, reason: str, actor: Actor) -> dict[str, Any]:
@@ -170,17 +162,8 @@ class Levers:
             _forbid_unless_legal(row, ItemEvent.REQUEUED)
             uploads.forbid_if_sent(txn.conn, item_id)
             kept = self._set_aside(row.staged_path) if row.staged_path else ""
-            items.record(
-                txn,
-                row,
-                ItemEvent.REQUEUED,
-                {"reason": reason, "quarantined": kept},
-                actor=actor,
-                quarantine_reason="",
-                staged_path="",
-                due_ms=0,
-                attempts=0,
-            )
+            draft = item_entries.requeued(item_id, reason=reason, quarantined=kept)
+            items.step(txn, row, draft, actor=actor)
         return {"item_id": item_id, "state": ItemState.DISCOVERED.value, "kept": kept}
 
     def _set_aside(self, staged_path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest.db import knownstores, resending, settling
+from bodycam_ingest.db import knownstores, resending
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StoreLevers:
         after, settled = "", 0
         for _ in range(_PAGES_MAX):
             with self._ledger.transaction() as txn:
-                done, after = settling.settle_page(txn, after, _PAGE_ITEMS)
+                done, after = resending.settle_page(txn, after, _PAGE_ITEMS)
             settled += done
             if not after:
                 break
@@ -81,8 +81,8 @@ class StoreLevers:
         for name in queued:
             for _ in range(_PAGES_MAX):
                 with self._ledger.transaction() as txn:
-                    found = resending.backfill_page(txn, name, _PAGE_ITEMS, actor)
+                    found = resending.backfill_page(txn, name, actor)
                 queued[name] += found
-                if found < _PAGE_ITEMS:
+                if found < resending.PAGE_ITEMS:
                     break
         return {"queued": queued}

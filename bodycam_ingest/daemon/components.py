@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire import Acquirer, StagingWatch, Target, Verifier, Workshop, queue_uploads
+from bodycam_ingest.acquire import Acquirer, StagingWatch, Verifier, Workshop
 from bodycam_ingest.camera import DeviceSource, is_taken, open_source
 from bodycam_ingest.config import CurrentConfig
 from bodycam_ingest.daemon.admin import Levers
@@ -71,8 +71,6 @@ class Plant:
             engine=self.engine,
             ledger=self.ledger,
             acquirer=self.acquirer,
-            targets=[Target(name, required) for name, required in names],
-            dock_id=config.dock.id,
             part_size_bytes=config.part_size_bytes,
             delay_s=self._delay_s,
             watch=self._watch,
@@ -134,7 +132,6 @@ class Plant:
             self.engine,
             self.ledger,
             [Wanted(store.name, store.type, store.required) for store in config.stores],
-            functools.partial(queue_uploads, self._shop),
         )
 
     def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:

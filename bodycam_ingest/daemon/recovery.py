@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.acquire import record_acquired, take_back
-from bodycam_ingest.db import dockings, findings, items
+from bodycam_ingest.custody import item_entries
+from bodycam_ingest.db import dockings, findings, items, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.docking import RESTARTED, end_docking
 from bodycam_ingest.errors import (
@@ -29,7 +30,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired, part_size_for
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,8 @@ class Recovery:
             IngestError: the ledger cannot be used; nothing was lost.
         """
         self._look(discard=True, progress=progress)
+        with self._dock.ledger.transaction() as txn:
+            uploads.restore_work(txn.conn)
         with self._dock.engine.connect() as conn:
             left_open = dockings.open_dockings(conn)
         for docking in left_open:
@@ -247,7 +250,7 @@ class Recovery:
         delay_class = error.delay_class if slow else DelayClass.SHORT
         due_ms = clock.now_ms() + round(self._delay_s(delay_class, attempts) * 1000)
         with self._dock.ledger.transaction() as txn:
-            items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+            items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
             _raise(txn, row, error.code, "alarm", error.message)
         self._waiting.append(copy)
 
@@ -304,5 +307,5 @@ def _missing(dock: Dock, rows: Sequence[ItemRow]) -> None:
     )
     with dock.ledger.transaction() as txn:
         for row in rows:
-            items.record(txn, row, ItemEvent.QUARANTINED, {"reason": code}, quarantine_reason=code)
+            items.step(txn, row, item_entries.quarantined(row.item_id, reason=code))
             _raise(txn, row, code, "alarm", f"{row.staged_path!r} is not in staging")

@@ -28,9 +28,7 @@ _WORDS: Final[dict[tuple[str, str], Iterable[str]]] = {
     ("inventory", "verdict"): Verdict,
     ("finding", "severity"): ("alarm", "notice"),
 }
-_JSON: Final = frozenset(
-    {("upload", "metadata"), ("store_work", "probe"), ("ledger_entry", "body")}
-)
+_JSON: Final = frozenset({("store_work", "probe"), ("ledger_entry", "body")})
 _TIME_LENGTH: Final = 24
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db.projected import chosen
-from bodycam_ingest.db.schema import docking, inventory, item
+from bodycam_ingest.db.schema import docking, inventory, item, item_work
 from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import EntryKind, Verdict
@@ -74,15 +74,6 @@ def ended_incomplete(conn: sa.Connection) -> list[rows.Docking]:
         docking.c.docking_id.in_(_newest()),
         docking.c.ended_at.is_not(None),
         docking.c.complete.is_(False),
-    )
-
-
-def note_released(conn: sa.Connection, docking_id: str, now: str) -> None:
-    """Note when a docking's items were released together, the first time."""
-    conn.execute(
-        docking.update()
-        .where(docking.c.docking_id == docking_id, docking.c.released_at.is_(None))
-        .values(released_at=now)
     )
 
 
@@ -174,11 +165,15 @@ def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapp
                 item.c.item_id,
                 item.c.state,
                 item.c.confirmed_seq,
-                item.c.last_error,
+                sa.func.coalesce(item_work.c.last_error, "").label("last_error"),
                 item.c.size_bytes,
                 item.c.docking_id,
             )
-            .select_from(inventory.join(item, inventory.c.item_id == item.c.item_id))
+            .select_from(
+                inventory.join(item, inventory.c.item_id == item.c.item_id).outerjoin(
+                    item_work, item_work.c.item_id == item.c.item_id
+                )
+            )
             .where(inventory.c.docking_id == docking_id)
             .where(
                 sa.or_(

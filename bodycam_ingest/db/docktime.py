@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.projected import ProjectedRows
-from bodycam_ingest.db.schema import item, ledger_entry, outbox, store_work, upload
+from bodycam_ingest.db.schema import item_work, ledger_entry, outbox, store_work, upload_work
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
 from bodycam_ingest.model.rows import THE_CLOCK, DockClock
@@ -148,8 +148,8 @@ def lift_waits(txn: Txn, wall_ms: int) -> None:
         wall_ms: the time now, ms since 1970.
     """
     for column in (
-        item.c.due_ms,
-        upload.c.due_ms,
+        item_work.c.due_ms,
+        upload_work.c.due_ms,
         outbox.c.due_ms,
         store_work.c.paused_until_ms,
     ):

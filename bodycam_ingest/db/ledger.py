@@ -29,6 +29,7 @@ from bodycam_ingest.custody.entry import (
 )
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
 from bodycam_ingest.custody.projection import Fact, project
+from bodycam_ingest.db import uploads
 from bodycam_ingest.db.engine import for_writing
 from bodycam_ingest.db.ledger_tree import LOG_ID, NODE_LEVELS, last_of_subjects, subtree
 from bodycam_ingest.db.projected import PROJECTED_TYPES, ProjectedRows
@@ -88,8 +89,11 @@ class Txn:
     @property
     def conn(self) -> sa.Connection:
         """The open connection; it sees what the entries appended so far make of the tables."""
-        self.rows.flush()
+        self._flush()
         return self._conn
+
+    def _flush(self) -> None:
+        uploads.follow(self._conn, self.rows.flush())
 
     def append(
         self,
@@ -165,7 +169,7 @@ class Txn:
         Raises:
             LedgerEntryError: an entry does not follow the format.
         """
-        self.rows.flush()
+        self._flush()
         if not self._pending:
             return None
         first = self._peaks.size

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody.projection import project
 from bodycam_ingest.db.schema import document, metadata
 from bodycam_ingest.model import rows
-from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.lifecycle import PROVEN, ItemState, UploadState
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from bodycam_ingest.model.store_set import StoreSet, store_set
 
@@ -37,22 +37,14 @@ _KEPT_AT_MOST: Final = 20_000
 PROJECTED: Final = (
     rows.Camera,
     rows.Docking,
+    rows.Item,
     rows.Store,
+    rows.Upload,
     rows.Finding,
     rows.Setting,
     rows.DockClock,
 )
-PROJECTED_TYPES: Final = (
-    "camera.",
-    "clock.checked",
-    "config.changed",
-    "finding.",
-    "store.added",
-    "store.changed",
-    "store.pinned",
-    "store.removed",
-    "store.retired",
-)
+PROJECTED_TYPES: Final = ("camera.", "config.changed", "finding.", "item.", "store.", "upload.")
 
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
@@ -299,6 +291,35 @@ class Reprojection:
         self._rows.flush()
         return differences(self._kept, self._conn, PROJECTED)
 
+    # -- what the entries tell, once all were taken --
+
+    def items(self) -> Iterator[rows.Item]:
+        """Every item."""
+        self._rows.flush()
+        return all_of(self._conn, rows.Item)
+
+    def confirmed(self) -> Iterator[tuple[rows.Item, rows.Upload]]:
+        """Every confirmed upload with its item, item by item."""
+        self._rows.flush()
+        for upload in all_of(self._conn, rows.Upload):
+            if upload.state is UploadState.CONFIRMED:
+                item = self._rows.get(rows.Item, upload.item_id)
+                self._rows.forget()
+                if item is not None and item.sha256 is not None:
+                    yield item, upload
+
+    def lacking(self, required: Iterable[str]) -> dict[str, int]:
+        """How many items that count as proven a store never confirmed, by store."""
+        self._rows.flush()
+        states = ", ".join(f"'{state.value}'" for state in sorted(PROVEN))
+        query = (
+            f"SELECT count(*) FROM item WHERE state IN ({states}) AND NOT EXISTS ("  # noqa: S608 - our own words
+            "SELECT 1 FROM upload WHERE upload.item_id = item.item_id AND store = ? "
+            "AND upload.state = 'confirmed')"
+        )
+        counts = {s: self._conn.exec_driver_sql(query, (s,)).scalar_one() for s in required}
+        return {store: count for store, count in counts.items() if count}
+
     def close(self) -> None:
         """Let go of the database."""
         self._conn.close()
@@ -392,5 +413,5 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 
 def _difference(code: str, kind: type[Row], values: Sequence[Any], message: str) -> RowDifference:
-    key = "/".join(str(value) for value in values[: KEY_FIELDS[kind]])
+    key = ":".join(str(value) for value in values[: KEY_FIELDS[kind]])
     return RowDifference(code, TABLE_NAMES[kind], key, message)

@@ -1,8 +1,8 @@
 """Staged copies on their way out: which are due, which were announced, which wait and why.
 
-An item's own columns `attempts`, `due_ms` and `last_error` are free once it was read, so they hold
-what its purge waits for. A copy counts only when every store that is required now has confirmed
-the item: what one of them never had is not even a candidate.
+What `item_work` holds of a released item is what its purge waits for. A copy counts only when every
+store that is required now has confirmed the item: what one of them never had is not even a
+candidate.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import items
-from bodycam_ingest.db.schema import item, upload
+from bodycam_ingest.db.schema import item, item_work, upload
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
@@ -43,16 +44,11 @@ def candidates(
     return items.by_ids(conn, list(found))
 
 
-def announce(txn: Txn, row: ItemRow) -> int:
-    """Record the intent to purge an item's staged copy; returns the entry's sequence number."""
-    seq: int = txn.append("item.purging", f"item:{row.item_id}", {"staged": row.staged_path})
+def announce(txn: Txn, row: ItemRow) -> None:
+    """Record the intent to purge an item's staged copy."""
+    txn.add(item_entries.purging(row.item_id, row.staged_path))
     # What was written down while it was read says nothing of its purge.
-    txn.conn.execute(
-        item.update()
-        .where(item.c.item_id == row.item_id)
-        .values(purging_seq=seq, attempts=0, due_ms=0, last_error="")
-    )
-    return seq
+    items.make_due(txn, [row.item_id])
 
 
 def next_due(
@@ -66,11 +62,13 @@ def next_due(
         anchored_size: entries under the newest checkpoint that each of them has.
         now_ms: the time, ms since 1970.
     """
+    due_ms = sa.func.coalesce(item_work.c.due_ms, 0)
     found = conn.execute(
         _held_by_all(required)
+        .outerjoin(item_work, item_work.c.item_id == item.c.item_id)
         .where(item.c.purging_seq.is_not(None), item.c.purging_seq < anchored_size)
-        .where(is_due(item.c.due_ms, now_ms))
-        .order_by(item.c.due_ms, item.c.item_id)
+        .where(is_due(due_ms, now_ms))
+        .order_by(due_ms, item.c.item_id)
         .limit(1)
     ).scalar()
     return None if found is None else items.get(conn, found)
@@ -78,11 +76,7 @@ def next_due(
 
 def make_due(txn: Txn) -> None:
     """Have every copy whose purge waits looked at now."""
-    txn.conn.execute(
-        item.update()
-        .where(_is_released(), item.c.purging_seq.is_not(None), item.c.due_ms != 0)
-        .values(due_ms=0)
-    )
+    items.make_due(txn, [row.item_id for row in txn.conn.execute(_waiting())])
 
 
 def any_announced(conn: sa.Connection) -> bool:
@@ -95,12 +89,15 @@ def any_announced(conn: sa.Connection) -> bool:
 
 def any_waits(conn: sa.Connection) -> bool:
     """Whether the purge of any copy waits for a later time."""
-    found = conn.execute(
+    return conn.execute(_waiting().limit(1)).scalar() is not None
+
+
+def _waiting() -> sa.Select[tuple[str]]:
+    return (
         sa.select(item.c.item_id)
-        .where(_is_released(), item.c.purging_seq.is_not(None), item.c.due_ms != 0)
-        .limit(1)
-    ).scalar()
-    return found is not None
+        .join(item_work, item_work.c.item_id == item.c.item_id)
+        .where(_is_released(), item.c.purging_seq.is_not(None), item_work.c.due_ms != 0)
+    )
 
 
 def _is_released() -> sa.ColumnElement[bool]:

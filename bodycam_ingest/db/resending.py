@@ -1,4 +1,4 @@
-"""What is sent once more, or to a store that came later: by a person's wish, or because it is due.
+"""What is sent once more, or to a store that came later, and what a change of the stores completes.
 
 A store that confirmed an item may have lost it, and a store may be younger than the item. In both
 cases the dock's own copy goes out again as long as there is one; a store looks first, so what it
@@ -7,28 +7,32 @@ does hold is proven again and never sent twice.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.db import items, storehealth, uploads
-from bodycam_ingest.db.schema import item, ledger_entry, outbox, upload
-from bodycam_ingest.model.lifecycle import ItemEvent, UploadEvent, UploadState
+from bodycam_ingest.custody.projection import PROVEN, waits_for
+from bodycam_ingest.db import storehealth, uploads
+from bodycam_ingest.db.schema import item, outbox, upload
+from bodycam_ingest.model import rows
+from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject
+from bodycam_ingest.model.lifecycle import HELD_UP, SENT_FROM, UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.db.uploads import UploadRow
 
 STORE_LOST: Final = "store_lost"
 BY_REQUEST: Final = "by_request"
-_OUTBOX_OPEN: Final = UploadState.CONFIRMED.value
+STORES_CHANGED: Final = "stores_changed"
+# An entry that names so many items stays well below its largest size.
+PAGE_ITEMS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +48,6 @@ class Retried:
     again: tuple[str, ...] = ()
 
 
-def send_again(txn: Txn, row: UploadRow, reason: str, actor: Actor = SYSTEM) -> None:
-    """Have a store asked again for an item, and sent the item where it lost it.
-
-    Args:
-        txn: the open transaction.
-        row: the upload, in whatever state.
-        reason: why, for the ledger.
-        actor: who wants it.
-    """
-    values = {"attempts": 0, "due_ms": 0, "integrity_faults": 0, "first_failed_at": ""}
-    uploads.advance(txn.conn, row, UploadEvent.REPEAT, **values)
-    data = {"store": row.store, "reason": reason}
-    txn.append("upload.repeated", f"item:{row.item_id}", data, actor=actor)
-
-
 def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = SYSTEM) -> Retried:
     """Have everything about one item tried now, the refused too; what is confirmed is asked again.
 
@@ -69,42 +58,50 @@ def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = S
         actor: who wants it.
     """
     due, again = 0, []
-    sendable = row.state in uploads.SENDABLE and bool(row.staged_path)
+    sendable = row.state in SENT_FROM and bool(row.staged_path)
     for one in uploads.of_item(txn.conn, row.item_id):
-        if one.store not in stores or one.state is UploadState.SENDING:
+        if one.store not in stores:
             continue
-        if one.state is not UploadState.CONFIRMED:
-            uploads.advance(txn.conn, one, UploadEvent.RETRY, due_ms=0)
-            due += 1
-        elif sendable:
-            send_again(txn, one, BY_REQUEST, actor)
-            again.append(one.store)
+        if one.state is UploadState.CONFIRMED:
+            if sendable:
+                txn.add(
+                    item_entries.upload_repeated(row.item_id, one.store, BY_REQUEST), actor=actor
+                )
+                again.append(one.store)
+            continue
+        if one.state is UploadState.REFUSED:
+            txn.add(item_entries.upload_repeated(row.item_id, one.store, BY_REQUEST), actor=actor)
+        else:
+            uploads.update_work(txn.conn, row.item_id, one.store, due_ms=0)
+        due += 1
     storehealth.lift_pauses(txn, stores)
     return Retried(due, tuple(again))
 
 
-def retry_all(txn: Txn, stores: Collection[str]) -> Retried:
+def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retried:
     """Have everything that waits for these stores tried now, the refused too.
 
     Args:
         txn: the open transaction.
         stores: their names.
+        actor: who wants it.
     """
-    query = sa.select(upload.c.item_id, upload.c.store).where(
-        upload.c.store.in_(list(stores)),
-        upload.c.state.not_in([UploadState.CONFIRMED.value, UploadState.SENDING.value]),
-    )
-    found = txn.conn.execute(query).all()
-    for key in found:
-        row = uploads.get(txn.conn, key.item_id, key.store)
-        uploads.advance(txn.conn, row, UploadEvent.RETRY, due_ms=0)
+    uploads.restore_work(txn.conn)
+    due = uploads.make_due(txn.conn, stores)
+    refused = txn.conn.execute(
+        sa.select(upload.c.item_id, upload.c.store).where(
+            upload.c.store.in_(list(stores)), upload.c.state == UploadState.REFUSED.value
+        )
+    ).all()
+    for row in refused:
+        txn.add(item_entries.upload_repeated(row.item_id, row.store, BY_REQUEST), actor=actor)
     txn.conn.execute(
         outbox.update()
-        .where(outbox.c.store.in_(list(stores)), outbox.c.state != _OUTBOX_OPEN)
+        .where(outbox.c.store.in_(list(stores)), outbox.c.state != UploadState.CONFIRMED.value)
         .values(state=UploadState.QUEUED.value, due_ms=0)
     )
     storehealth.lift_pauses(txn, stores)
-    return Retried(len(found))
+    return Retried(due + len(refused))
 
 
 # -- stores that came later ----------------------------------------------------------------------
@@ -118,109 +115,100 @@ def never_queued(conn: sa.Connection, store: str, *, limit: int) -> list[str]:
         store: the store.
         limit: at most so many.
     """
-    return list(
-        conn.execute(_never_queued(sa.select(item.c.item_id), store).limit(limit)).scalars()
+    queued = (
+        sa.exists()
+        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
+        .correlate(item)
     )
-
-
-def _never_queued(query: sa.Select[str], store: str) -> sa.Select[str]:
-    return (
-        query.where(item.c.state.in_([state.value for state in uploads.SENDABLE]))
-        .where(item.c.staged_path != "", item.c.sha256.is_not(None))
-        .where(
-            ~sa.exists()
-            .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
-            .correlate(item)
-        )
+    found = conn.execute(
+        sa.select(item.c.item_id)
+        .where(item.c.state.in_([state.value for state in SENT_FROM]))
+        .where(item.c.staged_path != "", ~queued)
         .order_by(item.c.item_id)
+        .limit(limit)
     )
+    return list(found.scalars())
 
 
-def backfill_page(txn: Txn, store: str, limit: int, actor: Actor = SYSTEM) -> int:
-    """Queue some of what staging still has for a store that never got it, with its entry.
-
-    Items that are queued nowhere at all are left to `StoreKeeper`, which can make them a key.
+def backfill_page(txn: Txn, store: str, actor: Actor = SYSTEM) -> int:
+    """Queue some of what staging still has for a store that never got it.
 
     Args:
         txn: the open transaction.
         store: the store.
-        limit: looks at no more than so many items.
         actor: who wants it.
 
     Returns:
-        How many were queued.
+        How many were queued; fewer than `PAGE_ITEMS` when none is left.
     """
-    found = never_queued(txn.conn, store, limit=limit)
-    if not found:
-        return 0
-    bare = queue_missing(txn, store, found)
-    queued = len(found) - len(bare)
-    if queued:
-        note_backfill(txn, store, queued, actor)
-    return queued
+    found = never_queued(txn.conn, store, limit=PAGE_ITEMS)
+    if found:
+        txn.rows.prefetch(rows.Item, found)
+        txn.add(item_entries.backfilled(store, found), actor=actor)
+    return len(found)
 
 
-def note_backfill(txn: Txn, store: str, number: int, actor: Actor = SYSTEM) -> None:
-    """Record that so many items were queued for a store that came later."""
-    data = {"store": store, "items": number}
-    txn.append("store.backfilled", f"store:{store}", data, actor=actor)
-
-
-def queue_item(txn: Txn, row: ItemRow, stores: Collection[str]) -> int:
+def queue_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = SYSTEM) -> int:
     """Queue one item for those of these stores that never got it; returns for how many."""
-    if row.state not in uploads.SENDABLE or not row.staged_path:
+    if row.state not in SENT_FROM or not row.staged_path:
         return 0
-    known = {one.store for one in uploads.of_item(txn.conn, row.item_id)}
-    missing = sorted(set(stores) - known) if known else []
-    return sum(not queue_missing(txn, store, [row.item_id]) for store in missing)
+    missing = set(stores) - {one.store for one in uploads.of_item(txn.conn, row.item_id)}
+    for store in sorted(missing):
+        txn.add(item_entries.backfilled(store, [row.item_id]), actor=actor)
+    return len(missing)
 
 
-def queue_missing(txn: Txn, store: str, item_ids: Sequence[str]) -> list[tuple[ItemRow, int]]:
-    """Queue items for a store that came later: under the same key, with the same metadata.
+# -- stores that are waited for no more ----------------------------------------------------------
+
+
+def settle_page(txn: Txn, after: str, limit: int) -> tuple[int, str]:
+    """Complete items that wait for no store any more, because the set of stores changed.
+
+    The confirmation of a store that holds the item is recorded once more, with nothing
+    outstanding, so that the entries alone still tell each item's state.
 
     Args:
         txn: the open transaction.
-        store: the store.
-        item_ids: items that were never queued for it.
+        after: only items with a higher id.
+        limit: looks at no more than so many.
 
     Returns:
-        Items that are queued for no store at all, each with its `item.verified` entry: for those
-        key and metadata must be made anew.
+        How many were completed, and the id of the last one looked at, empty at the end.
     """
-    required = store in txn.rows.store_set().required
-    known: dict[str, list[UploadRow]] = {}
-    for one in uploads.of_items(txn.conn, item_ids).values():
-        known.setdefault(one.item_id, []).append(one)
-    bare, fresh = [], []
-    for row in items.by_ids(txn.conn, item_ids):
-        digest = row.digests().sha256.hex()
-        like = next(
-            (up for up in known.get(row.item_id, []) if up.metadata.get("sha256") == digest),
-            None,
-        )
-        if like is None:
-            bare.append((row, _verified_seq(txn.conn, row.item_id)))
-            continue
-        fresh.append(
-            {
-                "item_id": row.item_id,
-                "store": store,
-                "required": required,
-                "state": UploadState.QUEUED.value,
-                "key": like.key,
-                "metadata": json.dumps(dict(like.metadata), sort_keys=True),
-            }
-        )
-    if fresh:
-        txn.conn.execute(upload.insert(), fresh)
-    return bare
+    ids = list(
+        txn.conn.execute(
+            sa.select(item.c.item_id)
+            .where(item.c.state.in_([state.value for state in HELD_UP]), item.c.item_id > after)
+            .order_by(item.c.item_id)
+            .limit(limit)
+        ).scalars()
+    )
+    txn.rows.prefetch(rows.Item, ids)
+    txn.rows.prefetch(rows.Upload, ids)
+    done = sum(_settle(txn, item_id) for item_id in ids)
+    return done, ids[-1] if len(ids) == limit else ""
 
 
-def _verified_seq(conn: sa.Connection, item_id: str) -> int:
-    found = conn.execute(
-        sa.select(sa.func.max(ledger_entry.c.seq)).where(
-            ledger_entry.c.subject == f"item:{item_id}",
-            ledger_entry.c.type == ItemEvent.VERIFIED.value,
+def _settle(txn: Txn, item_id: str) -> bool:
+    row = txn.rows.get(rows.Item, item_id)
+    if row is None or row.sha256 is None:
+        return False
+    for store in sorted(txn.rows.store_set().required):
+        held = txn.rows.get(rows.Upload, item_id, store)
+        if held is None or held.state is not UploadState.CONFIRMED:
+            return False
+        waits = waits_for(txn.rows, item_id, store, PROVEN)
+        if waits[1]:
+            return False
+        proof = Confirmation(
+            StoredObject(rows.key_of(row), held.version_id, held.etag),
+            ProofKind(held.proof),
+            held.checksum,
         )
-    ).scalar()
-    return int(found or 0)
+        txn.add(
+            item_entries.confirmed(
+                item_id, store, proof, sha256=row.sha256, waits=waits, because=STORES_CHANGED
+            )
+        )
+        return True
+    return False

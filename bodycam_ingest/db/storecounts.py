@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db import knownstores, storehealth
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
-from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bodycam_ingest.model.rows import Store
 
-_SENDABLE = [state.value for state in uploads.SENDABLE]
+_SENDABLE = [state.value for state in SENT_FROM]
 
 
 def of_stores(

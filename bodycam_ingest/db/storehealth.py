@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from bodycam_ingest.db.schema import outbox, store_work, upload
+from bodycam_ingest.db import uploads
+from bodycam_ingest.db.schema import outbox, store_work
 from bodycam_ingest.errors import (
     StoreClockSkewError,
     StoreCredentialsError,
@@ -198,13 +199,13 @@ def hurry(txn: Txn, stores: Collection[str]) -> None:
         stores: their names.
     """
     lift_pauses(txn, stores)
-    for table in (upload, outbox):
-        txn.conn.execute(
-            table.update()
-            .where(table.c.store.in_(stores), table.c.last_error.in_(STORE_WIDE_CODES))
-            .where(table.c.state == UploadState.WAITING.value)
-            .values(due_ms=0)
-        )
+    uploads.make_due(txn.conn, stores, STORE_WIDE_CODES)
+    txn.conn.execute(
+        outbox.update()
+        .where(outbox.c.store.in_(stores), outbox.c.last_error.in_(STORE_WIDE_CODES))
+        .where(outbox.c.state == UploadState.WAITING.value)
+        .values(due_ms=0)
+    )
 
 
 def failing(conn: sa.Connection) -> list[str]:

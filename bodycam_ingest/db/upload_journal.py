@@ -55,7 +55,7 @@ class DatabaseJournal:
     def completing_now(self) -> None:
         """Keep that the completing call is about to be made: from now on its answer may be lost."""
         with self._ledger.transaction() as txn:
-            uploads.update(txn.conn, self._item_id, self._store, completing=True)
+            uploads.update_work(txn.conn, self._item_id, self._store, completing=True)
         self.completing = True
 
     def forgotten(self) -> None:
@@ -65,7 +65,7 @@ class DatabaseJournal:
     def _replace(self, upload_id: str) -> None:
         with self._ledger.transaction() as txn:
             uploads.forget_parts(txn.conn, self._item_id, self._store)
-            uploads.update(
+            uploads.update_work(
                 txn.conn, self._item_id, self._store, upload_id=upload_id, completing=False
             )
         self.upload_id, self.completing = upload_id, False

@@ -1,218 +1,143 @@
-"""Rows of uploads: one for each item and store, with its own small state machine.
+"""Uploads: what each store has of each item, and what is due there.
 
-`advance` is the only place that changes `upload.state`; it asks the table in `lifecycle`.
+`upload` is a projection of the ledger. `upload_work` holds when an open upload is tried next and
+how far its parts got; it follows the projected rows (`follow`), and rows of it that were lost are
+made again (`restore_work`). Without them nothing is lost but time: the store is looked at first.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.schema import item, upload, upload_part
+from bodycam_ingest.db.schema import item, upload, upload_part, upload_work
 from bodycam_ingest.errors import UsageError
+from bodycam_ingest.model import rows
 from bodycam_ingest.model.backoff import is_due
-from bodycam_ingest.model.evidence import ProofKind
-from bodycam_ingest.model.lifecycle import ItemState, UploadEvent, UploadState, advance_upload
-from bodycam_ingest.model.store_set import Reached
+from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.model.store_set import StoreSet
 
-_CHUNK: Final = 500
-# An item in any other state has no copy that may be sent.
-SENDABLE: Final = frozenset(
-    {ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED, ItemState.RELEASED}
-)
-_OPEN: Final = tuple(
-    state.value
-    for state in (
-        UploadState.QUEUED,
-        UploadState.SENDING,
-        UploadState.WAITING,
-        UploadState.STORED,
-    )
-)
+_AT_ONCE: Final = 500
+OPEN: Final = (UploadState.QUEUED.value, UploadState.STORED.value)
+_SENDABLE: Final = sorted(state.value for state in SENT_FROM)
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """An upload as stored.
+    """What one store has of one item, and how far the work on it is.
 
     Args:
         item_id: the item.
         store: where to.
-        required: release waits for it.
-        state: where it stands.
-        key: its key.
-        metadata: fixed when it was queued, because it tells our object from another's.
-        upload_id: the store's id of a multipart upload, empty when none is open.
-        completing: the call that completes it was begun.
+        state: `queued`, `stored`, `confirmed` or `refused`.
         version_id: version that is ours, empty where the store has none.
         etag: the store's own tag.
-        checksum: what the store told of the parts when it confirmed them; empty for other proofs.
+        upload_id: the store's id of a multipart upload, empty when none is open.
+        completing: the call that completes it was begun.
         attempts: failed tries in a row.
         integrity_faults: times in a row that the store received other bytes than were sent.
+        due_ms: not tried before, ms since 1970.
         first_failed_at: RFC 3339, start of the present row of failures, empty when none.
         last_error: code of the last fault, empty when none.
+        last_message: the last fault, for people.
     """
 
     item_id: str
     store: str
-    required: bool
     state: UploadState
-    key: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    upload_id: str = ""
-    completing: bool = False
     version_id: str = ""
     etag: str = ""
+    proof: str = ""
     checksum: str = ""
+    confirmed_at: str = ""
+    upload_id: str = ""
+    completing: bool = False
     attempts: int = 0
     integrity_faults: int = 0
+    due_ms: int = 0
     first_failed_at: str = ""
     last_error: str = ""
+    last_message: str = ""
+
+    @property
+    def shown_state(self) -> str:
+        """Its state for people: a queued one is `sending` in parts, or `waiting` after a fault."""
+        if self.state is not UploadState.QUEUED:
+            return self.state.value
+        if self.last_error:
+            return UploadState.WAITING.value
+        return UploadState.SENDING.value if self.upload_id else self.state.value
 
 
-def _row(row: Any) -> UploadRow:
-    return UploadRow(
-        item_id=row.item_id,
-        store=row.store,
-        required=row.required,
-        state=UploadState(row.state),
-        key=row.key,
-        metadata=json.loads(row.metadata),
-        upload_id=row.upload_id,
-        completing=row.completing,
-        version_id=row.version_id,
-        etag=row.etag,
-        checksum=row.checksum if row.proof == ProofKind.PART_CHECKSUMS else "",
-        attempts=row.attempts,
-        integrity_faults=row.integrity_faults,
-        first_failed_at=row.first_failed_at,
-        last_error=row.last_error,
-    )
+_NOTHING: Final = {"upload_id": "", "completing": sa.false(), "attempts": 0, "integrity_faults": 0}
+_WORK: Final = tuple(
+    sa.func.coalesce(upload_work.c[name], _NOTHING.get(name, 0 if name == "due_ms" else ""))
+    for name in UploadRow.__dataclass_fields__
+    if name not in rows.Upload._fields
+)
+_BOTH: Final = upload.outerjoin(
+    upload_work,
+    sa.and_(upload_work.c.item_id == upload.c.item_id, upload_work.c.store == upload.c.store),
+)
+_SELECT: Final = sa.select(*upload.c, *_WORK).select_from(_BOTH)
+_STATE: Final = rows.Upload._fields.index("state")
 
 
-def _where(item_id: str, store: str) -> sa.ColumnElement[bool]:
-    return sa.and_(upload.c.item_id == item_id, upload.c.store == store)
+def _row(values: Any) -> UploadRow:
+    found = list(values)
+    found[_STATE] = UploadState(found[_STATE])
+    return UploadRow(*found)
 
 
 def get(conn: sa.Connection, item_id: str, store: str) -> UploadRow:
     """One upload; it must exist."""
-    return _row(conn.execute(sa.select(upload).where(_where(item_id, store))).one())
+    where = (upload.c.item_id == item_id, upload.c.store == store)
+    return _row(conn.execute(_SELECT.where(*where)).one())
 
 
 def of_item(conn: sa.Connection, item_id: str) -> list[UploadRow]:
     """All uploads of an item, by store."""
-    rows = conn.execute(
-        sa.select(upload).where(upload.c.item_id == item_id).order_by(upload.c.store)
-    )
-    return [_row(row) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class ToQueue:
-    """A verified item on its way to the stores.
-
-    Args:
-        item_id: the item.
-        key: its key, the same in all stores.
-        metadata: what the object shall carry; `item-id` and `sha256` decide whose it is.
-    """
-
-    item_id: str
-    key: str
-    metadata: Mapping[str, str]
-
-
-def queue_items(txn: Txn, verified: Sequence[ToQueue], stores: Sequence[tuple[str, bool]]) -> None:
-    """Queue verified items for every store.
-
-    An item that was read off its camera a second time is queued again: what a store already holds
-    of the same bytes is found there, and other bytes are never put over it.
-
-    Args:
-        txn: the open transaction.
-        verified: the items.
-        stores: every store's name and whether it is required.
-    """
-    known = of_items(txn.conn, [one.item_id for one in verified])
-    fresh = [
-        {
-            "item_id": one.item_id,
-            "store": store,
-            "required": required,
-            "state": UploadState.QUEUED.value,
-            "key": one.key,
-            "metadata": json.dumps(dict(one.metadata), sort_keys=True),
-        }
-        for one in verified
-        for store, required in stores
-        if (one.item_id, store) not in known
-    ]
-    if fresh:
-        txn.conn.execute(upload.insert(), fresh)
-    names = {store for store, _ in stores}
-    for one in verified:
-        for (item_id, store), row in known.items():
-            if item_id == one.item_id and store in names:
-                _queue_again(txn, row, one)
+    found = conn.execute(_SELECT.where(upload.c.item_id == item_id).order_by(upload.c.store))
+    return [_row(values) for values in found]
 
 
 def of_items(conn: sa.Connection, item_ids: Sequence[str]) -> dict[tuple[str, str], UploadRow]:
     """Uploads of many items, by item and store."""
     found = {}
-    for start in range(0, len(item_ids), 500):
-        rows = conn.execute(
-            sa.select(upload).where(upload.c.item_id.in_(item_ids[start : start + 500]))
-        )
-        found.update({(row.item_id, row.store): _row(row) for row in rows})
+    for start in range(0, len(item_ids), _AT_ONCE):
+        some = item_ids[start : start + _AT_ONCE]
+        for values in conn.execute(_SELECT.where(upload.c.item_id.in_(some))):
+            row = _row(values)
+            found[row.item_id, row.store] = row
     return found
 
 
-def _queue_again(txn: Txn, row: UploadRow, one: ToQueue) -> None:
-    values: dict[str, Any] = {"attempts": 0, "due_ms": 0, "integrity_faults": 0}
-    if row.metadata.get("sha256") != one.metadata["sha256"]:
-        # Parts of other bytes: the store's side of them is found and aborted as an orphan.
-        text = json.dumps(dict(one.metadata), sort_keys=True)
-        values |= {"metadata": text, "upload_id": "", "completing": False}
-        forget_parts(txn.conn, row.item_id, row.store)
-    advance(txn.conn, row, UploadEvent.REPEAT, **values)
+# -- what is due ---------------------------------------------------------------------------------
 
-
-def advance(conn: sa.Connection, row: UploadRow, event: UploadEvent, **values: Any) -> UploadState:
-    """Take an upload one step.
-
-    Args:
-        conn: the open transaction's connection.
-        row: the upload as read by its only worker.
-        event: what happened.
-        values: further columns to set.
-
-    Returns:
-        The new state.
-
-    Raises:
-        IllegalTransitionError: the table has no such step.
-    """
-    state = advance_upload(row.state, event)
-    conn.execute(
-        upload.update().where(_where(row.item_id, row.store)).values(state=state.value, **values)
+_DUE: Final = (
+    sa.select(*upload.c, *_WORK, item.c.size_bytes)
+    .select_from(
+        upload_work.join(
+            upload,
+            sa.and_(
+                upload.c.item_id == upload_work.c.item_id, upload.c.store == upload_work.c.store
+            ),
+        ).join(item, item.c.item_id == upload.c.item_id)
     )
-    return state
+    .where(upload.c.state.in_(OPEN), item.c.state.in_(_SENDABLE))
+)
 
 
 def next_due(
     conn: sa.Connection,
     store: str,
     now_ms: int,
-    in_hand: Collection[str],
+    claimed: Collection[str],
     *,
     small_bytes: int,
     limit: int,
@@ -223,98 +148,53 @@ def next_due(
         conn: an open connection.
         store: whose.
         now_ms: the time, ms since 1970.
-        in_hand: items that a worker of this process has in hand.
-        small_bytes: items up to this size come in crowds.
+        claimed: items that a worker of this process has claimed.
+        small_bytes: items up to this size come in batches.
         limit: at most so many.
 
     Returns:
-        One row of any size, or a crowd of small ones; empty when none is due.
+        One row of any size, or a batch of small ones; empty when none is due.
     """
     found = conn.execute(
-        _open_uploads(sa.select(upload, item.c.size_bytes), store)
-        .where(is_due(upload.c.due_ms, now_ms), upload.c.item_id.not_in(list(in_hand)))
-        .order_by(upload.c.due_ms, upload.c.item_id)
+        _DUE.where(upload_work.c.store == store, is_due(upload_work.c.due_ms, now_ms))
+        .where(upload_work.c.item_id.not_in(list(claimed)))
+        .order_by(upload_work.c.due_ms, upload_work.c.item_id)
         .limit(limit)
     ).all()
     if not found or found[0].size_bytes > small_bytes:
-        return [_row(row) for row in found[:1]]
-    return [_row(row) for row in found if row.size_bytes <= small_bytes]
+        return [_row(values[:-1]) for values in found[:1]]
+    return [_row(values[:-1]) for values in found if values.size_bytes <= small_bytes]
 
 
-def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> int | None:
+def next_due_ms(conn: sa.Connection, store: str, claimed: Collection[str]) -> int | None:
     """When the next upload of a store is due, ms since 1970; None when none waits."""
-    due = conn.execute(
-        _open_uploads(sa.select(sa.func.min(upload.c.due_ms)), store).where(
-            upload.c.item_id.not_in(list(in_hand))
-        )
+    found = conn.execute(
+        _DUE.with_only_columns(upload_work.c.due_ms)
+        .where(upload_work.c.store == store, upload_work.c.item_id.not_in(list(claimed)))
+        .order_by(upload_work.c.due_ms)
+        .limit(1)
     ).scalar()
-    return None if due is None else int(due)
-
-
-def _open_uploads(query: sa.Select[Any], store: str) -> sa.Select[Any]:
-    sendable = [state.value for state in SENDABLE]
-    return (
-        query.select_from(upload.join(item, upload.c.item_id == item.c.item_id))
-        .where(upload.c.store == store, upload.c.state.in_(_OPEN))
-        .where(item.c.state.in_(sendable))
-    )
+    return None if found is None else int(found)
 
 
 def any_due(conn: sa.Connection, store: str, now_ms: int) -> bool:
     """Whether anything can be sent to a store now."""
     found = conn.execute(
-        _open_uploads(sa.select(upload.c.item_id), store)
-        .where(is_due(upload.c.due_ms, now_ms))
+        _DUE.with_only_columns(upload_work.c.item_id)
+        .where(upload_work.c.store == store, is_due(upload_work.c.due_ms, now_ms))
         .limit(1)
     ).first()
     return found is not None
 
 
-def outstanding(
-    conn: sa.Connection,
-    stores: StoreSet,
-    item_id: str,
-    reached: Collection[UploadState],
-    *,
-    but: str = "",
-) -> list[str]:
-    """Stores that an item waits for, because its upload there has not got as far.
-
-    Args:
-        conn: an open connection.
-        stores: the stores of now.
-        item_id: the item.
-        reached: states that count as having got there.
-        but: a store left out, because it is getting there now.
-    """
-    return stores.missing(
-        {
-            row.store: Reached(there=row.state in reached, required=row.required)
-            for row in of_item(conn, item_id)
-        },
-        but=but,
-    )
-
-
 def any_waits_on(conn: sa.Connection, store: str, code: str) -> bool:
     """Whether an upload to a store waits that met this fault last."""
-    query = sa.select(upload.c.item_id).where(
-        upload.c.store == store, upload.c.state.in_(_OPEN), upload.c.last_error == code
-    )
-    return conn.execute(query.limit(1)).first() is not None
-
-
-def keys_of(conn: sa.Connection, item_ids: Sequence[str]) -> dict[str, str]:
-    """Each item's key, the same in all stores; items that were never queued are left out."""
-    found: dict[str, str] = {}
-    for start in range(0, len(item_ids), _CHUNK):
-        rows = conn.execute(
-            sa.select(upload.c.item_id, upload.c.key)
-            .where(upload.c.item_id.in_(item_ids[start : start + _CHUNK]))
-            .distinct()
-        )
-        found.update({row.item_id: row.key for row in rows})
-    return found
+    found = conn.execute(
+        sa.select(upload_work.c.item_id)
+        .where(upload_work.c.store == store, upload_work.c.last_error == code)
+        .limit(1)
+    ).first()
+    return found is not None
 
 
 def forbid_if_sent(conn: sa.Connection, item_id: str) -> None:
@@ -331,6 +211,72 @@ def forbid_if_sent(conn: sa.Connection, item_id: str) -> None:
             )
 
 
+# -- work ----------------------------------------------------------------------------------------
+
+
+def follow(conn: sa.Connection, changed: Iterable[rows.Row]) -> None:
+    """Bring the work of uploads whose projected rows were just written in line with them."""
+    queued, stored, ended = [], [], []
+    for row in changed:
+        if not isinstance(row, rows.Upload):
+            continue
+        if row.state is UploadState.QUEUED:
+            queued.append((row.item_id, row.store))
+        elif row.state is UploadState.STORED:
+            stored.append((row.item_id, row.store))
+        elif row.state is UploadState.CONFIRMED:
+            ended.append((row.item_id, row.store))
+    if queued:
+        # How far parts got stays, as the store may still have them; so does the last fault, which
+        # tells at the proof that there is a finding to close.
+        conn.exec_driver_sql(
+            "INSERT INTO upload_work (item_id, store) VALUES (?, ?) ON CONFLICT (item_id, store) "
+            "DO UPDATE SET attempts = 0, integrity_faults = 0, due_ms = 0, first_failed_at = ''",
+            queued,
+        )
+    if stored:
+        conn.exec_driver_sql(
+            "UPDATE upload_work SET upload_id = '', completing = 0, integrity_faults = 0 "
+            "WHERE item_id = ? AND store = ?",
+            stored,
+        )
+    if ended:
+        conn.exec_driver_sql("DELETE FROM upload_work WHERE item_id = ? AND store = ?", ended)
+    if gone := stored + ended:
+        conn.exec_driver_sql("DELETE FROM upload_part WHERE item_id = ? AND store = ?", gone)
+
+
+def restore_work(conn: sa.Connection) -> None:
+    """Make the work rows that are missing: every open upload is due at some time."""
+    conn.exec_driver_sql(
+        "INSERT OR IGNORE INTO upload_work (item_id, store) "
+        "SELECT item_id, store FROM upload WHERE state IN ('queued', 'stored')"
+    )
+
+
+def update_work(conn: sa.Connection, item_id: str, store: str, **values: Any) -> None:
+    """Set what is known of the work on one open upload."""
+    conn.execute(
+        upload_work.update()
+        .where(upload_work.c.item_id == item_id, upload_work.c.store == store)
+        .values(**values)
+    )
+
+
+def make_due(conn: sa.Connection, stores: Collection[str], codes: Collection[str] = ()) -> int:
+    """Have what waits for these stores tried at once; returns how many uploads those are.
+
+    Args:
+        conn: the open transaction's connection.
+        stores: their names.
+        codes: only what met one of these faults last; whatever it met where empty.
+    """
+    statement = upload_work.update().where(upload_work.c.store.in_(list(stores)))
+    if codes:
+        statement = statement.where(upload_work.c.last_error.in_(list(codes)))
+    return conn.execute(statement.values(due_ms=0)).rowcount
+
+
 # -- parts ---------------------------------------------------------------------------------------
 
 
@@ -343,14 +289,14 @@ def forget_parts(conn: sa.Connection, item_id: str, store: str) -> None:
 
 def parts_of(conn: sa.Connection, item_id: str, store: str, upload_id: str) -> dict[int, str]:
     """Tags of the parts that were sent under an upload id, by number."""
-    rows = conn.execute(
+    found = conn.execute(
         sa.select(upload_part.c.number, upload_part.c.etag).where(
             upload_part.c.item_id == item_id,
             upload_part.c.store == store,
             upload_part.c.upload_id == upload_id,
         )
     )
-    return {row.number: row.etag for row in rows}
+    return {row.number: row.etag for row in found}
 
 
 def put_part(
@@ -358,19 +304,27 @@ def put_part(
 ) -> None:
     """Keep a part's tag, instead of one that it had before."""
     conn.execute(
-        upload_part.delete().where(
-            upload_part.c.item_id == item_id,
-            upload_part.c.store == store,
-            upload_part.c.number == number,
-        )
-    )
-    conn.execute(
-        upload_part.insert().values(
-            item_id=item_id, store=store, number=number, upload_id=upload_id, etag=etag
-        )
+        upload_part.insert().prefix_with("OR REPLACE"),
+        {
+            "item_id": item_id,
+            "store": store,
+            "number": number,
+            "upload_id": upload_id,
+            "etag": etag,
+        },
     )
 
 
-def update(conn: sa.Connection, item_id: str, store: str, **values: Any) -> None:
-    """Set columns of one upload that are not its state."""
-    conn.execute(upload.update().where(_where(item_id, store)).values(**values))
+def forget_parts_of(conn: sa.Connection, item_ids: Sequence[str]) -> None:
+    """Forget what stores have of parts of these items, whose bytes were read anew.
+
+    The stores' side of them is found and aborted as orphaned when the items are sent.
+    """
+    for start in range(0, len(item_ids), _AT_ONCE):
+        some = item_ids[start : start + _AT_ONCE]
+        conn.execute(upload_part.delete().where(upload_part.c.item_id.in_(some)))
+        conn.execute(
+            upload_work.update()
+            .where(upload_work.c.item_id.in_(some))
+            .values(upload_id="", completing=False)
+        )

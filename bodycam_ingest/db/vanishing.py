@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import findings, items
-from bodycam_ingest.db.ledger_tree import LOG_ID
-from bodycam_ingest.db.schema import docking, finding, item, ledger_entry
+from bodycam_ingest.db.schema import docking, finding, item
 from bodycam_ingest.model.evidence import printable_path
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +54,10 @@ def _detail(count: int, such_as: str) -> str:
 
 def record(txn: Txn, docking_id: str, item_ids: Sequence[str]) -> None:
     """Take items the step to `vanished`; one that somebody moved meanwhile stays as it is."""
-    data = {"docking_id": docking_id}
-    items.record_many(
+    items.steps(
         txn,
-        ItemEvent.VANISHED,
         [
-            items.Step(row, data, {})
+            (row, item_entries.vanished(row.item_id, docking_id))
             for row in items.by_ids(txn.conn, item_ids)
             if row.state is ItemState.DISCOVERED
         ],
@@ -81,27 +79,15 @@ def came_back(txn: Txn, camera: str, item_ids: Sequence[str]) -> None:
         .select_from(finding.join(docking, finding.c.docking_id == docking.c.docking_id))
         .where(finding.c.closed_at.is_(None), finding.c.code == CODE, docking.c.camera == camera)
     ).all()
-    # Docks of an earlier version had a finding for each item.
-    theirs = {f"item:{item_id}" for item_id in item_ids}
     for row in open_now:
-        whole = row.subject == f"docking:{row.docking_id}"
-        if whole and txn.conn.execute(_missed(camera, row.docking_id).limit(1)).first():
-            continue
-        if whole or row.subject in theirs:
+        if not txn.conn.execute(_missed(camera, row.docking_id).limit(1)).first():
             findings.close_finding(txn, code=CODE, subject=row.subject)
 
 
 def _missed(camera: str, docking_id: str) -> sa.Select[tuple[str]]:
     """Ids of the items that were missed in a docking and are gone still."""
-    # The entry alone tells in which docking an item was missed.
-    here = (
-        sa.exists()
-        .where(ledger_entry.c.log_id == LOG_ID)
-        .where(ledger_entry.c.subject == sa.literal("item:") + item.c.item_id)
-        .where(ledger_entry.c.type == ItemEvent.VANISHED.value)
-        .where(sa.func.instr(ledger_entry.c.body, docking_id.encode()) > 0)
-        .correlate(item)
-    )
     return sa.select(item.c.item_id).where(
-        item.c.camera == camera, item.c.state == ItemState.VANISHED.value, here
+        item.c.camera == camera,
+        item.c.state == ItemState.VANISHED.value,
+        item.c.seen_docking_id == docking_id,
     )

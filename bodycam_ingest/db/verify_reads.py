@@ -7,16 +7,13 @@ one that somebody made anew could leave a row out.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.log_check import EntryRow, HeadRow
-from bodycam_ingest.custody.replay import KeptItem
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import (
     item,
@@ -28,9 +25,7 @@ from bodycam_ingest.db.schema import (
     ledger_private,
     ledger_timestamp,
     outbox,
-    upload,
 )
-from bodycam_ingest.model.evidence import ProofKind
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
@@ -167,88 +162,6 @@ def triggers(conn: sa.Connection) -> tuple[list[str], list[str]]:
     return bad, sorted(found.keys() - GUARDS.keys())
 
 
-def kept_items(conn: sa.Connection) -> Iterator[KeptItem]:
-    """What the state tables say of every item."""
-    confirmed: dict[str, dict[str, tuple[str, str]]] = {}
-    for row in conn.execute(_confirmed()):
-        confirmed.setdefault(row.item_id, {})[row.store] = (row.key, row.version_id)
-    wanted = (  # names of `item`
-        "item_id",
-        "state",
-        "sha256",
-        "size_bytes",
-        "staged_path",
-        "confirmed_seq",
-        "purging_seq",
-    )
-    for row in conn.execution_options(yield_per=_AT_ONCE).execute(
-        _scan(*(item.c[name] for name in wanted))
-    ):
-        yield KeptItem(
-            item_id=row.item_id,
-            state=row.state,
-            sha256="" if row.sha256 is None else _bytes(row.sha256).hex(),
-            size_bytes=row.size_bytes,
-            staged=row.staged_path,
-            confirmed_seq=row.confirmed_seq,
-            confirmed=confirmed.get(row.item_id, {}),
-            purging_seq=row.purging_seq,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedUpload:
-    """An upload that a store confirmed, as kept.
-
-    Args:
-        item_id: the item.
-        store: the store.
-        key: key in it.
-        version_id: version that was confirmed, empty where there are none.
-        etag: the store's own tag.
-        checksum: what the store told of the parts then; empty for other proofs.
-        metadata: what was sent with it, None where the row does not say so any more.
-    """
-
-    item_id: str
-    store: str
-    key: str
-    version_id: str
-    etag: str
-    checksum: str
-    metadata: dict[str, str] | None
-
-
-def _confirmed() -> sa.Select[Any]:
-    return _scan(*upload.c).where(upload.c.state == UploadState.CONFIRMED.value)
-
-
-def confirmed_uploads(conn: sa.Connection) -> list[ConfirmedUpload]:
-    """Every upload that a store confirmed."""
-    return [
-        ConfirmedUpload(
-            item_id=_text(row.item_id),
-            store=_text(row.store),
-            key=_text(row.key),
-            version_id=_text(row.version_id),
-            etag=_text(row.etag),
-            checksum=_text(row.checksum) if row.proof == ProofKind.PART_CHECKSUMS else "",
-            metadata=_metadata(row.metadata),
-        )
-        for row in conn.execute(_confirmed())
-    ]
-
-
-def _metadata(text: Any) -> dict[str, str] | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None
-    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
-        return None
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class ConfirmedObject:
     """An object of the daemon's own that a store confirmed, as kept.
@@ -275,23 +188,29 @@ def confirmed_objects(conn: sa.Connection) -> list[ConfirmedObject]:
     return sorted(found, key=lambda one: (one.store, one.key))
 
 
-def all_items(conn: sa.Connection) -> list[ItemRow]:
-    """Every item whose row can be used, oldest first; the others are findings of their own."""
-    names = list(ItemRow.__dataclass_fields__)
-    rows = conn.execute(_scan(*(item.c[name] for name in names))).mappings()
-    usable = [row for row in rows if all(_fits(item.c[name], row[name]) for name in names)]
-    states = {state.value for state in ItemState}
-    found = [
-        ItemRow(**{**row, "state": ItemState(row["state"])})
-        for row in usable
-        if row["state"] in states
-    ]
-    return sorted(found, key=lambda row: row.item_id)
+@dataclass(frozen=True, slots=True)
+class StagedNow:
+    """Where an item's copy is by its row, as it lies there.
+
+    Args:
+        unread: it was not read yet.
+        staged_path: where its copy is.
+        purging: its purge was announced.
+    """
+
+    unread: bool
+    staged_path: Any
+    purging: bool
 
 
-def _fits(column: sa.Column[Any], value: Any) -> bool:
-    if value is None:
-        return bool(column.nullable)
-    if isinstance(column.type, (sa.Integer, sa.Boolean)):
-        return isinstance(value, int)
-    return isinstance(value, bytes if isinstance(column.type, sa.LargeBinary) else str)
+def staged_now(conn: sa.Connection) -> dict[Any, StagedNow]:
+    """Where each item's copy is, by item."""
+    found = conn.execute(
+        _scan(item.c.item_id, item.c.state, item.c.staged_path, item.c.purging_seq)
+    )
+    return {
+        row.item_id: StagedNow(
+            row.state == ItemState.DISCOVERED, row.staged_path, row.purging_seq is not None
+        )
+        for row in found
+    }

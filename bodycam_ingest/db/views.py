@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entries import OFFICER
-from bodycam_ingest.db import storehealth
+from bodycam_ingest.db import storehealth, uploads
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
@@ -19,34 +19,43 @@ from bodycam_ingest.db.schema import (
     finding,
     inventory,
     item,
+    item_work,
     ledger_entry,
     ledger_private,
     outbox,
     store,
     upload,
 )
+from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 # A query takes so many ids at most.
 _BATCH: Final = 500
 
+_SHOWN: Final = sa.select(
+    item,
+    sa.func.coalesce(item_work.c.attempts, 0).label("attempts"),
+    sa.func.coalesce(item_work.c.due_ms, 0).label("due_ms"),
+    sa.func.coalesce(item_work.c.last_error, "").label("last_error"),
+).select_from(item.outerjoin(item_work, item_work.c.item_id == item.c.item_id))
 _RETIRED = sa.select(store.c.store).where(store.c.retired_at != "")
 
 
-def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    query = sa.select(upload).where(upload.c.item_id.in_(list(item_ids)))
+def _uploads(conn: sa.Connection, shown: Sequence[sa.RowMapping]) -> dict[str, dict[str, Any]]:
     stores = read_stores(conn)
+    keys = {row["item_id"]: _key(row) for row in shown}
     found: dict[str, dict[str, Any]] = {}
-    for row in conn.execute(query):
+    for row in uploads.of_items(conn, list(keys)).values():
         now = stores.get(row.store)
         found.setdefault(row.item_id, {})[row.store] = {
-            "state": row.state,
+            "state": row.shown_state,
             # As the configuration has it now, not as it was when the item was queued.
-            "required": now.required and now.configured if now and now.role else row.required,
-            "key": row.key,
+            "required": bool(now and now.required and now.configured),
+            "key": keys[row.item_id],
             "version_id": row.version_id,
             "proof": row.proof,
             "attempts": row.attempts,
@@ -56,6 +65,12 @@ def _uploads(conn: sa.Connection, item_ids: Iterable[str]) -> dict[str, dict[str
             "confirmed_at": row.confirmed_at,
         }
     return found
+
+
+def _key(row: sa.RowMapping) -> str:
+    moment = clock.parse_rfc3339(row["discovered_at"])
+    where = (row["docking_id"], row["item_id"], row["path"])
+    return object_keys.evidence_key(row["camera"], moment, *where)
 
 
 def _item(row: sa.RowMapping, stores: dict[str, Any]) -> dict[str, Any]:
@@ -99,15 +114,15 @@ def list_items(
     Returns:
         The values that `items --json` prints.
     """
-    query = sa.select(item).where(*where).order_by(order.desc(), item.c.item_id.desc())
+    query = _SHOWN.where(*where).order_by(order.desc(), item.c.item_id.desc())
     if limit:
         query = query.limit(limit)
     rows = list(conn.execute(query).mappings())[::-1]
     found: list[dict[str, Any]] = []
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        uploads = _uploads(conn, [row["item_id"] for row in batch])
-        found += [_item(row, uploads.get(row["item_id"], {})) for row in batch]
+        held = _uploads(conn, batch)
+        found += [_item(row, held.get(row["item_id"], {})) for row in batch]
     return found
 
 
@@ -121,7 +136,7 @@ def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
     Returns:
         The value that `items ITEM --json` prints: the item, `entries`, `findings`, `seen_in`.
     """
-    row = conn.execute(sa.select(item).where(item.c.item_id == item_id)).mappings().first()
+    row = conn.execute(_SHOWN.where(item.c.item_id == item_id)).mappings().first()
     if row is None:
         return None
     bodies = conn.execute(
@@ -136,7 +151,7 @@ def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
         .order_by(inventory.c.docking_id)
     ).mappings()
     return {
-        **_item(row, _uploads(conn, [item_id]).get(item_id, {})),
+        **_item(row, _uploads(conn, [row]).get(item_id, {})),
         "seen_in": [dict(line) for line in seen],
         "findings": [
             dict(line)
@@ -179,13 +194,13 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
         sa.select(item.c.state, sa.func.count(), *halves(item.c.size_bytes)).group_by(item.c.state)
     ):
         states[state] = {"items": number, "bytes": whole(sums)}
-    uploads: dict[str, dict[str, int]] = {}
+    sent: dict[str, dict[str, int]] = {}
     for name, state, number in conn.execute(
         sa.select(upload.c.store, upload.c.state, sa.func.count())
         .where(upload.c.store.not_in(_RETIRED))
         .group_by(upload.c.store, upload.c.state)
     ):
-        uploads.setdefault(name, {})[state] = number
+        sent.setdefault(name, {})[state] = number
     objects = {
         row.state: row.number
         for row in conn.execute(
@@ -194,7 +209,7 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
             .group_by(outbox.c.state)
         )
     }
-    return {"items": states, "uploads": uploads, "objects": objects}
+    return {"items": states, "uploads": sent, "objects": objects}
 
 
 def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:

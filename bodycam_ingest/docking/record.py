@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 from ulid import ULID
 
-from bodycam_ingest.custody import entries
-from bodycam_ingest.custody.entry import figure
+from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.db.dockings import InventoryRow
-from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.manifest import inventory_sha256
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, encode_path, printable_path
-from bodycam_ingest.model.lifecycle import COPIED, ItemEvent, ItemState
+from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, printable_path
+from bodycam_ingest.model.lifecycle import COPIED, ItemState
 from bodycam_ingest.model.rows import Camera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bodycam_ingest.camera import ItemFacts, MountedVolume
+    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.undock import Dock
     from bodycam_ingest.model.evidence import InventoryEntry
@@ -208,63 +207,37 @@ class DockingRecord:
             return one.item_id
         if one.verdict not in {Verdict.NEW, Verdict.CHANGED} or one.entry.stamp is None:
             return None
-        stamp, facts = one.entry.stamp, facts_of(one.entry.path)
-        row = ItemRow(
-            item_id=str(ULID()),
-            camera=self.row.camera,
-            docking_id=self.row.docking_id,
-            volume=self.row.volume,
-            path=one.entry.path,
-            size_bytes=stamp.size_bytes,
-            mtime_ns=stamp.mtime_ns,
-            state=ItemState.DISCOVERED,
-            discovered_at=clock.now_text(),
-            recorded_at=facts.recorded_at,
+        facts, item_id = facts_of(one.entry.path), str(ULID())
+        txn.add(
+            item_entries.discovered(
+                item_id,
+                self.row,
+                one.entry,
+                recorded_at=facts.recorded_at,
+                officer=facts.officer,
+                verdict=one.verdict.value,
+                reason=one.reason,
+            )
         )
-        data = {
-            "docking_id": row.docking_id,
-            "camera": row.camera,
-            "volume": row.volume,
-            "path": encode_path(row.path),
-            "size_bytes": figure(row.size_bytes),
-            "mtime_ns": str(row.mtime_ns),
-            "recorded_at": row.recorded_at,
-            "verdict": one.verdict.value,
-            "reason": one.reason,
-        }
-        items.discover(txn, row, data, sealed={"officer": facts.officer} if facts.officer else None)
-        return row.item_id
+        return item_id
 
     def _met_again(self, txn: Txn, row: ItemRow) -> None:
         if row.state is ItemState.VANISHED:
-            items.record(
-                txn, row, ItemEvent.REAPPEARED, {"docking_id": self.row.docking_id}, due_ms=0
-            )
+            items.step(txn, row, item_entries.reappeared(row.item_id, self.row.docking_id))
+            items.make_due(txn, [row.item_id])
             self._returned.append(row.item_id)
         elif row.state is ItemState.QUARANTINED and row.quarantine_reason in _LOST_HERE:
-            items.record(
-                txn,
-                row,
-                ItemEvent.REQUEUED,
-                {"reason": "the camera still has it", "docking_id": self.row.docking_id},
-                quarantine_reason="",
-                staged_path="",
-                due_ms=0,
-                attempts=0,
+            draft = item_entries.requeued(
+                row.item_id,
+                reason="the camera still has it",
+                docking_id=self.row.docking_id,
             )
+            items.step(txn, row, draft)
 
     def changed(self, row: ItemRow, stamp: FileStamp) -> None:
         """Record that a file which was not read yet has grown or was written again."""
         with self._ledger.transaction() as txn:
-            items.record(
-                txn,
-                row,
-                ItemEvent.CHANGED,
-                {"size_bytes": figure(stamp.size_bytes), "mtime_ns": str(stamp.mtime_ns)},
-                size_bytes=stamp.size_bytes,
-                mtime_ns=stamp.mtime_ns,
-                due_ms=0,
-            )
+            items.step(txn, row, item_entries.changed(row.item_id, stamp))
             dockings.put_inventory(
                 txn.conn,
                 self.row.docking_id,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import dockings, findings, items, outbox, uploads
+from bodycam_ingest.db import dockings, findings, items, outbox
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
@@ -84,7 +84,7 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
             ledger_entry=seq,
             rows=rows,
             items=named,
-            keys=uploads.keys_of(txn.conn, list(named)),
+            keys={row.item_id: row.key() for row in named.values() if row.verified_seq},
         )
         key = object_keys.manifest_key(row.camera, clock.parse_rfc3339(row.started_at), docking_id)
         outbox.queue_object(txn, clock.now_text(), dock.stores, key, MANIFEST_KIND, body)

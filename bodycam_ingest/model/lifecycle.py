@@ -72,7 +72,10 @@ class ItemEvent(enum.StrEnum):
 
 
 class UploadState(enum.StrEnum):
-    """Where one item's upload to one store stands."""
+    """What one store has of one item.
+
+    `sending` and `waiting` are a queued upload as people see it: in parts, or after a fault.
+    """
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -83,15 +86,15 @@ class UploadState(enum.StrEnum):
 
 
 class UploadEvent(enum.StrEnum):
-    """What can happen to an upload."""
+    """What can happen to an upload; each value is a ledger entry type."""
 
-    BEGIN = "begin"
-    POSTPONE = "postpone"
-    COMPLETE = "complete"
-    PROVE = "prove"
-    REFUSE = "refuse"
-    RETRY = "retry"
-    REPEAT = "repeat"
+    STORED = "item.stored"
+    CONFIRMED = "item.confirmed"
+    REFUSED = "upload.refused"
+    REPEATED = "upload.repeated"
+    VERIFIED = "item.verified"
+    REINSTATED = "item.reinstated"
+    BACKFILLED = "store.backfilled"
 
 
 _I = ItemState
@@ -126,27 +129,23 @@ ITEM_TRANSITIONS: Final[Mapping[tuple[ItemState | None, ItemEvent], ItemState]] 
 _U = UploadState
 _V = UploadEvent
 UPLOAD_TRANSITIONS: Final[Mapping[tuple[UploadState | None, UploadEvent], UploadState]] = {
-    (_U.QUEUED, _V.BEGIN): _U.SENDING,
-    (_U.WAITING, _V.BEGIN): _U.SENDING,
-    # A process that died while sending begins again; the journal knows what is already there.
-    (_U.SENDING, _V.BEGIN): _U.SENDING,
-    (_U.SENDING, _V.POSTPONE): _U.WAITING,
-    (_U.SENDING, _V.COMPLETE): _U.STORED,
-    (_U.STORED, _V.PROVE): _U.CONFIRMED,
-    (_U.STORED, _V.POSTPONE): _U.STORED,
-    (_U.SENDING, _V.REFUSE): _U.REFUSED,
-    (_U.STORED, _V.REFUSE): _U.REFUSED,
-    (_U.QUEUED, _V.RETRY): _U.QUEUED,
-    (_U.WAITING, _V.RETRY): _U.QUEUED,
-    (_U.STORED, _V.RETRY): _U.STORED,
-    (_U.REFUSED, _V.RETRY): _U.QUEUED,
-    # The item was read anew or reinstated: what the store has is looked at again.
-    (_U.QUEUED, _V.REPEAT): _U.QUEUED,
-    (_U.SENDING, _V.REPEAT): _U.QUEUED,
-    (_U.WAITING, _V.REPEAT): _U.QUEUED,
-    (_U.STORED, _V.REPEAT): _U.QUEUED,
-    (_U.CONFIRMED, _V.REPEAT): _U.QUEUED,
-    (_U.REFUSED, _V.REPEAT): _U.QUEUED,
+    (None, _V.VERIFIED): _U.QUEUED,
+    (None, _V.REINSTATED): _U.QUEUED,
+    # The store is younger than the item.
+    (None, _V.BACKFILLED): _U.QUEUED,
+    (_U.QUEUED, _V.STORED): _U.STORED,
+    (_U.QUEUED, _V.CONFIRMED): _U.CONFIRMED,
+    (_U.STORED, _V.CONFIRMED): _U.CONFIRMED,
+    # Said again, because another store need not be waited for any more.
+    (_U.CONFIRMED, _V.CONFIRMED): _U.CONFIRMED,
+    (_U.QUEUED, _V.REFUSED): _U.REFUSED,
+    (_U.STORED, _V.REFUSED): _U.REFUSED,
+    # What the store has is looked at again: it may have lost it, or the item was read anew.
+    **{
+        (state, event): _U.QUEUED
+        for state in (_U.QUEUED, _U.STORED, _U.CONFIRMED, _U.REFUSED)
+        for event in (_V.REPEATED, _V.VERIFIED, _V.REINSTATED)
+    },
 }
 
 _State = TypeVar("_State", ItemState, UploadState)
@@ -175,7 +174,7 @@ def advance_item(state: ItemState | None, event: ItemEvent) -> ItemState:
     return _advance(ITEM_TRANSITIONS, state, event)
 
 
-def advance_upload(state: UploadState, event: UploadEvent) -> UploadState:
+def advance_upload(state: UploadState | None, event: UploadEvent) -> UploadState:
     """The state that `event` leads to; raises `IllegalTransitionError` as `advance_item` does."""
     return _advance(UPLOAD_TRANSITIONS, state, event)
 

@@ -6,6 +6,7 @@ the ids in the key make it unique, so nothing is lost where a name has to be mad
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import re
@@ -125,3 +126,35 @@ def source_path_metadata(path: bytes) -> Mapping[str, str]:
     if len(encoded) <= _SOURCE_PATH_MAX:
         return {"source-path": encoded}
     return {"source-path-sha256": hashlib.sha256(path).hexdigest()}
+
+
+def evidence_metadata(
+    *,
+    item_id: str,
+    sha256: bytes,
+    camera: str,
+    dock_id: str,
+    ledger_entry: int,
+    checkpoint: str,
+    path: bytes,
+) -> Mapping[str, str]:
+    """What an item's object bears: `item-id` and `sha256` decide whose it is.
+
+    Args:
+        item_id: the item.
+        sha256: digest of its bytes.
+        camera: its camera's serial.
+        dock_id: the dock that sends it.
+        ledger_entry: number of the entry that says that its copy was verified.
+        checkpoint: a signed checkpoint that covers that entry.
+        path: path on the card.
+    """
+    return {
+        "item-id": item_id,
+        "sha256": sha256.hex(),
+        "camera": safe_segment(camera),
+        "dock": safe_segment(dock_id),
+        "ledger-entry": str(ledger_entry),
+        "custody-checkpoint": base64.b64encode(checkpoint.encode()).decode("ascii"),
+        **source_path_metadata(path),
+    }

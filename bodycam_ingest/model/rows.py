@@ -7,7 +7,12 @@ milliseconds, digests are raw bytes, paths are raw bytes as on the card.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+import datetime as dt
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+
+from bodycam_ingest.errors import UsageError
+from bodycam_ingest.model import object_keys
+from bodycam_ingest.model.evidence import Digests, ProofKind, StoredObject
 
 if TYPE_CHECKING:
     from bodycam_ingest.model.lifecycle import ItemState, UploadState
@@ -120,6 +125,51 @@ class Item(NamedTuple):
     quarantine_reason: str = ""
 
 
+class ItemFacts(Protocol):
+    """What an item is known by: a row, or one with what waits for it."""
+
+    @property
+    def item_id(self) -> str: ...  # noqa: D102 - as in `Item`
+    @property
+    def camera(self) -> str: ...  # noqa: D102 - the same
+    @property
+    def docking_id(self) -> str: ...  # noqa: D102 - the same
+    @property
+    def path(self) -> bytes: ...  # noqa: D102 - the same
+    @property
+    def size_bytes(self) -> int: ...  # noqa: D102 - the same
+    @property
+    def discovered_at(self) -> str: ...  # noqa: D102 - the same
+    @property
+    def sha256(self) -> bytes | None: ...  # noqa: D102 - the same
+    @property
+    def sample_sha256(self) -> bytes | None: ...  # noqa: D102 - the same
+    @property
+    def part_size_bytes(self) -> int | None: ...  # noqa: D102 - the same
+
+
+def key_of(item: ItemFacts) -> str:
+    """The key of an item's object, the same in every store."""
+    moment = dt.datetime.fromisoformat(item.discovered_at)
+    return object_keys.evidence_key(item.camera, moment, item.docking_id, item.item_id, item.path)
+
+
+def digests_of(item: ItemFacts) -> Digests:
+    """What an item's one reading yielded.
+
+    Raises:
+        UsageError: it was never read.
+    """
+    if item.sha256 is None or item.sample_sha256 is None or item.part_size_bytes is None:
+        raise UsageError(f"item {item.item_id} was never read")
+    return Digests(
+        size_bytes=item.size_bytes,
+        sha256=item.sha256,
+        part_size_bytes=item.part_size_bytes,
+        sample_sha256=item.sample_sha256,
+    )
+
+
 class Upload(NamedTuple):
     """What one store has of one item.
 
@@ -142,6 +192,25 @@ class Upload(NamedTuple):
     proof: str = ""
     checksum: str = ""
     confirmed_at: str = ""
+
+
+class Sent(Protocol):
+    """What a store said of an upload: a row, or one with the work on it."""
+
+    @property
+    def version_id(self) -> str: ...  # noqa: D102 - as in `Upload`
+    @property
+    def etag(self) -> str: ...  # noqa: D102 - the same
+    @property
+    def proof(self) -> str: ...  # noqa: D102 - the same
+    @property
+    def checksum(self) -> str: ...  # noqa: D102 - the same
+
+
+def stored_object(key: str, sent: Sent) -> StoredObject:
+    """The object of an upload, to be proven again."""
+    parts = sent.checksum if sent.proof == ProofKind.PART_CHECKSUMS else ""
+    return StoredObject(key, sent.version_id, sent.etag, parts)
 
 
 class Finding(NamedTuple):

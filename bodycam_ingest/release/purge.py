@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.lifecycle import ItemEvent, UploadState
+from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,16 +171,7 @@ class Retention:
 
     def _purged(self, row: ItemRow) -> None:
         with self._ledger.transaction() as txn:
-            items.record(
-                txn,
-                row,
-                ItemEvent.PURGED,
-                {"staged": row.staged_path},
-                staged_path="",
-                attempts=0,
-                due_ms=0,
-                last_error="",
-            )
+            items.step(txn, row, item_entries.purged(row.item_id, row.staged_path))
             for subject in (f"item:{row.item_id}", STAGING_SUBJECT):
                 findings.close_finding(txn, code=HELD, subject=subject)
         log.debug("item.purged", item_id=row.item_id)
@@ -195,7 +187,7 @@ class Retention:
         with self._ledger.transaction() as txn:
             items.postpone(
                 txn,
-                row.item_id,
+                [row.item_id],
                 attempts=row.attempts,
                 due_ms=doubt.until_ms,
                 error=doubt.error.code,
@@ -206,7 +198,7 @@ class Retention:
         with self._ledger.transaction() as txn:
             upload = uploads.get(txn.conn, row.item_id, store)
             if upload.state is UploadState.CONFIRMED:
-                resending.send_again(txn, upload, resending.STORE_LOST)
+                txn.add(item_entries.upload_repeated(row.item_id, store, resending.STORE_LOST))
         log.warning("upload.repeated", item_id=row.item_id, store=store)
 
     def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, subject: str) -> None:
@@ -223,7 +215,7 @@ class Retention:
             or attempts > _QUICK_TRIES
         )
         with self._ledger.transaction() as txn:
-            items.postpone(txn, row.item_id, attempts=attempts, due_ms=due_ms, error=error.code)
+            items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
             known = (HELD, subject) in findings.open_pairs(txn.conn, [HELD])
             if alarming and not known:
                 findings.raise_finding(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
 from bodycam_ingest.db.commit_watch import News
-from bodycam_ingest.linux import clock
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ class Releaser:
             if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
                 return 0
             rows = _confirmed(txn.conn, docking_id)
-            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
-            for row in rows:
-                _record(txn, row, docking_id, now, dock_ms)
-            dockings.note_released(txn.conn, docking_id, now)
+            _record(txn, rows, docking_id, docked=True)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
@@ -127,9 +124,8 @@ class Releaser:
         with self._ledger.transaction() as txn:
             # Judged again inside of the transaction that records it: nothing moved between.
             rows = self._free(txn.conn, docking_id, _on_cameras(txn.conn, live))
-            now, dock_ms = clock.now_text(), docktime.now_ms(txn.conn)
-            for row in rows:
-                _record(txn, row, docking_id, now, dock_ms)
+            if rows:
+                _record(txn, rows, docking_id, docked=False)
         if rows:
             log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
@@ -165,12 +161,21 @@ def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
     return items.by_ids(conn, ids)
 
 
-def _record(txn: Txn, row: ItemRow, docking_id: str, now: str, dock_ms: int) -> None:
-    items.record(
+def _record(txn: Txn, found: Sequence[ItemRow], docking_id: str, *, docked: bool) -> None:
+    dock_ms = docktime.now_ms(txn.conn)
+    items.steps(
         txn,
-        row,
-        ItemEvent.RELEASED,
-        {"docking_id": docking_id, "policy": POLICY_KEEP},
-        released_at=now,
-        released_dock_ms=dock_ms,
+        [
+            (
+                row,
+                item_entries.released(
+                    row.item_id,
+                    docking_id=docking_id,
+                    docked=docked,
+                    dock_ms=dock_ms,
+                    policy=POLICY_KEEP,
+                ),
+            )
+            for row in found
+        ],
     )

@@ -15,8 +15,9 @@ from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, StoreMismatchError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import wait_s
-from bodycam_ingest.model.evidence import StoredObject, StoreObject
+from bodycam_ingest.model.evidence import StoreObject
 from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.rows import stored_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,27 +137,30 @@ class Witnesses:
             if failure.is_stores(row.last_error):
                 return self._stores_fault(error, health)
             _pass_on(error)
-            return self._lost(upload) or Doubt(error)
+            return self._lost(row, upload) or Doubt(error)
         self._moving()
         self._record.store_works(health)
         return None
 
     def _confirm(self, row: ItemRow, upload: UploadRow) -> None:
-        obj = StoreObject(key=upload.key, digests=row.digests(), metadata=upload.metadata)
-        stored = StoredObject(upload.key, upload.version_id, upload.etag, upload.checksum)
+        digests = row.digests()
+        # What decides whose an object is; the rest of its metadata is not asked for here.
+        metadata = {"item-id": row.item_id, "sha256": digests.sha256.hex()}
+        obj = StoreObject(key=row.key(), digests=digests, metadata=metadata)
+        stored = stored_object(obj.key, upload)
         self._stores[upload.store].confirm(obj, stored)
 
-    def _lost(self, upload: UploadRow) -> Doubt | None:
+    def _lost(self, row: ItemRow, upload: UploadRow) -> Doubt | None:
         """Where a store holds nothing at all in a recording's place, not another object."""
         try:
-            found = self._stores[upload.store].look(upload.key, upload.version_id)
+            found = self._stores[upload.store].look(row.key(), upload.version_id)
         except IngestError:
             # It answered a moment ago; what it holds stays open until it is asked again.
             return None
         if found is not None:
             return None
         error = StoreMismatchError(
-            f"{upload.store} holds nothing at {upload.key} any more",
+            f"{upload.store} holds nothing at {row.key()} any more",
             hint="It is sent again from the dock's own copy. Find out who deleted it.",
         )
         return Doubt(error, lost_by=upload.store)

@@ -7,15 +7,18 @@ alone fails waits alone, so that neither holds up the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.db import findings, items, settling, uploads
+from bodycam_ingest.custody import item_entries
+from bodycam_ingest.custody.projection import GOT, PROVEN, waits_for
+from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model import rows
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
+from bodycam_ingest.model.lifecycle import SENT_FROM, ItemState, UploadState
 from bodycam_ingest.upload.store_state import is_alarming, store_subject
 
 if TYPE_CHECKING:
@@ -26,31 +29,16 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import Confirmation, Digests, StoredObject
-    from bodycam_ingest.model.store_set import StoreSet
     from bodycam_ingest.upload.store_state import StoreRecord
 
 log = structlog.get_logger(__name__)
 
-_THERE: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
-_ENDED: Final = frozenset({UploadState.CONFIRMED, UploadState.REFUSED})
 _QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
+_OPEN: Final = frozenset({UploadState.QUEUED, UploadState.STORED})
 
 
 def _upload_subject(row: UploadRow) -> str:
     return f"upload:{row.item_id}:{row.store}"
-
-
-def _named(
-    row: UploadRow, stores: StoreSet, digests: Digests, stored: StoredObject
-) -> dict[str, Any]:
-    return {
-        "store": row.store,
-        "required": stores.is_required(row.store, row_required=row.required),
-        "key": stored.key,
-        "version_id": stored.version_id,
-        "etag": stored.etag,
-        "sha256": digests.sha256.hex(),
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,119 +77,56 @@ class UploadRecord:
 
     # -- items, forward --
 
-    def begin(self, rows: Sequence[UploadRow]) -> list[tuple[UploadRow, items.ItemRow]]:
-        """Record that uploads are being worked on.
-
-        Returns:
-            Upload and item as they are now, of those whose item may still be sent.
-        """
-        begun = []
-        with self._ledger.transaction() as txn:
-            for row in rows:
-                item = items.get(txn.conn, row.item_id)
-                fresh = uploads.get(txn.conn, row.item_id, row.store)
-                if item.state not in uploads.SENDABLE or fresh.state in _ENDED:
-                    continue
-                if fresh.state is not UploadState.STORED:
-                    uploads.advance(txn.conn, fresh, UploadEvent.BEGIN)
-                begun.append((fresh, item))
-        return begun
-
-    def stored(self, row: UploadRow, digests: Digests, stored: StoredObject) -> bool:
+    def stored(self, row: UploadRow, digests: Digests, got: StoredObject) -> bool:
         """Record that a store says it has an item; returns whether the item still stands."""
         with self._ledger.transaction() as txn:
-            stands = self._stored(txn, row, digests, stored)
-        if stands:
-            log.debug("upload.stored", item_id=row.item_id, store=row.store, key=stored.key)
-        return stands
+            if self._open(txn, row, digests) is None:
+                return False
+            waits = waits_for(txn.rows, row.item_id, row.store, GOT)
+            sha256 = digests.sha256
+            txn.add(item_entries.stored(row.item_id, row.store, got, sha256=sha256, waits=waits))
+        log.debug("upload.stored", item_id=row.item_id, store=row.store, key=got.key)
+        return True
 
     def confirmed(self, proven: Sequence[Proven]) -> None:
-        """Record the proofs of a store's copies, and that it has those of which that is new."""
-        done = []
+        """Record the proofs of a store's copies."""
         for one in proven:
             self._stores.worked(one.row.store)
         with self._ledger.transaction() as txn:
-            for one in proven:
-                if one.row.state is not UploadState.STORED and not self._stored(
-                    txn, one.row, one.digests, one.proof.stored
-                ):
-                    continue
-                if self._confirmed(txn, one.row, one.digests, one.proof):
-                    done.append(one)
+            ids = [one.row.item_id for one in proven]
+            txn.rows.prefetch(rows.Item, ids)
+            txn.rows.prefetch(rows.Upload, ids)
+            done = [one for one in proven if self._confirmed(txn, one)]
         for one in done:
             log.debug(
                 "upload.confirmed",
                 item_id=one.row.item_id,
                 store=one.row.store,
-                key=one.row.key,
+                key=one.proof.stored.key,
                 proof=one.proof.proof.value,
             )
 
-    def _stored(self, txn: Txn, row: UploadRow, digests: Digests, stored: StoredObject) -> bool:
-        item = items.get(txn.conn, row.item_id)
-        now = uploads.get(txn.conn, row.item_id, row.store)
-        if item.state not in uploads.SENDABLE or now.state is not UploadState.SENDING:
-            self._left_behind(txn, now)
-            return False
-        uploads.advance(
-            txn.conn,
-            now,
-            UploadEvent.COMPLETE,
-            version_id=stored.version_id,
-            etag=stored.etag,
-            upload_id="",
-            completing=False,
-            integrity_faults=0,
-        )
-        if now.upload_id:
-            uploads.forget_parts(txn.conn, row.item_id, row.store)
-        stores = txn.rows.store_set()
-        missing = uploads.outstanding(txn.conn, stores, row.item_id, _THERE, but=row.store)
-        data = {**_named(row, stores, digests, stored), "outstanding": missing}
-        if data["required"] and not missing and item.state is ItemState.VERIFIED:
-            items.record(txn, item, ItemEvent.STORED, data)
-        else:
-            txn.append(ItemEvent.STORED.value, f"item:{row.item_id}", data)
-        return True
+    def _open(self, txn: Txn, row: UploadRow, digests: Digests) -> rows.Upload | None:
+        """The upload as it is now; None where what was sent is not what is wanted any more."""
+        item = txn.rows.get(rows.Item, row.item_id)
+        if item is None or item.state not in SENT_FROM or item.sha256 != digests.sha256:
+            return None
+        now = txn.rows.get(rows.Upload, row.item_id, row.store)
+        return now if now is not None and now.state in _OPEN else None
 
-    def _confirmed(self, txn: Txn, row: UploadRow, digests: Digests, proof: Confirmation) -> bool:
-        item = items.get(txn.conn, row.item_id)
-        now = uploads.get(txn.conn, row.item_id, row.store)
-        if item.state not in uploads.SENDABLE or now.state is not UploadState.STORED:
+    def _confirmed(self, txn: Txn, one: Proven) -> bool:
+        row, sha256 = one.row, one.digests.sha256
+        if self._open(txn, row, one.digests) is None:
             return False
-        text = self._now()
-        uploads.advance(
-            txn.conn,
-            now,
-            UploadEvent.PROVE,
-            proof=proof.proof.value,
-            checksum=proof.checksum,
-            confirmed_at=text,
-            attempts=0,
-            integrity_faults=0,
-            first_failed_at="",
-            last_error="",
-            last_message="",
+        waits = waits_for(txn.rows, row.item_id, row.store, PROVEN)
+        txn.add(
+            item_entries.confirmed(row.item_id, row.store, one.proof, sha256=sha256, waits=waits)
         )
-        stores = txn.rows.store_set()
-        missing = uploads.outstanding(txn.conn, stores, row.item_id, settling.PROVEN, but=row.store)
-        data = {
-            **_named(row, stores, digests, proof.stored),
-            "proof": proof.proof.value,
-            "checksum": proof.checksum,
-            "outstanding": missing,
-        }
-        settling.confirmed(txn, item, data)
         if row.last_error:
             findings.close_about(txn, subject=_upload_subject(row))
             if not uploads.any_waits_on(txn.conn, row.store, row.last_error):
                 findings.close_finding(txn, code=row.last_error, subject=store_subject(row.store))
         return True
-
-    def _left_behind(self, txn: Txn, now: UploadRow) -> None:
-        """The item was set apart while it was sent: what the store has is looked at again."""
-        if now.state is UploadState.SENDING:
-            uploads.advance(txn.conn, now, UploadEvent.POSTPONE, due_ms=0)
 
     # -- items, back --
 
@@ -235,28 +160,25 @@ class UploadRecord:
     def _set_apart(self, row: UploadRow, error: IngestError) -> None:
         with self._ledger.transaction() as txn:
             item = items.get(txn.conn, row.item_id)
-            now = uploads.get(txn.conn, row.item_id, row.store)
-            last = {"last_error": error.code, "last_message": error.message}
             if isinstance(error, StoreError):
-                if now.state in {UploadState.SENDING, UploadState.STORED}:
-                    uploads.advance(txn.conn, now, UploadEvent.REFUSE, **last)
-                data = {"store": row.store, "key": row.key, "reason": error.code}
-                txn.append("upload.refused", f"item:{row.item_id}", data)
+                if uploads.get(txn.conn, row.item_id, row.store).state in _OPEN:
+                    refused = item_entries.upload_refused(
+                        row.item_id, row.store, key=item.key(), reason=error.code
+                    )
+                    txn.add(refused)
                 subject = _upload_subject(row)
             else:
                 delay_s = self._stores.delay_s(DelayClass.SLOW, row.attempts + 1)
                 due_ms = self._now_ms() + round(delay_s * 1000)
-                if now.state in {UploadState.SENDING, UploadState.STORED}:
-                    uploads.advance(txn.conn, now, UploadEvent.POSTPONE, due_ms=due_ms, **last)
+                uploads.update_work(txn.conn, row.item_id, row.store, due_ms=due_ms)
                 if item.state in _QUARANTINE_FROM:
-                    items.record(
-                        txn,
-                        item,
-                        ItemEvent.QUARANTINED,
-                        {"reason": error.code, "store": row.store},
-                        quarantine_reason=error.code,
-                    )
-                subject = f"item:{row.item_id}"
+                    reason = error.code
+                    draft = item_entries.quarantined(item.item_id, reason=reason, store=row.store)
+                    items.step(txn, item, draft)
+                subject = item.subject
+            uploads.update_work(
+                txn.conn, row.item_id, row.store, last_error=error.code, last_message=error.message
+            )
             findings.raise_finding(
                 txn,
                 code=error.code,
@@ -288,15 +210,14 @@ class UploadRecord:
         else:
             due_ms = until_ms
         with self._ledger.transaction() as txn:
-            now = uploads.get(txn.conn, row.item_id, row.store)
-            if now.state not in {UploadState.SENDING, UploadState.STORED}:
+            if uploads.get(txn.conn, row.item_id, row.store).state not in _OPEN:
                 return
             text = self._now()
             since = text if failure.progressed else row.first_failed_at or text
-            uploads.advance(
+            uploads.update_work(
                 txn.conn,
-                now,
-                UploadEvent.POSTPONE,
+                row.item_id,
+                row.store,
                 attempts=attempts,
                 integrity_faults=integrity,
                 due_ms=due_ms,

@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.db import knownstores, resending, settling
+from bodycam_ingest.db import knownstores, resending
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.errors import ConfigError, IngestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.knownstores import Wanted
-    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.model.rows import Store
     from bodycam_ingest.stores import ObjectStore
 
@@ -45,7 +44,6 @@ class StoreKeeper:
         engine: for reads.
         ledger: the only way to write.
         stores: the configuration's stores.
-        queue_uploads: queues verified items, each with its `item.verified` entry, for every store.
     """
 
     def __init__(
@@ -53,11 +51,9 @@ class StoreKeeper:
         engine: Engine,
         ledger: LedgerWriter,
         stores: Sequence[Wanted],
-        queue_uploads: Callable[[Txn, Sequence[tuple[ItemRow, int]]], None],
     ) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._queue_uploads = queue_uploads
         self._stores = stores
         self._asked = threading.Event()
         self._asked.set()
@@ -125,7 +121,7 @@ class StoreKeeper:
         if any(self._queue_page(store) for store in self._stores):
             return _BUSY_S
         with self._ledger.transaction() as txn:
-            done, self._settled_to = settling.settle_page(txn, self._settled_to, PAGE_ITEMS)
+            done, self._settled_to = resending.settle_page(txn, self._settled_to, PAGE_ITEMS)
         if done:
             log.info("store.items_settled", items=done)
         self._open = bool(self._settled_to)
@@ -133,19 +129,12 @@ class StoreKeeper:
 
     def _queue_page(self, store: Wanted) -> int:
         with self._engine.connect() as conn:
-            found = resending.never_queued(conn, store.name, limit=PAGE_ITEMS)
-        if not found:
-            return 0
+            if not resending.never_queued(conn, store.name, limit=1):
+                return 0
         with self._ledger.transaction() as txn:
-            # Asked again inside: another thread may have queued or purged some meanwhile.
-            found = resending.never_queued(txn.conn, store.name, limit=PAGE_ITEMS)
-            bare = resending.queue_missing(txn, store.name, found)
-            if bare:
-                self._queue_uploads(txn, bare)
-            if found:
-                resending.note_backfill(txn, store.name, len(found))
-        log.info("store.backfilled", store=store.name, items=len(found))
-        return len(found)
+            found = resending.backfill_page(txn, store.name)
+        log.info("store.backfilled", store=store.name, items=found)
+        return found
 
 
 def _twin_of(

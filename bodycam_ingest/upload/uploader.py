@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.db import knownstores, storehealth, uploads
+from bodycam_ingest.db import items, knownstores, storehealth, uploads
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
@@ -27,18 +27,19 @@ from bodycam_ingest.model.evidence import (
     StoredObject,
     StoreObject,
 )
-from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Lines
 from bodycam_ingest.upload.outcomes import Proven, UploadRecord
-from bodycam_ingest.upload.queue import Claim, UploadQueue
+from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
 from bodycam_ingest.upload.store_state import StoreRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Engine
 
+    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.outbox import OutboxRow
     from bodycam_ingest.db.storehealth import StoreHealth
@@ -143,6 +144,7 @@ class Uploader:
         self._open_staged = open_staged
         self._moving = moving
         self._now_ms = now_ms
+        self._dock_id = ledger.origin.rpartition("/")[2]
         self._stopping = threading.Event()
         self.lines = Lines(stores, lines, self._stopping)
         # Also for whoever else asks the stores in a thread that is watched.
@@ -239,14 +241,12 @@ class Uploader:
         told_s = time.monotonic()
         took = False
         try:
-            for row, item in self._record.begin(rows):
+            for row, item in self._sendable(rows):
                 if self._stopping.is_set():
                     break
                 journal = DatabaseJournal(self._ledger, row, self._parts_of(row))
                 try:
-                    proven = self._send_item(
-                        store, row, item.digests(), item.staged_path, journal, alone=len(rows) == 1
-                    )
+                    proven = self._send_item(store, row, item, journal)
                 except AbandonedError:
                     # Begun again at the next start; the journal knows what is already there.
                     break
@@ -265,6 +265,19 @@ class Uploader:
             # What was proven is told also where something else ended the work.
             self._tell(waiting)
         return took
+
+    def _sendable(self, found: Sequence[UploadRow]) -> list[tuple[UploadRow, ItemRow]]:
+        """Uploads with their items, as they are now; those that may still be sent."""
+        ids = [row.item_id for row in found]
+        with self._engine.connect() as conn:
+            rows = {row.item_id: row for row in items.by_ids(conn, ids)}
+            now = uploads.of_items(conn, ids)
+        return [
+            (now[row.item_id, row.store], rows[row.item_id])
+            for row in found
+            if rows[row.item_id].state in SENT_FROM
+            and now[row.item_id, row.store].state in {UploadState.QUEUED, UploadState.STORED}
+        ]
 
     def _tell(self, waiting: list[Proven]) -> None:
         if waiting:
@@ -309,26 +322,21 @@ class Uploader:
             )
 
     def _send_item(
-        self,
-        store: ObjectStore,
-        row: UploadRow,
-        digests: Digests,
-        staged_path: str,
-        journal: DatabaseJournal,
-        *,
-        alone: bool,
+        self, store: ObjectStore, row: UploadRow, item: ItemRow, journal: DatabaseJournal
     ) -> Proven | None:
-        obj = StoreObject(key=row.key, digests=digests, metadata=row.metadata)
-        with contextlib.closing(_Copy(lambda: self._open_staged(staged_path))) as copy:
+        digests = item.digests()
+        # The head was signed after the entry that the metadata names: it covers that entry.
+        metadata = item.metadata(self._dock_id, self._ledger.head.checkpoint)
+        obj = StoreObject(key=item.key(), digests=digests, metadata=metadata)
+        with contextlib.closing(_Copy(lambda: self._open_staged(item.staged_path))) as copy:
             if row.state is UploadState.STORED:
-                stored = StoredObject(row.key, row.version_id, row.etag)
+                stored = StoredObject(obj.key, row.version_id, row.etag)
             else:
                 stored = store.send(obj, copy, journal)
-                if alone:
-                    # Proving a large object can take long: what is known is told before.
-                    if not self._record.stored(row, digests, stored):
-                        return None
-                    row = dataclasses.replace(row, state=UploadState.STORED)
+                large = digests.size_bytes > SMALL_BYTES
+                # Proving a large object can take long: what is known is told before.
+                if large and not self._record.stored(row, digests, stored):
+                    return None
             if self._stopping.is_set():
                 return None
             return Proven(row, digests, store.confirm(obj, stored, source=copy))

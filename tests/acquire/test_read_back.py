@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ import pytest
 
 from bodycam_ingest.acquire.read_back import Verifier
 from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, Workshop
-from bodycam_ingest.db import items
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.errors import ReadBackMismatchError
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
-from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, digests_of
+from bodycam_ingest.model.lifecycle import ItemState
+from tests.support import facts
+from tests.support.dockbench import DOCKING, DOCKING_ID, digests_of
 
 
 class Copies:
@@ -51,8 +53,6 @@ def verifier(bench, copies):
         engine=bench.engine,
         ledger=bench.ledger,
         acquirer=cast("Any", copies),
-        targets=[],
-        dock_id="dock-1",
         part_size_bytes=1 << 20,
         delay_s=lambda *_: 60.0,
         watch=cast("Any", None),
@@ -67,37 +67,17 @@ def acquired(bench, number, *, size_bytes=0):
     path = bench.directory / "staging" / staged
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"abc")
-    row = items.ItemRow(
-        item_id=item_id,
-        camera=CAMERA,
-        docking_id=DOCKING_ID,
-        volume="",
-        path=item_id.encode(),
-        size_bytes=3,
-        mtime_ns=0,
-        state=ItemState.DISCOVERED,
-        discovered_at=MOMENT,
-    )
+    if size_bytes:
+        digests = dataclasses.replace(digests, size_bytes=size_bytes)
     with bench.ledger.transaction() as txn:
-        items.discover(txn, row, {"path": item_id})
-        items.record(
-            txn,
-            row,
-            ItemEvent.ACQUIRED,
-            {"sha256": digests.sha256.hex(), "size_bytes": 3, "staged": staged},
-            sha256=digests.sha256,
-            sample_sha256=digests.sample_sha256,
-            part_size_bytes=1024,
-            staged_path=staged,
-            size_bytes=size_bytes or 3,
-        )
+        facts.discover(txn, item_id, DOCKING, item_id.encode())
+        facts.acquire(txn, item_id, digests, staged)
     return item_id
 
 
 def set_apart(bench, item_id):
     with bench.ledger.transaction() as txn:
-        row = items.get(txn.conn, item_id)
-        items.record(txn, row, ItemEvent.QUARANTINED, {"reason": "mine"}, quarantine_reason="mine")
+        txn.add(item_entries.quarantined(item_id, reason="mine"))
 
 
 def test_one_large_copy_or_one_crowd_of_small_ones_is_one_step(bench, verifier, copies):

@@ -5,31 +5,20 @@ from __future__ import annotations
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.model.evidence import Acquired
-from bodycam_ingest.model.lifecycle import ItemState
-from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, Bench, digests_of
+from tests.support import facts
+from tests.support.dockbench import DOCKING, DOCKING_ID, Bench, digests_of
 
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
 
 
 def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
-    row = items.ItemRow(
-        item_id=item_id,
-        camera=CAMERA,
-        docking_id=DOCKING_ID,
-        volume="",
-        path=item_id.encode(),
-        size_bytes=3,
-        mtime_ns=0,
-        state=ItemState.DISCOVERED,
-        discovered_at=MOMENT,
-    )
     with bench.ledger.transaction() as txn:
-        items.discover(txn, row, {"path": item_id})
+        facts.discover(txn, item_id, DOCKING, item_id.encode())
         for code in codes:
             findings.raise_finding(
                 txn, code=code, severity="alarm", subject=f"item:{item_id}", detail="test"
             )
-    return row
+        return items.get(txn.conn, item_id)
 
 
 def test_reading_an_item_closes_its_own_findings_about_reading(bench):

@@ -31,13 +31,14 @@ from bodycam_ingest.daemon import log
 from bodycam_ingest.db import items
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking.camera_findings import CameraTrouble
-from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.direct_io import MediumFile, NewFile
 from bodycam_ingest.linux.group_commit import GroupCommit
+from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.pump import Pump
+from tests.support import facts
 from tests.support.dockbench import docked
 
 if TYPE_CHECKING:
@@ -121,13 +122,11 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
         engine=engine,
         ledger=ledger,
         acquirer=acquirer,
-        targets=[],
-        dock_id="bench",
         part_size_bytes=PART_SIZE_BYTES_DEFAULT,
         delay_s=_a_minute,
         watch=StagingWatch(engine, ledger, acquirer.room, _a_minute),
     )
-    rows, stamps = _discovered(ledger, source)
+    found, stamps = _discovered(ledger, source)
     verifier = Verifier(shop, abandon)
     done = threading.Event()
 
@@ -142,7 +141,7 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     try:
         trouble = CameraTrouble(engine, ledger, "bench")
         reader = Reader(shop, verifier, trouble.files_failed, _ignore)
-        reader.read(root_fd, rows, stamps, lambda: True)
+        reader.read(root_fd, found, stamps, lambda: True)
     finally:
         done.set()
         beside.join()
@@ -150,8 +149,8 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     seconds = time.perf_counter() - started
     with engine.connect() as conn:
         verified = items.in_states(conn, [ItemState.VERIFIED])
-    if len(verified) != len(rows):
-        raise SystemExit(f"{len(verified)} of {len(rows)} were verified")
+    if len(verified) != len(found):
+        raise SystemExit(f"{len(verified)} of {len(found)} were verified")
     entries = ledger.head.size
     ledger.close()
     engine.dispose()
@@ -161,27 +160,24 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
 def _discovered(
     ledger: LedgerWriter, source: Path
 ) -> tuple[list[items.ItemRow], dict[str, FileStamp]]:
-    docking_id, now = str(ULID()), clock.now_text()
-    rows: list[items.ItemRow] = []
+    docking_id = str(ULID())
     stamps: dict[str, FileStamp] = {}
     with ledger.transaction() as txn:
         txn.add(docked(CAMERA, docking_id))
+        docking = rows.Docking(docking_id, CAMERA, "1", "", os.fsencode(source), "")
         for path, status in listed(source):
-            row = items.ItemRow(
-                item_id=str(ULID()),
-                camera=CAMERA,
-                docking_id=docking_id,
-                volume="",
-                path=path,
+            item_id = str(ULID())
+            facts.discover(
+                txn,
+                item_id,
+                docking,
+                path,
                 size_bytes=status.st_size,
                 mtime_ns=status.st_mtime_ns,
-                state=ItemState.DISCOVERED,
-                discovered_at=now,
             )
-            items.discover(txn, row, {"path": os.fsdecode(path), "size_bytes": status.st_size})
-            rows.append(row)
-            stamps[row.item_id] = files.stamp_from(status)
-    return rows, stamps
+            stamps[item_id] = files.stamp_from(status)
+        found = items.of_camera(txn.conn, CAMERA, "")
+    return found, stamps
 
 
 def limit(source: Path, staging: Path) -> dict[str, object]:

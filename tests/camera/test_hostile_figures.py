@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from bodycam_ingest.camera import files as volume
 from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.custody.entry import figure, parse_entry, read_figure
-from bodycam_ingest.custody.replay import ItemFold
-from bodycam_ingest.db import verify_reads, views
+from bodycam_ingest.db import views
 from bodycam_ingest.db.schema import ledger_entry
 from bodycam_ingest.docking.comparison import is_dead_clock
 from bodycam_ingest.model.evidence import EntryKind, InventoryEntry
@@ -60,17 +59,12 @@ def test_anything_that_a_stat_gives_reaches_inventory_and_ledger(listed):
                 os.close(fd)
             bench.pull()
             files = [entry.stamp for entry in listed if entry.stamp is not None]
-            fold = ItemFold()
             with bench.engine.connect() as conn:
                 bodies = conn.execute(
                     sa.select(ledger_entry.c.body).order_by(ledger_entry.c.seq)
                 ).scalars()
                 read = [parse_entry(body) for body in bodies]
-                for seq, entry in enumerate(read):
-                    fold.take(seq, entry)
-                fold.compare(verify_reads.kept_items(conn))
                 counts = views.queue_counts(conn)["items"].get("discovered", {"bytes": 0})
-            assert fold.findings == []
             assert counts["bytes"] == sum(found.size_bytes for found in files)
             told = [entry.data for entry in read if entry.type == "camera.inventoried"]
             assert read_figure(told[-1]["bytes"]) == counts["bytes"]

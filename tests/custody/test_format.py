@@ -143,18 +143,21 @@ def test_every_type_that_the_code_appends_is_listed():
     assert listed_types() - found - {event.value for event in ItemEvent} == set()
 
 
+PROJECTION = ROOT / "bodycam_ingest/custody/projection"
+
+
 def test_every_finding_of_verify_is_listed():
     section = DOCUMENT.split("\n## Findings of `verify`\n")[1].split("\n## ")[0]
     listed = re.findall(r"(?m)^\| `([a-z_]+)` \|", section)
     files = [
         "custody/log_check.py",
-        "custody/replay.py",
         "audit/verify.py",
         "audit/files.py",
         "audit/stores.py",
     ]
     code = "".join((ROOT / "bodycam_ingest" / file).read_text(encoding="utf-8") for file in files)
-    found = set(re.findall(r"(?:Finding|_find)\(\s*\"([a-z_]+)\"", code))
+    code += "".join(path.read_text(encoding="utf-8") for path in PROJECTION.glob("*.py"))
+    found = set(re.findall(r"(?:Finding|_find|Fault)\(\s*\"([a-z_]+)\"", code))
     found |= {"object_missing", "object_altered", "row_differs", "row_missing", "row_planted"}
     assert listed == sorted(found)
 

@@ -18,7 +18,8 @@ from bodycam_ingest.errors import (
     StagingUnreadableError,
 )
 from bodycam_ingest.model.lifecycle import ItemState
-from tests.support.dockbench import CAMERA, DOCKING_ID, MOMENT, digests_of
+from tests.support import facts
+from tests.support.dockbench import DOCKING, DOCKING_ID, digests_of
 
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
 
@@ -26,19 +27,8 @@ IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
 @pytest.fixture
 def bench(bench):
     for item_id in IDS:
-        row = items.ItemRow(
-            item_id=item_id,
-            camera=CAMERA,
-            docking_id=DOCKING_ID,
-            volume="",
-            path=item_id.encode(),
-            size_bytes=3,
-            mtime_ns=0,
-            state=ItemState.DISCOVERED,
-            discovered_at=MOMENT,
-        )
         with bench.ledger.transaction() as txn:
-            items.discover(txn, row, {"path": item_id, "size_bytes": 3})
+            facts.discover(txn, item_id, DOCKING, item_id.encode())
         staged = bench.staging.sealed_name(DOCKING_ID, item_id, digests_of(b"abc", 1024).sha256)
         path = bench.directory / "staging" / staged
         path.parent.mkdir(exist_ok=True)

@@ -9,6 +9,8 @@ from bodycam_ingest.db import listings, schema
 from bodycam_ingest.db.listings import Choice
 from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.model import rows
+from tests.support.facts import item_values as item
+from tests.support.facts import upload_values as upload
 
 STATES = ["verified", "released", "released", "quarantined", "verified", "purged"]
 
@@ -33,25 +35,24 @@ def conn():
         for number, state in enumerate(STATES):
             made.execute(
                 schema.item.insert().values(
-                    item_id=f"I{number}",
-                    camera="AB"[number % 2],
-                    docking_id=f"D{number % 2}",
-                    volume="",
-                    path=f"{9 - number}.MP4".encode(),
-                    size_bytes=(number * 7) % 5,
-                    mtime_ns=1,
-                    state=state,
-                    discovered_at=at(number),
+                    item(
+                        f"I{number}",
+                        "AB"[number % 2],
+                        f"D{number % 2}",
+                        f"{9 - number}.MP4".encode(),
+                        size_bytes=(number * 7) % 5,
+                        state=state,
+                        discovered_at=at(number),
+                    )
                 )
             )
             made.execute(
                 schema.upload.insert().values(
-                    item_id=f"I{number}",
-                    store="nas" if number < 4 else "cloud",
-                    required=True,
-                    state="confirmed" if number < 2 else "queued",
-                    key="",
-                    metadata="",
+                    upload(
+                        f"I{number}",
+                        "nas" if number < 4 else "cloud",
+                        "confirmed" if number < 2 else "queued",
+                    )
                 )
             )
         yield made
@@ -101,23 +102,9 @@ def test_many_items_are_listed_with_their_stores(conn):
     conn.execute(schema.upload.delete())
     conn.execute(schema.item.delete())
     for number in range(1203):
-        values = {
-            "item_id": f"I{number:05}",
-            "camera": "A",
-            "docking_id": "D0",
-            "volume": "",
-            "path": b"x",
-            "size_bytes": 1,
-            "mtime_ns": 1,
-            "state": "verified",
-            "discovered_at": at(1),
-        }
+        values = item(f"I{number:05}", "A", "D0", b"x", state="verified", discovered_at=at(1))
         conn.execute(schema.item.insert().values(values))
-    conn.execute(
-        schema.upload.insert().values(
-            item_id="I01202", store="nas", required=True, state="queued", key="", metadata=""
-        )
-    )
+    conn.execute(schema.upload.insert().values(upload("I01202", "nas", "queued")))
     listing = listings.items(conn, Choice())
     assert (len(listing.rows), listing.total) == (1203, 1203)
     assert listing.rows[-1]["stores"]["nas"]["state"] == "queued"

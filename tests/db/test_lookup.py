@@ -9,6 +9,7 @@ from bodycam_ingest.db import lookup, schema
 from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
 from bodycam_ingest.model import rows
+from tests.support.facts import item_values
 
 AT = "2026-11-24T19:12:04.000Z"
 DOCKING = "01M878AAAAAAAAAAAAAAAAAAAA"
@@ -34,16 +35,15 @@ def conn():
         for item_id, digest in IDS.items():
             made.execute(
                 schema.item.insert().values(
-                    item_id=item_id,
-                    camera="CAM7",
-                    docking_id=DOCKING,
-                    volume="",
-                    path=item_id.encode(),
-                    size_bytes=1,
-                    mtime_ns=1,
-                    state="verified",
-                    discovered_at=AT,
-                    sha256=digest,
+                    item_values(
+                        item_id,
+                        "CAM7",
+                        DOCKING,
+                        item_id.encode(),
+                        state="verified",
+                        discovered_at=AT,
+                        sha256=digest,
+                    )
                 )
             )
         yield made

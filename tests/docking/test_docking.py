@@ -119,8 +119,6 @@ class Bench:
             engine=self.engine,
             ledger=self.ledger,
             acquirer=copier,
-            targets=[],
-            dock_id="dock-1",
             part_size_bytes=1 << 20,
             delay_s=_a_minute,
             watch=StagingWatch(self.engine, self.ledger, cast("Any", self.copier), _a_minute),

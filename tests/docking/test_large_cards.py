@@ -6,13 +6,14 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from bodycam_ingest.db import agenda, dockings, findings, vanishing
+from bodycam_ingest.db import agenda, dockings, vanishing
 from bodycam_ingest.db.schema import finding, inventory, item
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Live
 from bodycam_ingest.release.releaser import Releaser
+from tests.support.facts import item_values
 from tests.docking.test_tracker import Bench
 
 pytestmark = pytest.mark.long
@@ -115,54 +116,6 @@ def test_a_step_that_was_cut_off_is_gone_on_with_by_the_next_docking(bench, monk
     assert vanished(bench) == BATCH + 10
 
 
-def test_findings_that_an_earlier_version_opened_for_each_item_close_too(bench):
-    fill(bench, 2)
-    bench.plug(settle_s=100).list()
-    format_card(bench)
-    bench.list(2)
-    docking_id = bench.record.row.docking_id
-    with bench.ledger.transaction() as txn:
-        findings.close_finding(txn, code=vanishing.CODE, subject=f"docking:{docking_id}")
-        for row in bench.items():
-            findings.raise_finding(
-                txn,
-                code=vanishing.CODE,
-                severity="alarm",
-                subject=f"item:{row.item_id}",
-                detail="gone",
-                docking_id=docking_id,
-                item_id=row.item_id,
-            )
-    bench.write("0001.MP4")
-    bench.pull()
-    bench.plug(settle_s=100).list()
-    with bench.engine.connect() as conn:
-        still = findings.open_pairs(conn, [vanishing.CODE])
-    (gone,) = [row.item_id for row in bench.items() if row.state is ItemState.VANISHED]
-    assert still == {(vanishing.CODE, f"item:{gone}")}
-
-
-def test_what_is_missed_still_is_looked_up_and_not_searched_for(bench):
-    fill(bench, 2)
-    bench.plug(settle_s=100).list()
-    format_card(bench)
-    bench.list()
-    asked = []
-
-    def note(_conn, _cursor, statement, parameters, _context, _many):
-        if statement.startswith("SELECT") and "instr" in statement:
-            asked.append((statement, parameters))
-
-    sa.event.listen(bench.engine, "before_cursor_execute", note)
-    bench.list()
-    sa.event.remove(bench.engine, "before_cursor_execute", note)
-    assert asked
-    with bench.engine.connect() as conn:
-        for statement, parameters in asked:
-            plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            assert not [row[3] for row in plan if row[3].startswith(("SCAN item", "SCAN ledger"))]
-
-
 @pytest.mark.parametrize("count", [3, 300])
 def test_what_is_unread_is_read_from_the_database_once_a_listing(bench, count, monkeypatch):
     fill(bench, count)
@@ -238,8 +191,9 @@ def steps_of_last_seen(bench, count, per_step=100):
         txn.conn.execute(
             item.insert(),
             [
-                {**common, "item_id": one, "path": one.encode(), "camera": "X812", "volume": ""}
-                | {"state": "discovered", "discovered_at": T}
+                item_values(
+                    one, "X812", docking_id, one.encode(), state="discovered", discovered_at=T
+                )
                 for one in ids
             ],
         )

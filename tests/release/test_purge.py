@@ -16,9 +16,10 @@ from bodycam_ingest.errors import (
     StoreMisconfiguredError,
     StoreUnreachableError,
 )
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
+from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
-from tests.support.dockbench import MOMENT, Bench, random_bytes
+from tests.support import facts
+from tests.support.dockbench import DOCKING_ID, Bench, random_bytes
 from tests.support.memory_store import Fault, MemoryStore, _Kept
 from tests.support.store_dock import StoreDock
 
@@ -49,9 +50,7 @@ class Dock(StoreDock):
         self.send()
         with self.bench.ledger.transaction() as txn:
             for item_id in ids:
-                row = items.get(txn.conn, item_id)
-                data = {"docking_id": row.docking_id, "policy": "keep"}
-                items.record(txn, row, ItemEvent.RELEASED, data, released_at=MOMENT)
+                facts.release(txn, item_id, DOCKING_ID)
         return ids
 
     def announced(self, count: int) -> list[str]:
@@ -91,8 +90,8 @@ class Dock(StoreDock):
     def copy(self, item_id: str):
         return self.bench.directory / "staging" / self.bench.item(item_id).staged_path
 
-    def key(self, item_id: str, store: str = "a") -> str:
-        return self.bench.upload(item_id, store).key
+    def key(self, item_id: str) -> str:
+        return self.bench.item(item_id).key()
 
     def asked(self, store: str = "a") -> int:
         return len(self.stores[store].calls)

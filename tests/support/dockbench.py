@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import items, uploads
+from bodycam_ingest.db import items, knownstores, uploads
+from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.schema import finding, ledger_entry, store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Digests, StoreObject
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.area import StagingArea
+from tests.support import facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from bodycam_ingest.db.ledger import Txn
+
 ORIGIN = "pd.example/custody/dock-1"
 CAMERA = "X81-0042"
 DOCKING_ID = "01J00000000000000000000DCK"
 MOMENT = "2026-03-14T09:26:53.589Z"
+DOCKING = rows.Docking(DOCKING_ID, CAMERA, "1", "", b"/none", MOMENT)
 
 
 def digests_of(body: bytes, part_size_bytes: int) -> Digests:
@@ -102,35 +107,18 @@ class Bench:
         path = self.directory / "staging" / staged
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(body)
-        row = items.ItemRow(
-            item_id=item_id,
-            camera=CAMERA,
-            docking_id=DOCKING_ID,
-            volume="",
-            path=f"DCIM/clip{number}.MP4".encode(),
-            size_bytes=len(body),
-            mtime_ns=0,
-            state=ItemState.DISCOVERED,
-            discovered_at=MOMENT,
-        )
         with self.ledger.transaction() as txn:
-            items.discover(txn, row, {"path": f"clip{number}.MP4", "size_bytes": len(body)})
-            items.record(
-                txn,
-                row,
-                ItemEvent.ACQUIRED,
-                {"sha256": digests.sha256.hex(), "size_bytes": len(body), "staged": staged},
-                sha256=digests.sha256,
-                sample_sha256=digests.sample_sha256,
-                part_size_bytes=part_size_bytes,
-                staged_path=staged,
+            self._note(txn, stores)
+            facts.discover(
+                txn, item_id, DOCKING, f"DCIM/clip{number}.MP4".encode(), size_bytes=len(body)
             )
-            row = items.get(txn.conn, item_id)
-            items.record(txn, row, ItemEvent.VERIFIED, {"sha256": digests.sha256.hex()})
-            key = f"evidence/{CAMERA}/2026/03/14/{DOCKING_ID}/{item_id}/clip{number}.MP4"
-            metadata = {"item-id": item_id, "sha256": digests.sha256.hex(), "camera": CAMERA}
-            uploads.queue_items(txn, [uploads.ToQueue(item_id, key, metadata)], stores)
+            facts.acquire(txn, item_id, digests, staged)
+            facts.verify(txn, item_id, digests)
         return item_id
+
+    def _note(self, txn: Txn, stores: Sequence[tuple[str, bool]]) -> None:
+        """Have these stores be the configuration's, as a start of the daemon notes them."""
+        knownstores.note(txn, [Wanted(name, "directory", required) for name, required in stores])
 
     # -- looking --
 

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 from bodycam_ingest.audit.verify import Scope, Verification
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import items, uploads
+from bodycam_ingest.db import items, knownstores
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.db.keys import load_log_key
-from bodycam_ingest.db.schema import upload
 from bodycam_ingest.db.state_dir import initialise, open_ledger
-from bodycam_ingest.linux import clock
-from bodycam_ingest.model import object_keys
+from bodycam_ingest.model import object_keys, rows
 from bodycam_ingest.model.evidence import StoreObject
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState
 from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
+from tests.support import facts
 from tests.support.dockbench import BytesSource, MemoryJournal, digests_of, docked
 
 if TYPE_CHECKING:
@@ -29,10 +26,9 @@ DOCKING = "01J00000000000000000000DCK"
 MOMENT = "2026-03-14T09:26:53.589Z"
 BODIES = {f"01J000000000000000000{n:05d}": bytes([n]) * (5000 + n) for n in range(1, 5)}
 CONFIRMED, VERIFIED, DISCOVERED, RELEASED = BODIES
-KEYS = {
-    item: object_keys.evidence_key("CAM", clock.parse_rfc3339(MOMENT), DOCKING, item, b"a.mp4")
-    for item in BODIES
-}
+DOCKED = rows.Docking(DOCKING, "CAM", "1", "", b"/x", MOMENT)
+# By item, once it is verified: the day of a key is the day on which the dock was built.
+KEYS: dict[str, str] = {}
 
 
 class Dock:
@@ -127,6 +123,7 @@ def build(root):
     dock = Dock(root)
     engine, ledger = dock.open()
     with ledger.transaction() as txn:
+        knownstores.note(txn, [knownstores.Wanted("main", "directory", required=True)])
         txn.add(docked("CAM", DOCKING))
         txn.add(entries.camera_assigned("CAM", "Erika M."))
     for item, body in BODIES.items():
@@ -149,52 +146,25 @@ def take(dock, ledger, item, body):
     digests = digests_of(body, 1024)
     sha256 = digests.sha256.hex()
     staged = f"{DOCKING}/{item}-{sha256}"
-    row = ItemRow(
-        item, "CAM", DOCKING, "", b"DCIM/a.mp4", len(body), 0, ItemState.DISCOVERED, MOMENT
-    )
     with ledger.transaction() as txn:
-        items.discover(txn, row, {"size_bytes": len(body)})
+        facts.discover(txn, item, DOCKED, b"DCIM/a.mp4", size_bytes=len(body))
     if item == DISCOVERED:
         return
     path = dock.staging / staged
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(body)
     with ledger.transaction() as txn:
-        data = {"sha256": sha256, "size_bytes": len(body), "staged": staged}
-        items.record(
-            txn,
-            row,
-            ItemEvent.ACQUIRED,
-            data,
-            sha256=digests.sha256,
-            sample_sha256=digests.sample_sha256,
-            part_size_bytes=1024,
-            staged_path=staged,
-        )
-        row = items.get(txn.conn, item)
-        items.record(txn, row, ItemEvent.VERIFIED, {"sha256": sha256})
-        metadata = {"item-id": item, "sha256": sha256}
-        uploads.queue_items(txn, [uploads.ToQueue(item, KEYS[item], metadata)], [("main", True)])
+        facts.acquire(txn, item, digests, staged)
+        facts.verify(txn, item, digests)
+        key = KEYS[item] = items.get(txn.conn, item).key()
     if item == VERIFIED:
         return
-    obj = StoreObject(KEYS[item], digests, metadata)
+    obj = StoreObject(key, digests, {"item-id": item, "sha256": sha256})
     dock.store.send(obj, BytesSource(body), MemoryJournal())
-    stored = {
-        "store": "main",
-        "required": True,
-        "key": KEYS[item],
-        "version_id": "",
-        "sha256": sha256,
-        "outstanding": [],
-    }
-    for event in (ItemEvent.STORED, ItemEvent.CONFIRMED):
-        with ledger.transaction() as txn:
-            seq = items.record(txn, items.get(txn.conn, item), event, stored)
     with ledger.transaction() as txn:
-        items.set_confirmed_seq(txn, item, seq)
-        txn.conn.execute(upload.update().where(upload.c.item_id == item).values(state="confirmed"))
+        facts.confirm(txn, item, "main")
         if item == RELEASED:
-            items.record(txn, items.get(txn.conn, item), ItemEvent.RELEASED, {})
+            facts.release(txn, item, DOCKING)
 
 
 def anchor(dock, ledger, note=None):

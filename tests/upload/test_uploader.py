@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.config.kinds import UploadWindow
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.daemon.workers import Worker, moving
 from bodycam_ingest.db import findings, items, outbox, resending, storehealth, uploads
 from bodycam_ingest.errors import (
@@ -31,7 +32,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.backoff import Line
 from bodycam_ingest.model.evidence import part_size_for
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, UploadEvent, UploadState
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
 from tests.support.dockbench import random_bytes
 from tests.support.memory_store import Fault, MemoryStore
@@ -77,13 +78,14 @@ def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) ->
     last = bench.entries("item.confirmed")[-1]
     assert (last["store"], last["outstanding"], last["sha256"]) == ("b", [], row.sha256.hex())
     assert row.confirmed_seq is not None
-    key = bench.upload(item_id, "a").key
+    key = bench.item(item_id).key()
     assert all(store.objects[key].body == BODY for store in dock.stores.values())
 
 
 def test_being_stored_everywhere_is_not_being_confirmed_everywhere(bench) -> None:
     dock = Dock(bench, "a", "b")
-    item_id = add(dock, stores=[("a", True), ("b", True)])
+    # Of a large one is told that it is stored, before the proof that may take long.
+    item_id = add(dock, bytes(300_000), stores=[("a", True), ("b", True)])
     for store in dock.stores.values():
         store.faults.append(Fault("confirm"))
     dock.drain("a")
@@ -120,11 +122,10 @@ def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body)
     dock.work_on("main")
     upload = dock.bench.upload(item_id, "main")
     assert upload.state is UploadState.CONFIRMED
-    assert list(main.objects) == [upload.key]
-    assert main.objects[upload.key].body == body
+    assert list(main.objects) == [dock.bench.item(item_id).key()]
+    assert [one.body for one in main.objects.values()] == [body]
     assert not main.open
     assert dock.bench.open_alarms() == []
-    assert len(dock.bench.entries("item.stored")) == 1
     assert len(dock.bench.entries("item.confirmed")) == 1
 
 
@@ -151,10 +152,8 @@ def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
 
 def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
     item_id = add(dock)
-    with dock.bench.engine.connect() as conn:
-        row = uploads.get(conn, item_id, "main")
     with dock.bench.ledger.transaction() as txn:
-        uploads.advance(txn.conn, row, UploadEvent.BEGIN)
+        uploads.update_work(txn.conn, item_id, "main", upload_id="gone", completing=True)
     dock.restart()
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
@@ -214,7 +213,7 @@ def test_a_dead_store_holds_up_no_other(bench) -> None:
 def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     bad = add(dock)
     ids = [add(dock, random_bytes(100)) for _ in range(20)]
-    key = dock.bench.upload(bad, "main").key
+    key = dock.bench.item(bad).key()
     dock.stores["main"].faults.append(
         Fault("look", lambda: error("injected"), times=-1, matches=lambda k: k == key)
     )
@@ -226,7 +225,7 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
         dock.clock.ms += round((wait_s or 0) * 1000) + 1
     assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
     assert dock.clock.ms - start_ms <= HOUR_MS, "it was held up at most by one pause"
-    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+    assert dock.bench.upload(bad, "main").shown_state == "waiting"
     # Its second failure is its own: the store stays open for what comes after.
     dock.clock.ms += 7 * HOUR_MS
     dock.drain("main")
@@ -241,7 +240,7 @@ def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(doc
     main = dock.stores["main"]
     main.faults.append(Fault("look"))
     wait_s = dock.drain("main")
-    second = dock.bench.upload(ids[1], "main").key
+    second = dock.bench.item(ids[1]).key()
     main.faults.append(Fault("look", times=1, matches=lambda key: key == second))
     dock.clock.ms += round((wait_s or 0) * 1000) + 1
     assert dock.drain("main") is not None
@@ -286,7 +285,7 @@ def test_a_failing_store_is_tried_by_one_worker_with_one_thing(dock) -> None:
 
 def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
     bad, good = add(dock), add(dock, b"good")
-    key = dock.bench.upload(bad, "main").key
+    key = dock.bench.item(bad).key()
     main = dock.stores["main"]
     other = MemoryStore("x")
     item = other_item(dock, key)
@@ -323,13 +322,13 @@ def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> No
     main = dock.stores["main"]
     main.faults.append(Fault("confirm"))
     dock.drain("main")
-    key = dock.bench.upload(item_id, "main").key
+    key = dock.bench.item(item_id).key()
     main.objects[key].body = b"?" + BODY[1:]
     dock.clock.ms += HOUR_MS
     dock.drain("main")
     assert dock.bench.upload(item_id, "main").state is UploadState.REFUSED
     assert dock.bench.open_alarms()[-1] == ("store_mismatch", f"upload:{item_id}:main")
-    assert dock.bench.item(item_id).state is ItemState.STORED
+    assert dock.bench.item(item_id).state is ItemState.VERIFIED
     assert dock.bench.entries("item.confirmed") == []
 
 
@@ -342,7 +341,7 @@ def test_a_damaged_copy_is_quarantined_and_never_sent_as_good(dock) -> None:
     row = dock.bench.item(item_id)
     assert (row.state, row.quarantine_reason) == (ItemState.QUARANTINED, LocalCopyDamagedError.code)
     assert dock.bench.open_alarms() == [("local_copy_damaged", f"item:{item_id}")]
-    assert dock.stores["main"].look(dock.bench.upload(item_id, "main").key) is None
+    assert dock.stores["main"].look(dock.bench.item(item_id).key()) is None
     assert dock.bench.item(good).state is ItemState.CONFIRMED
     assert dock.drain("main") is None, "it is not tried again and again"
 
@@ -361,7 +360,7 @@ def test_an_unreadable_staging_disk_is_the_items_fault_not_the_stores(dock, monk
     dock.drain("main")
     assert dock.bench.item(good).state is ItemState.CONFIRMED
     assert dock.bench.open_alarms() == [("staging_unreadable", f"upload:{bad}:main")]
-    assert dock.bench.upload(bad, "main").state is UploadState.WAITING
+    assert dock.bench.upload(bad, "main").shown_state == "waiting"
 
 
 def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
@@ -548,8 +547,7 @@ def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock)
     main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
     dock.drain("main")
     with dock.bench.ledger.transaction() as txn:
-        row = items.get(txn.conn, item_id)
-        items.record(txn, row, ItemEvent.QUARANTINED, {"reason": "r"}, quarantine_reason="r")
+        txn.add(item_entries.quarantined(item_id, reason="r"))
     dock.clock.ms += HOUR_MS
     main.faults.append(Fault("identity", lambda: StoreCredentialsError("another")))
     dock.uploader.run_due("main")
@@ -646,6 +644,11 @@ def test_other_bytes_are_never_queued_under_a_key_that_is_taken(dock) -> None:
         queue(b"b")
 
 
+def reinstate(txn, item_id: str) -> None:
+    sha256 = items.get(txn.conn, item_id).digests().sha256
+    txn.add(item_entries.reinstated(item_id, sha256=sha256))
+
+
 def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     item_id = add(dock)
     main = dock.stores["main"]
@@ -653,9 +656,7 @@ def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     def set_apart(_key: str) -> bool:
         if dock.bench.item(item_id).state is ItemState.VERIFIED:
             with dock.bench.ledger.transaction() as txn:
-                items.record(
-                    txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"}
-                )
+                txn.add(item_entries.quarantined(item_id, reason="doubt"))
         return False
 
     main.faults.append(Fault("complete", matches=set_apart))
@@ -664,8 +665,7 @@ def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     assert dock.bench.entries("item.stored") == []
     assert dock.drain("main") is None
     with dock.bench.ledger.transaction() as txn:
-        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
-        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
+        reinstate(txn, item_id)
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 
@@ -674,10 +674,9 @@ def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> 
     item_id = add(dock)
     dock.drain("main")
     with dock.bench.ledger.transaction() as txn:
-        items.record(txn, items.get(txn.conn, item_id), ItemEvent.QUARANTINED, {"reason": "doubt"})
+        txn.add(item_entries.quarantined(item_id, reason="doubt"))
     with dock.bench.ledger.transaction() as txn:
-        items.record(txn, items.get(txn.conn, item_id), ItemEvent.REINSTATED, {})
-        resending.retry_item(txn, items.get(txn.conn, item_id), dock.stores)
+        reinstate(txn, item_id)
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
     assert len(dock.stores["main"].objects) == 1

@@ -15,20 +15,25 @@ from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import (
+    HELD_UP,
     SENT_FROM,
     ItemEvent,
     ItemState,
+    UploadEvent,
     UploadState,
     advance_item,
+    advance_upload,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bodycam_ingest.custody.projection.step import Step
+    from bodycam_ingest.custody.projection.step import State, Step
 
-_GOT: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
-_PROVEN: Final = frozenset({UploadState.CONFIRMED})
+GOT: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
+PROVEN: Final = frozenset({UploadState.CONFIRMED})
+# For a row that is made by the step itself.
+_NONE: Final = UploadState.QUEUED
 
 
 def _item(step: Step) -> rows.Item | None:
@@ -138,20 +143,26 @@ def _verified(step: Step) -> None:
 def _queue_everywhere(step: Step, item: rows.Item) -> None:
     """Queue the item for every configured store; one that confirmed it before is asked again."""
     for store in step.state.stores().values():
-        if not store.configured:
-            continue
-        before = None
-        if item.verified_seq is not None:
-            before = step.state.get(rows.Upload, item.item_id, store.store)
-        step.put(_queued(before) if before else _new(item.item_id, store.store))
+        if store.configured:
+            # Before it was verified first, no store can have been told of it.
+            new = item.verified_seq is None
+            before = None if new else step.state.get(rows.Upload, item.item_id, store.store)
+            _put_upload(
+                step, before or rows.Upload(item.item_id, store.store, _NONE), new=not before
+            )
 
 
-def _new(item_id: str, store: str) -> rows.Upload:
-    return rows.Upload(item_id, store, UploadState.QUEUED)
-
-
-def _queued(before: rows.Upload) -> rows.Upload:
-    return _new(before.item_id, before.store)
+def _put_upload(step: Step, row: rows.Upload, *, new: bool = False, **fields: str) -> None:
+    """Take an upload one step by the table; what a store said before does not outlive its queue."""
+    try:
+        state = advance_upload(None if new else row.state, UploadEvent(step.fact.type))
+    except IllegalTransitionError as error:
+        step.faults.append(Fault("history_illegal", f"{row.store}: {error.message}"))
+        return
+    if state is UploadState.QUEUED:
+        step.put(rows.Upload(row.item_id, row.store, state))
+    else:
+        step.put(row._replace(state=state, **fields))
 
 
 def _reinstated(step: Step) -> None:
@@ -189,16 +200,24 @@ def _upload(step: Step, item: rows.Item) -> rows.Upload | None:
     return row
 
 
-def _outstanding(step: Step, item: rows.Item, reached: frozenset[UploadState]) -> list[str]:
-    """The stores that the item waits for beside the one that the entry is about."""
+def waits_for(
+    state: State, item_id: str, store: str, reached: frozenset[UploadState]
+) -> tuple[bool, list[str]]:
+    """Whether a store is required, and which stores beside it an item waits for.
+
+    Args:
+        state: the rows so far.
+        item_id: the item.
+        store: the store that is getting there now.
+        reached: states of uploads that count as having got there.
+    """
     got: dict[str, bool] = {}
-    about = step.data["store"]
-    for name in step.state.stores():
-        if name != about:
-            row = step.state.get(rows.Upload, item.item_id, name)
-            if row is not None:
-                got[name] = row.state in reached
-    return step.state.store_set().waits_for(got, but=about)
+    for name in state.stores():
+        row = state.get(rows.Upload, item_id, name) if name != store else None
+        if row is not None:
+            got[name] = row.state in reached
+    stores = state.store_set()
+    return store in stores.required, stores.waits_for(got, but=store)
 
 
 def _sent(step: Step) -> tuple[rows.Item, rows.Upload] | None:
@@ -218,8 +237,7 @@ def _sent(step: Step) -> tuple[rows.Item, rows.Upload] | None:
 def _completes(step: Step, item: rows.Item, reached: frozenset[UploadState]) -> bool:
     """Whether nothing is waited for any more; a fault where the entry says otherwise."""
     data = step.data
-    required = data["store"] in step.state.store_set().required
-    outstanding = _outstanding(step, item, reached)
+    required, outstanding = waits_for(step.state, item.item_id, data["store"], reached)
     if data["required"] is not required or list(data["outstanding"]) != outstanding:
         step.illegal(
             f"it says required {data['required']}, outstanding {data['outstanding']}; by the "
@@ -234,11 +252,8 @@ def _stored(step: Step) -> None:
         return
     item, row = sent
     data = step.data
-    if row.state is not UploadState.CONFIRMED:
-        step.put(
-            row._replace(state=UploadState.STORED, version_id=data["version_id"], etag=data["etag"])
-        )
-    if _completes(step, item, _GOT) and item.state is ItemState.VERIFIED:
+    _put_upload(step, row, version_id=data["version_id"], etag=data["etag"])
+    if _completes(step, item, GOT) and item.state is ItemState.VERIFIED:
         step.put(item._replace(state=advance_item(item.state, ItemEvent.STORED)))
 
 
@@ -248,19 +263,18 @@ def _confirmed(step: Step) -> None:
         return
     item, row = sent
     data, seq = step.data, step.fact.seq
-    step.put(
-        row._replace(
-            state=UploadState.CONFIRMED,
-            version_id=data["version_id"],
-            etag=data["etag"],
-            proof=data["proof"],
-            checksum=data["checksum"],
-            confirmed_at=step.t,
-        )
+    _put_upload(
+        step,
+        row,
+        version_id=data["version_id"],
+        etag=data["etag"],
+        proof=data["proof"],
+        checksum=data["checksum"],
+        confirmed_at=step.t,
     )
-    if not _completes(step, item, _PROVEN):
+    if not _completes(step, item, PROVEN):
         return
-    if item.state in {ItemState.VERIFIED, ItemState.STORED}:
+    if item.state in HELD_UP:
         state = advance_item(item.state, ItemEvent.CONFIRMED)
         step.put(item._replace(state=state, confirmed_seq=seq))
     elif item.state is ItemState.CONFIRMED:
@@ -268,18 +282,13 @@ def _confirmed(step: Step) -> None:
         step.put(item._replace(confirmed_seq=seq))
 
 
-def _repeated(step: Step) -> None:
+def _upload_step(step: Step) -> None:
+    if not step.fact.subject.startswith("item:"):
+        return
     item = _item(step)
     row = _upload(step, item) if item else None
     if row is not None:
-        step.put(_queued(row))
-
-
-def _refused(step: Step) -> None:
-    item = _item(step)
-    row = _upload(step, item) if item else None
-    if row is not None:
-        step.put(row._replace(state=UploadState.REFUSED))
+        _put_upload(step, row)
 
 
 def _backfilled(step: Step) -> None:
@@ -288,8 +297,9 @@ def _backfilled(step: Step) -> None:
         item = step.state.get(rows.Item, item_id)
         if item is None or item.state not in SENT_FROM:
             step.illegal(f"item {item_id} cannot be sent")
-        elif step.state.get(rows.Upload, item_id, store) is None:
-            step.put(_new(item_id, store))
+            continue
+        before = step.state.get(rows.Upload, item_id, store)
+        _put_upload(step, before or rows.Upload(item_id, store, _NONE), new=not before)
 
 
 # -- on the way out ------------------------------------------------------------------------------
@@ -332,7 +342,7 @@ HANDLERS: Final[Mapping[str, Callable[[Step], None]]] = {
     "item.reinstated": _reinstated,
     "item.vanished": _vanished,
     "item.reappeared": _moves(),
-    "upload.repeated": _repeated,
-    "upload.refused": _refused,
+    "upload.repeated": _upload_step,
+    "upload.refused": _upload_step,
     "store.backfilled": _backfilled,
 }
