@@ -23,7 +23,7 @@ from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.db import soundness, verify_reads
 from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.db.ledger import STATE_FILE
-from bodycam_ingest.db.projected import Reprojection
+from bodycam_ingest.db.reprojection import Reprojection
 from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S

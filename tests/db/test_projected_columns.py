@@ -14,7 +14,8 @@ from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.db.state_dir import initialise
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
-from tests.support.dockbench import docked
+from tests.support import facts
+from tests.support.dockbench import digests_of, docked
 from tests.support.goldendock import DOCKING, ORIGIN, Dock
 
 if TYPE_CHECKING:
@@ -62,13 +63,8 @@ DRAFTS = [
     ),
 ]
 
-COLUMNS = [
-    (kind, name)
-    for kind in PROJECTED
-    for name in kind._fields
-    # Until items are projected as well.
-    if (kind, name) != (rows.Docking, "released_at")
-]
+COLUMNS = [(kind, name) for kind in PROJECTED for name in kind._fields]
+ITEM = "01J00000000000000000000AAA"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +75,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ledger.transaction() as txn:
         for draft in DRAFTS:
             txn.add(draft)
+        digests = digests_of(b"abc", 1024)
+        docking = rows.Docking(DOCKING, "CAM1", "1", "", b"/x", "")
+        facts.discover(txn, ITEM, docking, b"A.MP4")
+        facts.acquire(txn, ITEM, digests, f"{DOCKING}/{ITEM}")
+        facts.verify(txn, ITEM, digests)
+        facts.confirm(txn, ITEM, "main")
+        facts.release(txn, ITEM, DOCKING, docked=True)
     ledger.close()
     engine.dispose()
     return root

@@ -69,11 +69,13 @@ def confirm(txn: Txn, item_id: str, store: str, *, outstanding: tuple[str, ...] 
     return txn.add(item_entries.confirmed(item_id, store, proof, sha256=row.sha256, waits=waits))
 
 
-def release(txn: Txn, item_id: str, docking_id: str, *, dock_ms: int = 0) -> int:
+def release(
+    txn: Txn, item_id: str, docking_id: str, *, dock_ms: int = 0, docked: bool = False
+) -> int:
     """The item's copy on the camera may go."""
     return txn.add(
         item_entries.released(
-            item_id, docking_id=docking_id, docked=False, dock_ms=dock_ms, policy="keep"
+            item_id, docking_id=docking_id, docked=docked, dock_ms=dock_ms, policy="keep"
         )
     )
 
