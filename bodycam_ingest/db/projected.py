@@ -39,7 +39,15 @@ PROJECTED: Final = (
     rows.Setting,
     rows.DockClock,
 )
-PROJECTED_TYPES: Final = ("camera.", "config.changed", "finding.", "item.", "store.", "upload.")
+PROJECTED_TYPES: Final = (
+    "camera.",
+    "clock.checked",
+    "config.changed",
+    "finding.",
+    "item.",
+    "store.",
+    "upload.",
+)
 
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
@@ -49,9 +57,6 @@ _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
     rows.Upload: {"state": UploadState},
     rows.MetadataObject: {"state": UploadState},
 }
-
-# Written beside the projection until items are projected as well.
-_BESIDE: Final[dict[type[Row], str]] = {rows.Docking: "released_at"}
 
 
 class _Statements(NamedTuple):
@@ -71,13 +76,12 @@ def _statements(kind: type[Row]) -> _Statements:
     here = " AND ".join(f"{key} = ?" for key in keys)
     new = ", ".join(f"{name} = excluded.{name}" for name in fields[len(keys) :])
     read_as = _READ_AS.get(kind, {})
-    told = ", ".join("NULL" if name == _BESIDE.get(kind) else name for name in fields)
     return _Statements(
         select=f"SELECT {columns} FROM {table} WHERE {here}",  # noqa: S608 - our own names
         select_many=f"SELECT {columns} FROM {table} WHERE {keys[0]} IN ",  # noqa: S608 - the same
         put=f"INSERT INTO {table} ({columns}) VALUES ({marks}) "  # noqa: S608 - the same
         f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {new}",
-        scan=f"SELECT {told} FROM {table} NOT INDEXED ORDER BY {', '.join(keys)}",  # noqa: S608 - the same
+        scan=f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY {', '.join(keys)}",  # noqa: S608 - the same
         read_as=tuple((fields.index(name), read) for name, read in read_as.items()),
     )
 
