@@ -90,6 +90,19 @@ class ItemMovedError(IngestError):
     default_hint = "Try again."
 
 
+class StateAlteredError(IngestError):
+    """A row is not what the ledger's entries make of it; nothing is decided on its word."""
+
+    code = "state_altered"
+    disposition = Disposition.QUARANTINE
+    alarm_at_once = True
+    exit_code = 52
+    default_hint = (
+        "Somebody changed the database beside this program. `bodycam-ingest verify` names every "
+        "such row; keep a copy of the state directory before anything is mended."
+    )
+
+
 class AbandonedError(IngestError):
     """The daemon is stopping; the work was broken off and nothing was marked done."""
 

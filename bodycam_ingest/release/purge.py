@@ -20,7 +20,14 @@ import structlog
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
-from bodycam_ingest.errors import AbandonedError, DelayClass, Disposition, IngestError
+from bodycam_ingest.db.reprojection import altered_items
+from bodycam_ingest.errors import (
+    AbandonedError,
+    DelayClass,
+    Disposition,
+    IngestError,
+    StateAlteredError,
+)
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import UploadState
 
@@ -149,6 +156,11 @@ class Retention:
         return True
 
     def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:
+        with self._engine.connect() as conn:
+            altered = altered_items(conn, [row.item_id])
+        if altered:
+            self._hold(row, StateAlteredError(altered[row.item_id]), 0.0, subject=row.subject)
+            return 0.0
         began_s = time.monotonic()
         try:
             doubt = self._witnesses.doubt(row, required)

@@ -13,6 +13,8 @@ import structlog
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
 from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.db.reprojection import OpenAlarms, altered_docking, altered_items
+from bodycam_ingest.errors import StateAlteredError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
@@ -69,6 +71,7 @@ class Releaser:
         self._required = required
         self._news = News(lambda: ledger.commits)
         self._live: Mapping[str, Live] = {}
+        self._alarms = OpenAlarms()
 
     def judge(self, docking_id: str, live: Live) -> Decision:
         """What the docking's bay shows now, and why."""
@@ -111,9 +114,29 @@ class Releaser:
             if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
                 return 0
             rows = _confirmed(txn.conn, docking_id)
+            if not self._stands(txn, docking_id, rows) or len(_believed(txn, rows)) < len(rows):
+                return 0
             _record(txn, rows, docking_id, docked=True)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
+
+    def _stands(self, txn: Txn, docking_id: str, found: Sequence[ItemRow]) -> bool:
+        """Whether the docking's row, and that no alarm is open, is what the entries say as well."""
+        row = dockings.get(txn.conn, docking_id)
+        wrong = altered_docking(txn.conn, row)
+        alarms = self._alarms.touching(txn.conn, row, {item.item_id for item in found})
+        if not wrong and alarms:
+            wrong = f"by the ledger alarms are open: {', '.join(alarms)}"
+        if wrong:
+            findings.raise_finding(
+                txn,
+                code=StateAlteredError.code,
+                severity="alarm",
+                subject=f"docking:{docking_id}",
+                detail=f"docking {docking_id}: {wrong}",
+                docking_id=docking_id,
+            )
+        return not wrong
 
     def _release_alone(
         self, docking_id: str, live: Mapping[str, Live], on_cameras: Collection[str]
@@ -123,11 +146,11 @@ class Releaser:
                 return 0
         with self._ledger.transaction() as txn:
             # Judged again inside of the transaction that records it: nothing moved between.
-            rows = self._free(txn.conn, docking_id, _on_cameras(txn.conn, live))
-            if rows:
-                _record(txn, rows, docking_id, docked=False)
-        if rows:
-            log.info("docking.released", docking_id=docking_id, items=len(rows))
+            rows = _believed(txn, self._free(txn.conn, docking_id, _on_cameras(txn.conn, live)))
+            if not rows:
+                return 0
+            _record(txn, rows, docking_id, docked=False)
+        log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
     def _free(
@@ -159,6 +182,23 @@ def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
         if row["state"] == ItemState.CONFIRMED.value
     ]
     return items.by_ids(conn, ids)
+
+
+def _believed(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
+    """Those whose rows are what their entries make; of each other one a person is told."""
+    altered = altered_items(txn.conn, [row.item_id for row in found])
+    for row in found:
+        if row.item_id in altered:
+            findings.raise_finding(
+                txn,
+                code=StateAlteredError.code,
+                severity="alarm",
+                subject=row.subject,
+                detail=altered[row.item_id],
+                docking_id=row.docking_id,
+                item_id=row.item_id,
+            )
+    return [row for row in found if row.item_id not in altered]
 
 
 def _record(txn: Txn, found: Sequence[ItemRow], docking_id: str, *, docked: bool) -> None:

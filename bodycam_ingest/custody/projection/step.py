@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from bodycam_ingest.errors import LedgerEntryError
 from bodycam_ingest.model import rows
 
 if TYPE_CHECKING:
@@ -68,6 +70,29 @@ class Fact(NamedTuple):
     subject: str
     first: bool
     data: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, seq: int, body: bytes) -> Fact:
+        """An entry from its bytes, which somebody else has held to the format.
+
+        Raises:
+            LedgerEntryError: they are none.
+        """
+        try:
+            value = json.loads(body)
+            subject = value["subj"]
+            return cls(
+                seq=seq,
+                t=value["t"],
+                boot=value["boot"],
+                mono=value["mono"],
+                type=value["type"],
+                subject=subject["id"],
+                first=subject["n"] == 0,
+                data=value["data"],
+            )
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise LedgerEntryError(f"entry {seq} is none: {error!r:.200}") from error
 
 
 class Fault(NamedTuple):
