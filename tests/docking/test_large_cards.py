@@ -13,8 +13,8 @@ from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Live
 from bodycam_ingest.release.releaser import Releaser
-from tests.support.facts import item_values
 from tests.docking.test_tracker import Bench
+from tests.support.facts import item_values
 
 pytestmark = pytest.mark.long
 
