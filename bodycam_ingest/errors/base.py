@@ -96,7 +96,7 @@ class StateAlteredError(IngestError):
     code = "state_altered"
     disposition = Disposition.QUARANTINE
     alarm_at_once = True
-    exit_code = 52
+    exit_code = 53
     default_hint = (
         "Somebody changed the database beside this program. `bodycam-ingest verify` names every "
         "such row; keep a copy of the state directory before anything is mended."
