@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db.engine import fault_of, for_writing, open_database
+from bodycam_ingest.db.reprojection import project_anew
 from bodycam_ingest.db.schema_version import database_version, is_known, program_version, upgrade
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.db.state_dir import DATABASE, check_directory, take_lock
@@ -150,12 +151,14 @@ def _migrated_copy(database: Path, copy: Path) -> Path:
     try:
         with for_writing(now.connect()) as conn, conn.begin():
             upgrade(conn)
+            # What is computed from the entries needs no migration: it is computed again.
+            told = project_anew(conn)
         with now.connect() as conn:
             faults = list(conn.exec_driver_sql("PRAGMA integrity_check").scalars())
             orphans = conn.exec_driver_sql("PRAGMA foreign_key_check").all()
-        if faults != ["ok"] or orphans or _head(was) != _head(now):
+        if faults != ["ok"] or orphans or told or _head(was) != _head(now):
             raise LedgerUnwritableError(
-                f"the migrated copy does not hold: {faults[:3]}, {len(orphans)} orphans",
+                f"the migrated copy does not hold: {[*told, *faults][:3]}, {len(orphans)} orphans",
                 hint=f"The database is as it was. Keep {copy} and report this.",
             )
     finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.projection import Fact, project
+from bodycam_ingest.db import uploads
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import (
     PROJECTED,
@@ -21,18 +21,15 @@ from bodycam_ingest.db.schema import ledger_entry, metadata
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.lifecycle import PROVEN, UploadState
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
-from bodycam_ingest.model.store_set import StoreSet, store_set
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bodycam_ingest.custody.projection import Fault
-    from bodycam_ingest.custody.projection.step import R
     from bodycam_ingest.model.rows import Row
 
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
-_ASKED_AT_ONCE: Final = 400
 
 
 class Reprojection:
@@ -115,172 +112,42 @@ class Reprojection:
         self._engine.dispose()
 
 
-# -- a few rows, before a decision ---------------------------------------------------------------
-
-# What inventories say of an item is no part of what it stands for.
-_LISTED: Final = ("seen_docking_id", "seen_mtime_ns")
-
-
-class _InMemory:
-    """The rows that some entries make, in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[Any, ...], Row] = {}
-        self._stores: dict[str, rows.Store] = {}
-        self._store_set: StoreSet | None = None
-
-    def get(self, kind: type[R], *key: str | int) -> R | None:
-        return cast("R | None", self.kept.get((kind, *key)))
-
-    def stores(self) -> Mapping[str, rows.Store]:
-        return self._stores
-
-    def store_set(self) -> StoreSet:
-        if self._store_set is None:
-            self._store_set = store_set(self._stores.values())
-        return self._store_set
-
-    def document(self, sha256: str) -> None:  # noqa: ARG002 - part of the contract
-        return None
-
-    def take(self, seq: int, body: bytes) -> None:
-        for row in project(self, Fact.read(seq, body)).rows:
-            kind = type(row)
-            self.kept[kind, *row[: KEY_FIELDS[kind]]] = row
-            if isinstance(row, rows.Store):
-                self._stores[row.store], self._store_set = row, None
-
-
-def altered_items(conn: sa.Connection, item_ids: Sequence[str]) -> dict[str, str]:
-    """Items whose row, or a row of what stores have of them, is not what their entries make.
-
-    Asked before anything is deleted or released on the word of these rows: a row that somebody
-    changed beside the program decides nothing.
+def project_anew(conn: sa.Connection) -> list[str]:
+    """Make every projected table anew from the entries, whatever shape and rows it has.
 
     Args:
-        conn: an open connection.
-        item_ids: the items.
+        conn: the database, inside of the caller's transaction.
 
     Returns:
-        What differs, for people, by item; empty where all is well.
-
-    Raises:
-        LedgerEntryError: an entry was altered.
+        What entries should not have said, for people; empty where all is well.
     """
-    found: dict[str, str] = {}
-    for start in range(0, len(item_ids), _ASKED_AT_ONCE):
-        for wrong in _items_differ(conn, item_ids[start : start + _ASKED_AT_ONCE]):
-            found.setdefault(wrong.key.partition(":")[0], wrong.message)
-    return found
-
-
-def _items_differ(conn: sa.Connection, item_ids: Sequence[str]) -> Iterator[RowDifference]:
-    right = _InMemory()
-    for seq, body in heapq.merge(
-        _entries(conn, ledger_entry.c.type.between("store.", "store/")),
-        _entries(conn, ledger_entry.c.subject.in_([f"item:{one}" for one in item_ids])),
-    ):
-        right.take(seq, body)
-    mine = ProjectedRows(conn)
-    mine.prefetch(rows.Item, item_ids)
-    mine.prefetch(rows.Upload, item_ids)
-    for item_id in item_ids:
-        yield from _differ(rows.Item, mine.get(rows.Item, item_id), right.get(rows.Item, item_id))
-        for store in sorted({*right.stores(), *mine.stores()}):
-            key = (item_id, store)
-            kept, told = mine.get(rows.Upload, *key), right.get(rows.Upload, *key)
-            yield from _differ(rows.Upload, kept, told)
-
-
-def altered_docking(conn: sa.Connection, kept: rows.Docking) -> str:
-    """How a docking's row differs from what its entries make, for people; empty where it does not.
-
-    Args:
-        conn: an open connection.
-        kept: the row.
-    """
-    found: list[tuple[int, bytes]] = []
-    newest_first = conn.execution_options(yield_per=20).execute(
-        sa.select(ledger_entry.c.seq, ledger_entry.c.body)
-        .where(ledger_entry.c.log_id == LOG_ID)
-        .where(ledger_entry.c.subject == f"camera:{kept.camera}")
-        .order_by(ledger_entry.c.seq.desc())
-    )
-    for seq, body in newest_first:
-        fact = Fact.read(seq, body)
-        if fact.data.get("docking_id") != kept.docking_id:
-            continue
-        found.append((seq, body))
-        if fact.type == "camera.docked":
-            break
-    right = _InMemory()
-    for seq, body in reversed(found):
-        right.take(seq, body)
-    told = right.get(rows.Docking, kept.docking_id)
-    if told is None:
-        return f"the ledger knows no docking {kept.docking_id}"
-    return _wrong(rows.Docking, kept, told, but=("released_at",))
-
-
-class OpenAlarms:
-    """The alarms that are open by the ledger's entries, whatever the rows of findings say.
-
-    Reads each entry about a finding once. Used under the lock of whoever releases.
-    """
-
-    def __init__(self) -> None:
-        self._seen = -1
-        self._open: dict[str, Mapping[str, Any]] = {}
-
-    def touching(
-        self, conn: sa.Connection, docking: rows.Docking, item_ids: Collection[str]
-    ) -> list[str]:
-        """Codes of alarms about a docking, its camera, or one of these items.
-
-        Args:
-            conn: an open connection.
-            docking: the docking.
-            item_ids: the items.
-        """
-        which = ledger_entry.c.type.in_(["finding.raised", "finding.closed"])
-        for seq, body in _entries(conn, sa.and_(which, ledger_entry.c.seq > self._seen)):
+    tables = [metadata.tables[TABLE_NAMES[kind]] for kind in PROJECTED]
+    metadata.drop_all(conn, tables=tables)
+    metadata.create_all(conn, tables=tables)
+    made, told, after = ProjectedRows(conn), [], -1
+    while page := _page(conn, after):
+        for seq, body in page:
             fact = Fact.read(seq, body)
-            self._seen = seq
-            if fact.type == "finding.closed":
-                self._open.pop(fact.subject, None)
-            elif fact.data["severity"] == "alarm":
-                self._open[fact.subject] = fact.data
-        mine = (docking.docking_id, f"camera:{docking.camera}")
-        return sorted(
-            data["code"]
-            for data in self._open.values()
-            if data.get("docking_id") == mine[0]
-            or data["about"] == mine[1]
-            or data.get("item_id") in item_ids
-        )
+            if fact.type.startswith(PROJECTED_TYPES):
+                new, faults = project(made, fact)
+                told += [f"entry {seq}: {fault.message}" for fault in faults]
+                for row in new:
+                    made.put(row)
+        made.flush()
+        made.forget()
+        after = page[-1][0]
+    uploads.restore_work(conn)
+    return told
 
 
-def _entries(conn: sa.Connection, which: sa.ColumnElement[bool]) -> list[tuple[int, bytes]]:
+def _page(conn: sa.Connection, after: int) -> list[tuple[int, bytes]]:
     found = conn.execute(
         sa.select(ledger_entry.c.seq, ledger_entry.c.body)
-        .where(ledger_entry.c.log_id == LOG_ID, which)
+        .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.seq > after)
         .order_by(ledger_entry.c.seq)
+        .limit(_KEPT_AT_MOST)
     )
     return [(row.seq, row.body) for row in found]
-
-
-def _differ(kind: type[Row], kept: Row | None, told: Row | None) -> Iterator[RowDifference]:
-    if kept is None and told is None:
-        return
-    if kept is None or told is None:
-        missing = kept is None
-        code = "row_missing" if missing else "row_planted"
-        words = "its row is gone" if missing else "the ledger knows no such row"
-        yield _difference(code, kind, told or kept or (), f"{TABLE_NAMES[kind]}: {words}")
-        return
-    wrong = _wrong(kind, kept, told, but=_LISTED)
-    if wrong:
-        yield _difference("row_differs", kind, told, f"{TABLE_NAMES[kind]}: {wrong}")
 
 
 # -- comparing -----------------------------------------------------------------------------------
@@ -329,20 +196,21 @@ def _differences(
             continue
         order = _order(here, there, size)
         if order < 0 and here is not None:
-            yield _difference("row_planted", kind, here, f"{table}: the ledger knows no such row")
+            yield difference("row_planted", kind, here, f"{table}: the ledger knows no such row")
             here = next(ours, None)
         elif order > 0 and there is not None:
-            yield _difference("row_missing", kind, there, f"{table}: its row is gone")
+            yield difference("row_missing", kind, there, f"{table}: its row is gone")
             there = next(theirs, None)
         elif here is not None and there is not None:
-            wrong = _wrong(kind, here, there)
-            yield _difference("row_differs", kind, there, f"{table}: {wrong}")
+            wrong = wrong_fields(kind, here, there)
+            yield difference("row_differs", kind, there, f"{table}: {wrong}")
             here, there = next(ours, None), next(theirs, None)
 
 
-def _wrong(
+def wrong_fields(
     kind: type[Row], kept: Sequence[Any], told: Sequence[Any], *, but: Sequence[str] = ()
 ) -> str:
+    """How a row differs from what the entries make of it; `but` names fields left out."""
     return "; ".join(
         f"{name} is {mine!r:.200}, by the ledger it is {right!r:.200}"
         for name, mine, right in zip(kind._fields, kept, told, strict=True)
@@ -370,6 +238,7 @@ def _rank(value: Any) -> tuple[int, Any]:
     return (2, value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else (3, value)
 
 
-def _difference(code: str, kind: type[Row], values: Sequence[Any], message: str) -> RowDifference:
+def difference(code: str, kind: type[Row], values: Sequence[Any], message: str) -> RowDifference:
+    """A difference, told of a row by its key."""
     key = ":".join(str(value) for value in values[: KEY_FIELDS[kind]])
     return RowDifference(code, TABLE_NAMES[kind], key, message)

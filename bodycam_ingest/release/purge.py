@@ -20,7 +20,7 @@ import structlog
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
-from bodycam_ingest.db.reprojection import altered_items
+from bodycam_ingest.db.row_check import altered_items
 from bodycam_ingest.errors import (
     AbandonedError,
     DelayClass,

@@ -13,7 +13,7 @@ import structlog
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
 from bodycam_ingest.db.commit_watch import News
-from bodycam_ingest.db.reprojection import OpenAlarms, altered_docking, altered_items
+from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import StateAlteredError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
@@ -114,7 +114,7 @@ class Releaser:
             if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
                 return 0
             rows = _confirmed(txn.conn, docking_id)
-            if not self._stands(txn, docking_id, rows) or len(_believed(txn, rows)) < len(rows):
+            if not self._stands(txn, docking_id, rows) or len(_unaltered(txn, rows)) < len(rows):
                 return 0
             _record(txn, rows, docking_id, docked=True)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
@@ -146,7 +146,7 @@ class Releaser:
                 return 0
         with self._ledger.transaction() as txn:
             # Judged again inside of the transaction that records it: nothing moved between.
-            rows = _believed(txn, self._free(txn.conn, docking_id, _on_cameras(txn.conn, live)))
+            rows = _unaltered(txn, self._free(txn.conn, docking_id, _on_cameras(txn.conn, live)))
             if not rows:
                 return 0
             _record(txn, rows, docking_id, docked=False)
@@ -184,7 +184,7 @@ def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
     return items.by_ids(conn, ids)
 
 
-def _believed(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
+def _unaltered(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
     """Those whose rows are what their entries make; of each other one a person is told."""
     altered = altered_items(txn.conn, [row.item_id for row in found])
     for row in found:

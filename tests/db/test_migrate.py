@@ -27,6 +27,7 @@ from bodycam_ingest.errors import (
     StateDirectoryError,
 )
 from bodycam_ingest.linux import durable
+from tests.support.goldendock import build
 
 ORIGIN = "pd.example/custody/dock-1"
 
@@ -47,7 +48,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("item", sa.Column("note", sa.Text(), nullable=False, server_default=""))
+    op.add_column("item_work", sa.Column("note", sa.Text(), nullable=False, server_default=""))
     {more}
 '''
 
@@ -87,7 +88,7 @@ def names(state):
 def columns(database):
     connection = sqlite3.connect(database)
     try:
-        return [row[1] for row in connection.execute("PRAGMA table_info(item)")]
+        return [row[1] for row in connection.execute("PRAGMA table_info(item_work)")]
     finally:
         connection.close()
 
@@ -120,6 +121,27 @@ def test_an_old_database_is_refused_until_it_is_migrated(state, newer):
     ledger.close()
     engine.dispose()
     assert "note" in columns(state / "bodycam.db")
+
+
+def test_what_is_computed_from_entries_is_computed_again(tmp_path, monkeypatch):
+    """A projected table has another shape in the version before, and rows that somebody changed."""
+    dock = build(tmp_path)
+    older = "op.execute('ALTER TABLE item ADD COLUMN gone TEXT'); "
+    older += "op.execute(\"UPDATE item SET state = 'purged'\"); op.execute('DROP TABLE finding')"
+    monkeypatch.setattr(schema_version, "_SCRIPTS", newer_program(tmp_path, older))
+    before = dock.rows("SELECT * FROM item"), dock.rows("SELECT * FROM upload")
+    migrate(dock.state)
+    assert (dock.rows("SELECT * FROM item"), dock.rows("SELECT * FROM upload")) == before
+    # The column of the version to come is the one thing that is not this program's.
+    assert {finding.code for finding in dock.verify().findings} == {"schema_differs"}
+
+
+def test_a_ledger_that_makes_no_state_is_not_migrated(tmp_path, monkeypatch):
+    dock = build(tmp_path)
+    dock.sql(("DELETE FROM ledger_entry WHERE type = 'item.discovered'",))
+    monkeypatch.setattr(schema_version, "_SCRIPTS", newer_program(tmp_path))
+    with pytest.raises(LedgerUnwritableError, match="never discovered"):
+        migrate(dock.state)
 
 
 def test_the_old_database_is_kept_and_whole(state, newer, monkeypatch):
