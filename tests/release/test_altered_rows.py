@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import findings
+from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
-from bodycam_ingest.release import Live
+from bodycam_ingest.release import Live, Releaser
 from tests.audit.test_histories import REQUIRED, House, house
 from tests.db.test_projected_columns import another
 from tests.support.dockbench import CAMERA, DOCKING_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bodycam_ingest.model.rows import Row
 
 __all__ = ["house"]
@@ -34,16 +37,26 @@ COLUMNS = [
 ]
 
 
-def change(house: House, kind: type[Row], name: str) -> None:
-    """As with an SQL shell beside the daemon."""
+@contextlib.contextmanager
+def changed(house: House, kind: type[Row], name: str) -> Iterator[None]:
+    """As with an SQL shell beside the daemon; put back at the end."""
     table = TABLE_NAMES[kind]
     value = another(metadata.tables[table].c[name])
-    connection = sqlite3.connect(house.bench.directory / "state/bodycam.db")
-    try:
-        with connection:
-            connection.execute(f"UPDATE {table} SET {name} = {value}")
-    finally:
-        connection.close()
+    with shell(house) as connection:
+        before = connection.execute(f"SELECT rowid, {name} FROM {table}").fetchall()
+        connection.execute(f"UPDATE {table} SET {name} = {value}")
+        assert connection.execute(f"SELECT rowid, {name} FROM {table}").fetchall() != before
+    yield
+    with shell(house) as connection:
+        for rowid, was in before:
+            connection.execute(f"UPDATE {table} SET {name} = ? WHERE rowid = ?", (was, rowid))
+
+
+@contextlib.contextmanager
+def shell(house: House) -> Iterator[sqlite3.Connection]:
+    path = house.bench.directory / "state/bodycam.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
 
 
 def confirmed(house: House) -> str:
@@ -55,30 +68,36 @@ def confirmed(house: House) -> str:
     return item
 
 
-@pytest.mark.parametrize(("kind", "name"), COLUMNS, ids=lambda one: getattr(one, "__name__", one))
-def test_no_release_on_the_word_of_a_changed_row(house: House, kind: type[Row], name: str) -> None:
+def test_no_release_on_the_word_of_a_changed_row(house: House) -> None:
     item = confirmed(house)
-    change(house, kind, name)
-    assert house.releaser.tick({}) == 0
+    for kind, name in COLUMNS:
+        with changed(house, kind, name):
+            assert house.releaser.tick({}) == 0, name
+            # What makes it no candidate any more is told by `verify` alone.
+            told = (ALTERED, f"item:{item}") in house.bench.open_alarms()
+            assert told or name in {"state", "confirmed_seq"}, name
+        with house.bench.ledger.transaction() as txn:
+            findings.close_finding(txn, code=ALTERED, subject=f"item:{item}")
     assert house.bench.entries("item.released") == []
-    # What makes it no candidate any more is told by `verify` alone.
-    if name not in {"state", "confirmed_seq"}:
-        assert (ALTERED, f"item:{item}") in house.bench.open_alarms()
-    assert "row_differs" in {finding.code for finding in house.verify(everything=False).findings}
+    assert house.releaser.tick({}) == 1, "put back, it goes"
 
 
-@pytest.mark.parametrize(("kind", "name"), COLUMNS, ids=lambda one: getattr(one, "__name__", one))
-def test_no_purge_on_the_word_of_a_changed_row(house: House, kind: type[Row], name: str) -> None:
+def test_no_purge_on_the_word_of_a_changed_row(house: House) -> None:
     item = confirmed(house)
     assert house.releaser.tick({}) == 1
     house.retention.step(REQUIRED)
     house.anchors.tick()
     house.send_all()
     copy = house.staging / house.bench.item(item).staged_path
-    change(house, kind, name)
-    house.retention.step(REQUIRED)
-    assert copy.is_file()
+    for kind, name in COLUMNS:
+        with changed(house, kind, name):
+            house.retention.step(REQUIRED)
+            assert copy.is_file(), name
+        with house.bench.ledger.transaction() as txn:
+            items.make_due(txn, [item])
     assert house.bench.entries("item.purged") == []
+    house.retention.step(REQUIRED)
+    assert not copy.exists(), "put back, it goes"
 
 
 def listed(house: House) -> Live:
@@ -106,10 +125,12 @@ def test_no_release_while_the_ledger_says_that_the_card_was_not_listed(house: Ho
     confirmed(house)
     live = listed(house)
     assert house.releaser.tick({DOCKING_ID: live}) == 0
-    change(house, rows.Docking, "inventoried")
-    assert house.releaser.judge(DOCKING_ID, live).release
-    assert house.releaser.tick({DOCKING_ID: live}) == 0
+    with changed(house, rows.Docking, "inventoried"):
+        assert house.releaser.judge(DOCKING_ID, live).release
+        looks_anew = Releaser(house.bench.engine, house.bench.ledger, REQUIRED)
+        assert looks_anew.tick({DOCKING_ID: live}) == 0
     assert house.bench.entries("item.released") == []
+    assert (ALTERED, f"docking:{DOCKING_ID}") in house.bench.open_alarms()
 
 
 def test_no_release_while_the_ledger_says_that_an_alarm_is_open(house: House) -> None:
@@ -118,11 +139,9 @@ def test_no_release_while_the_ledger_says_that_an_alarm_is_open(house: House) ->
         findings.raise_finding(
             txn, code="c", severity="alarm", subject=f"camera:{CAMERA}", detail="d"
         )
-    connection = sqlite3.connect(house.bench.directory / "state/bodycam.db")
-    with connection:
+    with shell(house) as connection:
         connection.execute("UPDATE finding SET closed_at = opened_at")
         connection.execute("UPDATE docking SET inventoried = 1")
-    connection.close()
     assert house.releaser.judge(DOCKING_ID, Live(0, 0)).release
     assert house.releaser.tick({DOCKING_ID: Live(0, 0)}) == 0
     assert house.bench.entries("item.released") == []
