@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.acquire import Acquirer, StagingWatch, Verifier, Workshop
+from bodycam_ingest.audit import SelfCheck
 from bodycam_ingest.camera import DeviceSource, is_taken, open_source
 from bodycam_ingest.config import CurrentConfig
 from bodycam_ingest.daemon.admin import Levers
@@ -106,6 +107,7 @@ class Plant:
         self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
         self._clock = ClockWatch(self.engine, self.ledger)
         self._absentees = Absentees(self.engine, self.ledger)
+        self._self_check = SelfCheck(self.engine)
         self._anchor_news = self._news(settles_s=SETTLES_S)
         self._purge_news = self._news()
         self._next_left_over_s = 0.0
@@ -183,6 +185,10 @@ class Plant:
     def stores_step(self) -> float:
         """One page of what a change of the set of stores brings with it."""
         return self.storekeeper.step()
+
+    def self_check_step(self) -> float:
+        """One look at the database's pages, indexes and schema, where it is time for it."""
+        return self._self_check.step(heartbeat())
 
     def bays_step(self) -> float:
         """One look at the bays, and at the directories in which cameras appear."""

@@ -151,6 +151,7 @@ class Daemon:
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
         add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
         add("stores", plant.stores_step, _LONG_SILENCE_MAX_S)
+        add("self-check", plant.self_check_step, _LONG_SILENCE_MAX_S)
         for store in config.stores:
             for number in range(config.workers(store)):
                 add(
