@@ -16,7 +16,7 @@ import rfc8785
 
 from bodycam_ingest.errors import LedgerEntryError
 
-VERSION: Final = 1
+VERSION: Final = 2
 BODY_BYTES_MAX: Final = 65_535
 _INTEGER_MAX: Final = 2**53 - 1
 _TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")

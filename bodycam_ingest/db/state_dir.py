@@ -112,7 +112,7 @@ def _build_database(building: Path, signer: Signer) -> None:
                 "log.genesis",
                 "log",
                 {
-                    "format": "bodycam-ledger/1",
+                    "format": "bodycam-ledger/2",
                     "vkey": signer.verifier().vkey(),
                     "ntp_synchronised": clock.synchronised(),
                 },

@@ -272,7 +272,7 @@ def test_bytes_that_are_no_entry(dock):
 
 
 def test_a_second_spelling_of_an_entry(dock):
-    body = dock.bodies()[TARGET].replace(b'"v":1', b'"v": 1')
+    body = dock.bodies()[TARGET].replace(b'"v":2', b'"v": 2')
     dock.sql(set_body(TARGET, body, leaf_hash(body)))
     assert findings_of(dock, "entry_not_canonical") == [TARGET]
 

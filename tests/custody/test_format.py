@@ -223,7 +223,7 @@ def changed(**fields):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"v": 2},
+        {"v": 1},
         {"v": True},
         {"v": "1"},
         {"extra": 1},
@@ -285,10 +285,10 @@ def test_no_bytes_make_the_parser_fail_otherwise(body):
     "spoil",
     [
         lambda body: body + b" ",
-        lambda body: body.replace(b'"v":1', b'"v": 1'),
-        lambda body: body.replace(b'"v":1', b'"v":1,"v":1'),
+        lambda body: body.replace(b'"v":2', b'"v": 2'),
+        lambda body: body.replace(b'"v":2', b'"v":2,"v":2'),
         lambda body: body.replace(b"BWC", b"\\u0042WC"),
-        lambda body: b"{" + b'"v":1,' + body[1:].replace(b',"v":1', b""),
+        lambda body: b"{" + b'"v":2,' + body[1:].replace(b',"v":2', b""),
         lambda body: body.replace(b'"size_bytes":3', b'"size_bytes":-0'),
     ],
 )

@@ -651,5 +651,5 @@ def test_the_genesis_entry_names_the_key_and_the_format(state):
     engine.dispose()
     value = json.loads(body)
     assert (value["type"], value["seq"], value["prev"]) == ("log.genesis", 0, "0" * 64)
-    assert value["data"]["format"] == "bodycam-ledger/1"
+    assert value["data"]["format"] == "bodycam-ledger/2"
     assert Verifier.parse(value["data"]["vkey"]).name == ORIGIN

@@ -184,3 +184,15 @@ def test_the_tree_names_nothing_of_the_machine_that_it_was_made_on():
             continue
         text = path.read_bytes().decode("utf-8", "replace")
         assert [word for word in words if word in text] == [], name
+
+
+def test_the_architecture_page_names_what_is_there():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    named = {
+        one
+        for one in re.findall(r"`([a-z_]+/[a-z_0-9/]*(?:\.py)?)`", page)
+        if one.split("/")[0] in folders
+    }
+    assert len(named) > 20
+    assert [one for one in sorted(named) if not (PACKAGE / one).exists()] == []
