@@ -6,6 +6,7 @@ not given: an entry bears its own.
 
 from __future__ import annotations
 
+import collections
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,7 +14,9 @@ from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    from bodycam_ingest.custody.inventory import Line
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 OFFICER: Final = "officer"
@@ -68,27 +71,35 @@ def camera_docked(  # noqa: PLR0913 - one argument a field
     return Draft("camera.docked", f"camera:{camera}", data)
 
 
-def camera_inventoried(  # noqa: PLR0913 - one argument a field
+def camera_inventoried(
     camera: str,
     *,
     docking_id: str,
-    entries: int,
-    files: int,
-    size_bytes: int,
-    newest_mtime_ns: int,
-    verdicts: Mapping[str, int],
+    lines: Collection[Line],
     inventory_sha256: str,
     complete: bool,
     final: bool,
     hour_shift: int,
 ) -> Draft:
-    """What lay on the volume was listed; `final`: twice alike, to its end."""
+    """What lay on a camera's volume was listed.
+
+    Args:
+        camera: serial.
+        docking_id: the docking.
+        lines: what was found.
+        inventory_sha256: digest of the document with these lines, hex.
+        complete: it was listed to its end without a fault, and the camera was there after.
+        final: a second complete listing agreed, so that what is missing is known as well.
+        hour_shift: whole hours by which all time stamps differ from the last docking.
+    """
+    files = [line for line in lines if line.is_file]
+    verdicts = collections.Counter(line.verdict.value for line in lines)
     data = {
         "docking_id": docking_id,
-        "entries": entries,
-        "files": files,
-        "bytes": figure(size_bytes),
-        "newest_mtime_ns": str(newest_mtime_ns),
+        "entries": len(lines),
+        "files": len(files),
+        "bytes": figure(sum(line.size_bytes or 0 for line in files)),
+        "newest_mtime_ns": str(max((line.mtime_ns or 0 for line in files), default=0)),
         "verdicts": dict(verdicts),
         "inventory_sha256": inventory_sha256,
         "complete": complete,

@@ -155,6 +155,16 @@ def storable(value: Any) -> Any:
     return value
 
 
+_ENCODE: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """RFC 8785 JSON of what follows the rules for values: no floats, small integers, ASCII keys."""
+    return _ENCODE(value).encode()
+
+
 def build_entry(
     position: Position, moment: Moment, kind: str, actor: Actor, data: Mapping[str, Any]
 ) -> bytes:

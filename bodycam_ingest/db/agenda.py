@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import storehealth, uploads
-from bodycam_ingest.db.schema import docking, inventory, item, outbox
+from bodycam_ingest.db import items, knownstores, storehealth, uploads
+from bodycam_ingest.db.schema import finding, item, outbox
 from bodycam_ingest.model.backoff import wait_s
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from bodycam_ingest.db.items import ItemRow
 
 CHECKPOINT_KIND = "checkpoint"
+_RELEASED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +90,43 @@ def _queued_for_all(conn: sa.Connection, ledger_size: int, required: Sequence[st
     return number == len(required)
 
 
-def dockings_to_release(conn: sa.Connection) -> list[str]:
-    """Dockings whose inventory names an item that is confirmed and not yet released."""
-    rows = conn.execute(
-        sa.select(inventory.c.docking_id)
-        .select_from(
-            inventory.join(item, inventory.c.item_id == item.c.item_id).join(
-                docking, docking.c.docking_id == inventory.c.docking_id
-            )
-        )
-        .where(item.c.state == ItemState.CONFIRMED.value)
+def dockings_to_release(conn: sa.Connection, live: Iterable[str]) -> list[str]:
+    """Those of the running dockings that saw an item which is confirmed and not yet released."""
+    found = conn.execute(
+        sa.select(item.c.seen_docking_id)
+        .where(item.c.seen_docking_id.in_(list(live)), item.c.state == ItemState.CONFIRMED.value)
         .distinct()
-        .order_by(inventory.c.docking_id)
+        .order_by(item.c.seen_docking_id)
     )
-    return list(rows.scalars())
+    return list(found.scalars())
+
+
+def to_release_alone(
+    conn: sa.Connection, live: Iterable[str], required: Sequence[str], anchored_size: int
+) -> list[ItemRow]:
+    """Items that may be released and are on no camera that is docked now; at most a thousand.
+
+    Args:
+        conn: an open connection.
+        live: the dockings whose camera is there.
+        required: names of the stores that are required now.
+        anchored_size: entries under a checkpoint that each of them confirmed.
+    """
+    alarmed = sa.select(finding.c.item_id).where(
+        finding.c.closed_at.is_(None),
+        finding.c.severity == "alarm",
+        finding.c.item_id.is_not(None),
+    )
+    found = conn.execute(
+        sa.select(item.c.item_id)
+        .where(
+            item.c.state == ItemState.CONFIRMED.value,
+            item.c.confirmed_seq < anchored_size,
+            item.c.seen_docking_id.not_in(list(live)),
+            item.c.item_id.not_in(alarmed),
+            *(knownstores.has_confirmed(store) for store in required),
+        )
+        .order_by(item.c.confirmed_seq)
+        .limit(_RELEASED_AT_ONCE)
+    )
+    return items.by_ids(conn, list(found.scalars()))

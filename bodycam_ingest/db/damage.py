@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
-from bodycam_ingest.model.evidence import EntryKind, Verdict
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ _WORDS: Final[dict[tuple[str, str], Iterable[str]]] = {
     ("item", "state"): ItemState,
     ("upload", "state"): UploadState,
     ("outbox", "state"): UploadState,
-    ("inventory", "kind"): EntryKind,
-    ("inventory", "verdict"): Verdict,
     ("finding", "severity"): ("alarm", "notice"),
 }
 _JSON: Final = frozenset({("store_work", "probe"), ("ledger_entry", "body")})

@@ -1,47 +1,27 @@
-"""Rows of cameras, dockings and their inventories."""
+"""Cameras, dockings and their inventories."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db.projected import chosen
-from bodycam_ingest.db.schema import docking, inventory, item, item_work
-from bodycam_ingest.errors import UnknownSubjectError
+from bodycam_ingest.custody.inventory import lines_of
+from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.projected import chosen, read_document
+from bodycam_ingest.db.schema import docking, item, item_work
+from bodycam_ingest.errors import DatabaseDamagedError, UnknownSubjectError
 from bodycam_ingest.model import rows
-from bodycam_ingest.model.evidence import EntryKind, Verdict
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
 
-
-@dataclass(frozen=True, slots=True)
-class InventoryRow:
-    """One inventory line of a docking.
-
-    Args:
-        path: path relative to the volume's root.
-        kind: what it is.
-        size_bytes: length of a file, None for everything else.
-        mtime_ns: raw modification time of a file, None for everything else.
-        verdict: what comparing it with the camera's history said.
-        item_id: the item that it is, None for what is not ingested.
-        detail: reason, for people.
-    """
-
-    path: bytes
-    kind: EntryKind
-    size_bytes: int | None
-    mtime_ns: int | None
-    verdict: Verdict
-    item_id: str | None = None
-    detail: str = ""
+_Known: TypeAlias = "tuple[str, bytes, int, int, ItemState, bytes | None]"
 
 
 def get(conn: sa.Connection, docking_id: str) -> rows.Docking:
@@ -78,87 +58,122 @@ def ended_incomplete(conn: sa.Connection) -> list[rows.Docking]:
 
 
 def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> frozenset[bytes]:
-    """Paths of files in the last complete inventory of this camera's volume, empty when none."""
-    last = conn.execute(
-        sa.select(docking.c.docking_id)
+    """Paths of the recordings seen in or since a camera's last complete inventory of this volume.
+
+    Those that were missed since are left out; empty where there was no complete inventory.
+    """
+    last = (
+        sa.select(sa.func.max(docking.c.docking_id))
         .where(docking.c.camera == serial, docking.c.volume == volume)
         .where(docking.c.inventoried, docking.c.ended_at.is_not(None))
-        .order_by(docking.c.docking_id.desc())
-        .limit(1)
-    ).scalar()
-    if last is None:
-        return frozenset()
-    rows = conn.execute(
-        sa.select(inventory.c.path).where(
-            inventory.c.docking_id == last,
-            inventory.c.kind == EntryKind.FILE.value,
-            inventory.c.verdict != Verdict.MISSING.value,
+        .scalar_subquery()
+    )
+    found = conn.execute(
+        sa.select(item.c.path)
+        .where(item.c.camera == serial, item.c.volume == volume)
+        .where(item.c.seen_docking_id >= last, item.c.state != ItemState.VANISHED.value)
+    )
+    return frozenset(found.scalars())
+
+
+def history(conn: sa.Connection, serial: str, volume: str) -> list[_Known]:
+    """Every item ever seen on a camera's volume, oldest first.
+
+    Returns:
+        Of each: id, path, length in bytes, modification time when it was listed last (ns), state,
+        sample digest.
+    """
+    found = conn.execute(
+        sa.select(
+            item.c.item_id,
+            item.c.path,
+            item.c.size_bytes,
+            item.c.seen_mtime_ns,
+            item.c.state,
+            item.c.sample_sha256,
         )
-    )
-    return frozenset(rows.scalars())
-
-
-def last_seen_mtimes(conn: sa.Connection, serial: str, volume: str) -> dict[str, int]:
-    """The raw modification time that each item's file had when it was last listed, by item, ns."""
-    rows = conn.execute(
-        sa.select(inventory.c.item_id, inventory.c.mtime_ns)
-        .select_from(docking.join(inventory, inventory.c.docking_id == docking.c.docking_id))
-        .where(docking.c.camera == serial, docking.c.volume == volume)
-        .where(inventory.c.item_id.is_not(None), inventory.c.verdict != Verdict.MISSING.value)
-        .where(inventory.c.mtime_ns.is_not(None))
-        .order_by(docking.c.docking_id)
-    )
-    # Ids ascend with time: what is listed last stands.
-    return {row.item_id: row.mtime_ns for row in rows}
-
-
-def put_inventory(conn: sa.Connection, docking_id: str, rows: Iterable[InventoryRow]) -> None:
-    """Insert or replace inventory lines of a docking; the newest look at a path stands."""
-    values = [
-        {
-            "docking_id": docking_id,
-            "path": row.path,
-            "kind": row.kind.value,
-            "size_bytes": row.size_bytes,
-            "mtime_ns": row.mtime_ns,
-            "verdict": row.verdict.value,
-            "item_id": row.item_id,
-            "detail": row.detail,
-        }
-        for row in rows
-    ]
-    if not values:
-        return
-    conn.execute(
-        inventory.delete().where(
-            inventory.c.docking_id == docking_id, inventory.c.path == sa.bindparam("old_path")
-        ),
-        [{"old_path": value["path"]} for value in values],
-    )
-    conn.execute(inventory.insert(), values)
-
-
-def inventory_rows(conn: sa.Connection, docking_id: str) -> list[InventoryRow]:
-    """A docking's inventory in the order of the paths' bytes."""
-    rows = conn.execute(
-        sa.select(inventory).where(inventory.c.docking_id == docking_id).order_by(inventory.c.path)
+        .where(item.c.camera == serial, item.c.volume == volume)
+        .order_by(item.c.item_id)
     )
     return [
-        InventoryRow(
-            path=row.path,
-            kind=EntryKind(row.kind),
-            size_bytes=row.size_bytes,
-            mtime_ns=row.mtime_ns,
-            verdict=Verdict(row.verdict),
-            item_id=row.item_id,
-            detail=row.detail,
-        )
-        for row in rows
+        (item_id, path, size_bytes, mtime_ns, ItemState(state), sample)
+        for item_id, path, size_bytes, mtime_ns, state, sample in found.all()
+    ]
+
+
+def items_away(conn: sa.Connection, serial: str, volume: str) -> frozenset[str]:
+    """Ids of a camera's items that are gone or set apart: where their files lie again is news."""
+    found = conn.execute(
+        sa.select(item.c.item_id)
+        .where(item.c.camera == serial, item.c.volume == volume)
+        .where(item.c.state.in_([ItemState.VANISHED.value, ItemState.QUARANTINED.value]))
+    )
+    return frozenset(found.scalars())
+
+
+def inventory(conn: sa.Connection, row: rows.Docking) -> bytes:
+    """A docking's newest inventory, a document; empty before its first.
+
+    Raises:
+        DatabaseDamagedError: it is gone or altered.
+    """
+    if not row.inventory_sha256:
+        return b""
+    body = read_document(conn, row.inventory_sha256)
+    if body is None:
+        raise DatabaseDamagedError(f"the inventory of docking {row.docking_id} is gone or altered")
+    return body
+
+
+def sightings(conn: sa.Connection, serial: str, item_id: str) -> list[dict[str, str]]:
+    """The dockings of a camera whose inventory names an item, oldest first, with their verdict."""
+    found = []
+    for row in chosen(conn, rows.Docking, docking.c.camera == serial):
+        body = inventory(conn, row)
+        if item_id.encode() in body:
+            found += [
+                {
+                    "docking_id": row.docking_id,
+                    "verdict": line["verdict"],
+                    "started_at": row.started_at,
+                }
+                for line in lines_of(body)
+                if line["item_id"] == item_id
+            ]
+    return found
+
+
+class Tally(NamedTuple):
+    """Items of a docking that are alike.
+
+    Args:
+        state: where they stand.
+        discovered_here: no earlier docking saw them.
+        items: how many.
+        size_bytes: bytes of them.
+    """
+
+    state: ItemState
+    discovered_here: bool
+    items: int
+    size_bytes: int
+
+
+def tally(conn: sa.Connection, docking_id: str) -> list[Tally]:
+    """The items that a docking saw last, or found to be gone unread, counted."""
+    here = (item.c.docking_id == docking_id).label("here")
+    found = conn.execute(
+        sa.select(item.c.state, here, sa.func.count(), *halves(item.c.size_bytes))
+        .where(item.c.seen_docking_id == docking_id)
+        .group_by(item.c.state, here)
+    )
+    return [
+        Tally(ItemState(state), bool(new), count, whole(sums)) for state, new, count, *sums in found
     ]
 
 
 def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapping]:
-    """The items that a docking's inventory names, with their state; missing files do not count."""
+    """The items that a docking saw last, or found to be gone unread, with their state."""
     return (
         conn.execute(
             sa.select(
@@ -169,18 +184,8 @@ def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapp
                 item.c.size_bytes,
                 item.c.docking_id,
             )
-            .select_from(
-                inventory.join(item, inventory.c.item_id == item.c.item_id).outerjoin(
-                    item_work, item_work.c.item_id == item.c.item_id
-                )
-            )
-            .where(inventory.c.docking_id == docking_id)
-            .where(
-                sa.or_(
-                    inventory.c.verdict != Verdict.MISSING.value,
-                    item.c.state.in_(["discovered", "vanished"]),
-                )
-            )
+            .select_from(item.outerjoin(item_work, item_work.c.item_id == item.c.item_id))
+            .where(item.c.seen_docking_id == docking_id)
         )
         .mappings()
         .all()

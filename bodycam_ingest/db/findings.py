@@ -9,7 +9,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db.schema import docking, finding, inventory
+from bodycam_ingest.db.schema import docking, finding, item
 from bodycam_ingest.errors import UnknownSubjectError
 
 if TYPE_CHECKING:
@@ -105,21 +105,12 @@ def open_about(conn: sa.Connection, subject: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def item_alarms(conn: sa.Connection, item_id: str) -> list[str]:
-    """Codes of open alarms about one item."""
-    rows = conn.execute(
-        sa.select(finding.c.code)
-        .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
-        .where(finding.c.item_id == item_id)
-        .distinct()
-    )
-    return list(rows.scalars())
-
-
 def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
     """Codes of open alarms that touch a docking: its own, its camera's, its items'."""
-    items_here = sa.select(inventory.c.item_id).where(
-        inventory.c.docking_id == docking_id, inventory.c.item_id.is_not(None)
+    item_here = (
+        sa.exists()
+        .where(item.c.item_id == finding.c.item_id, item.c.seen_docking_id == docking_id)
+        .correlate(finding)
     )
     serial = sa.select("camera:" + docking.c.camera).where(docking.c.docking_id == docking_id)
     rows = conn.execute(
@@ -128,7 +119,7 @@ def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
         .where(
             sa.or_(
                 finding.c.docking_id == docking_id,
-                finding.c.item_id.in_(items_here),
+                item_here,
                 finding.c.subject.in_(serial),
             )
         )

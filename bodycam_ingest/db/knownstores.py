@@ -16,7 +16,7 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.db import findings, storehealth
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.projected import read_stores
-from bodycam_ingest.db.schema import finding, inventory, item, upload
+from bodycam_ingest.db.schema import finding, item, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
@@ -152,8 +152,7 @@ def lacking_in_docking(
     for store in required:
         rows = conn.execute(
             sa.select(item.c.item_id)
-            .select_from(inventory.join(item, inventory.c.item_id == item.c.item_id))
-            .where(inventory.c.docking_id == docking_id, item.c.state.in_(_FINISHED))
+            .where(item.c.seen_docking_id == docking_id, item.c.state.in_(_FINISHED))
             .where(~has_confirmed(store))
         ).scalars()
         for item_id in rows:

@@ -7,9 +7,11 @@ a batch of small files makes thousands of rows.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import sqlalchemy as sa
 
@@ -86,6 +88,20 @@ def _statements(kind: type[Row]) -> _Statements:
     )
 
 
+_Fields: TypeAlias = tuple[int, ...]
+_Values: TypeAlias = tuple[Any, ...]
+
+
+def _set(kind: type[Row], fields: _Fields) -> str:
+    """The statement that sets these fields of a row that is there; without any: `put`."""
+    if not fields:
+        return _SQL[kind].put
+    keys = kind._fields[: KEY_FIELDS[kind]]
+    new = ", ".join(f"{kind._fields[index]} = ?" for index in fields)
+    here = " AND ".join(f"{key} = ?" for key in keys)
+    return f"UPDATE {TABLE_NAMES[kind]} SET {new} WHERE {here}"  # noqa: S608 - our own names
+
+
 _SQL: Final = {kind: _statements(kind) for kind in TABLE_NAMES}
 
 
@@ -115,7 +131,10 @@ class ProjectedRows:
         self._conn = conn
         self._documents = documents or conn
         self._rows: dict[type[Row], dict[tuple[Any, ...], Row | None]] = {k: {} for k in _SQL}
-        self._new: dict[type[Row], set[tuple[Any, ...]]] = {kind: set() for kind in _SQL}
+        # Rows to be written, each with what is in the database in its place, as far as was read.
+        self._new: dict[type[Row], dict[tuple[Any, ...], Row | None]] = {k: {} for k in _SQL}
+        self._kept: dict[str, bytes] = {}
+        self.named: set[str] = set()
         self._stores: dict[str, rows.Store] | None = None
         self._store_set: StoreSet | None = None
 
@@ -145,9 +164,20 @@ class ProjectedRows:
 
     def document(self, sha256: str) -> bytes | None:
         """A document that an entry names; None when it is gone or altered."""
-        return read_document(self._documents, sha256)
+        self.named.add(sha256)
+        return self._kept.get(sha256) or read_document(self._documents, sha256)
 
     # -- for whoever projects --
+
+    def keep_document(self, body: bytes) -> str:
+        """Keep a document that an entry will name; returns its SHA-256, hex."""
+        digest = hashlib.sha256(body).hexdigest()
+        self._kept[digest] = body
+        self._conn.execute(
+            document.insert().prefix_with("OR IGNORE"),
+            {"sha256": bytes.fromhex(digest), "body": zlib.compress(body)},
+        )
+        return digest
 
     def prefetch(self, kind: type[Row], keys: Sequence[str]) -> None:
         """Read many rows of a table with one statement, by the first field of their key."""
@@ -160,7 +190,7 @@ class ProjectedRows:
             found = self._conn.exec_driver_sql(_SQL[kind].select_many + marks, tuple(some))
             if single:
                 known.update(dict.fromkeys((key,) for key in some))
-            for values in found:
+            for values in found.fetchall():
                 row = _row_of(kind, values)
                 key = row[: KEY_FIELDS[kind]]
                 if known.get(key) is None:
@@ -170,8 +200,9 @@ class ProjectedRows:
         """Keep a new row, or a new version of one, until `flush`."""
         kind = type(row)
         key = row[: KEY_FIELDS[kind]]
-        self._rows[kind][key] = row
-        self._new[kind].add(key)
+        known = self._rows[kind]
+        self._new[kind].setdefault(key, known.get(key))
+        known[key] = row
         if isinstance(row, rows.Store):
             self._stores = {**self.stores(), row.store: row}
             self._store_set = None
@@ -179,14 +210,21 @@ class ProjectedRows:
     def flush(self) -> list[Row]:
         """Write what was put since the last time; returns it."""
         written: list[Row] = []
-        for kind, keys in self._new.items():
-            if not keys:
-                continue
-            known = self._rows[kind]
-            changed = [row for key in sorted(keys) if (row := known[key]) is not None]
-            self._conn.exec_driver_sql(_SQL[kind].put, [tuple(row) for row in changed])
-            keys.clear()
-            written += changed
+        for kind, new in self._new.items():
+            known, sets = self._rows[kind], collections.defaultdict[_Fields, list[_Values]](list)
+            for key, before in sorted(new.items(), key=itemgetter(0)):
+                row = cast("Row", known[key])
+                written.append(row)
+                if before is None:
+                    sets[()].append(tuple(row))
+                    continue
+                # Only what differs: an index is written where one of its columns is set.
+                fields = [i for i, old in enumerate(before) if old != row[i]]
+                if fields:
+                    sets[tuple(fields)].append((*(row[i] for i in fields), *key))
+            new.clear()
+            for changed, values in sets.items():
+                self._conn.exec_driver_sql(_set(kind, changed), values)
         return written
 
     def forget(self) -> None:
@@ -218,20 +256,10 @@ def chosen(conn: sa.Connection, kind: type[R], *where: sa.ColumnElement[bool]) -
     table = metadata.tables[TABLE_NAMES[kind]]
     keys = (table.c[name] for name in kind._fields[: KEY_FIELDS[kind]])
     found = conn.execute(sa.select(table).where(*where).order_by(*keys))
-    return [row_of(kind, values) for values in found]
+    return [row_of(kind, values) for values in found.all()]
 
 
 # -- documents -----------------------------------------------------------------------------------
-
-
-def keep_document(conn: sa.Connection, body: bytes) -> str:
-    """Keep a document that an entry will name; returns its SHA-256, hex."""
-    digest = hashlib.sha256(body).hexdigest()
-    conn.execute(
-        document.insert().prefix_with("OR IGNORE"),
-        {"sha256": bytes.fromhex(digest), "body": zlib.compress(body)},
-    )
-    return digest
 
 
 def read_document(conn: sa.Connection, sha256: str) -> bytes | None:

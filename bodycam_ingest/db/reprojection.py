@@ -75,7 +75,11 @@ class Reprojection:
     def differences(self) -> Iterator[RowDifference]:
         """Every row that is not what the entries taken make of it."""
         self._rows.flush()
-        return differences(self._kept, self._conn, PROJECTED)
+        yield from differences(self._kept, self._conn, PROJECTED)
+        for (sha256,) in self._kept.exec_driver_sql("SELECT sha256 FROM document NOT INDEXED"):
+            digest = sha256.hex() if isinstance(sha256, bytes) else repr(sha256)
+            if digest not in self._rows.named:
+                yield RowDifference("document_planted", "document", digest, "no entry names it")
 
     # -- what the entries tell, once all were taken --
 
@@ -158,7 +162,7 @@ class RowDifference:
     """A row that is not what the ledger says.
 
     Args:
-        code: `row_differs`, `row_missing` or `row_planted`.
+        code: `row_differs`, `row_missing`, `row_planted` or `document_planted`.
         table: its table.
         key: its key, for people.
         message: what differs.

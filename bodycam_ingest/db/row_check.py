@@ -51,6 +51,9 @@ class _InMemory:
             self._store_set = store_set(self._stores.values())
         return self._store_set
 
+    def prefetch(self, kind: type[Row], keys: Sequence[str]) -> None:
+        """All is at hand."""
+
     def document(self, sha256: str) -> None:  # noqa: ARG002 - part of the contract
         return None
 

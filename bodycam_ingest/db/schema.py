@@ -124,18 +124,6 @@ docking: Final = Table(
     Column("released_at", String(24)),
     Index("ix_docking_open", "docking_id", sqlite_where=text("ended_at IS NULL")),
 )
-inventory: Final = Table(
-    "inventory",
-    metadata,
-    Column("docking_id", ForeignKey("docking.docking_id"), primary_key=True),
-    Column("path", LargeBinary, primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("size_bytes", BigInteger),
-    Column("mtime_ns", BigInteger),
-    Column("verdict", String(16), nullable=False),
-    Column("item_id", ForeignKey("item.item_id"), index=True),
-    Column("detail", Text, nullable=False, default=""),
-)
 item: Final = Table(
     "item",
     metadata,

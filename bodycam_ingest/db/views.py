@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entries import OFFICER
-from bodycam_ingest.db import storehealth, uploads
+from bodycam_ingest.db import dockings, storehealth, uploads
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import (
     camera,
-    docking,
     finding,
-    inventory,
     item,
     item_work,
     ledger_entry,
@@ -144,15 +142,9 @@ def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
         .where(ledger_entry.c.subject == f"item:{item_id}")
         .order_by(ledger_entry.c.seq)
     ).scalars()
-    seen = conn.execute(
-        sa.select(inventory.c.docking_id, inventory.c.verdict, docking.c.started_at)
-        .select_from(inventory.join(docking, inventory.c.docking_id == docking.c.docking_id))
-        .where(inventory.c.item_id == item_id)
-        .order_by(inventory.c.docking_id)
-    ).mappings()
     return {
         **_item(row, _uploads(conn, [row]).get(item_id, {})),
-        "seen_in": [dict(line) for line in seen],
+        "seen_in": dockings.sightings(conn, row["camera"], item_id),
         "findings": [
             dict(line)
             for line in conn.execute(

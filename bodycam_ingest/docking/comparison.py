@@ -11,7 +11,7 @@ import bisect
 import collections
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict
 from bodycam_ingest.model.lifecycle import ItemState
@@ -28,15 +28,14 @@ _NEVER_READ: Final = frozenset({ItemState.DISCOVERED, ItemState.VANISHED})
 NAME_WRAP: Final = 9999
 
 
-@dataclass(frozen=True, slots=True)
-class KnownItem:
+class KnownItem(NamedTuple):
     """An item of this camera's history.
 
     Args:
         item_id: the item.
         path: path on the volume.
         size_bytes: length.
-        mtime_ns: raw modification time when it was last listed.
+        mtime_ns: raw modification time when it was last listed; clocks may have changed since.
         state: where it stands.
         sample_sha256: its sample digest, None when it was never read.
     """

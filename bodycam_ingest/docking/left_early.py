@@ -39,9 +39,9 @@ def shortfall(conn: sa.Connection, row: Docking) -> str:
     Returns:
         Text for people; empty where all that could be copied was.
     """
-    states = [ItemState(one["state"]) for one in dockings.inventory_items(conn, row.docking_id)]
-    short = sum(state not in COPIED | _APART for state in states)
-    words = f"{short} of {len(states)} recordings not copied" if short else ""
+    here = dockings.tally(conn, row.docking_id)
+    short = sum(one.items for one in here if one.state not in COPIED | _APART)
+    words = f"{short} of {sum(one.items for one in here)} recordings not copied" if short else ""
     if row.inventoried:
         return words
     return "it was not listed to its end" + (f"; of what was seen, {words}" if words else "")

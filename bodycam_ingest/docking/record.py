@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Final, Self
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Self
 import structlog
 from ulid import ULID
 
-from bodycam_ingest.custody import entries, item_entries
+from bodycam_ingest.custody import entries, inventory, item_entries
+from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import dockings, findings, items, vanishing
-from bodycam_ingest.db.dockings import InventoryRow
 from bodycam_ingest.docking import left_early
-from bodycam_ingest.docking.manifest import inventory_sha256
+from bodycam_ingest.docking.comparison import KnownItem
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, printable_path
@@ -22,7 +21,7 @@ from bodycam_ingest.model.lifecycle import COPIED, ItemState
 from bodycam_ingest.model.rows import Camera
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bodycam_ingest.camera import ItemFacts, MountedVolume
     from bodycam_ingest.db.items import ItemRow
@@ -75,6 +74,9 @@ class Copied:
 class DockingRecord:
     """Writes one docking.
 
+    Its inventory is kept here and written, as a document, with each entry that names it: a docking
+    that a crash cuts off has the inventory of its last `camera.inventoried`, or none.
+
     Args:
         dock: where it happens.
         row: the docking as it began.
@@ -84,8 +86,10 @@ class DockingRecord:
         self._dock = dock
         self._ledger = dock.ledger
         self.row = row
-        # Items that are there again, until what that heals is recorded as well.
-        self._returned: list[str] = []
+        self._lines: dict[bytes, Line] = {}
+        # Digest of the lines as an entry names it, empty where none does.
+        self._sha256 = ""
+        self._hour_shift = 0
 
     @classmethod
     def begin(
@@ -130,10 +134,11 @@ class DockingRecord:
         )
         return cls(dock, row)
 
-    def known_items(self) -> list[ItemRow]:
+    def history(self) -> list[KnownItem]:
         """Every item ever seen on this camera's volume, oldest first."""
         with self._dock.engine.connect() as conn:
-            return items.of_camera(conn, self.row.camera, self.row.volume)
+            found = dockings.history(conn, self.row.camera, self.row.volume)
+        return [KnownItem(*one) for one in found]
 
     def unread_items(self) -> list[ItemRow]:
         """Items of this camera's volume that were discovered and not read yet, oldest first."""
@@ -146,16 +151,16 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             if not dockings.get(conn, docking_id).inventoried:
                 return None
-            rows = dockings.inventory_items(conn, docking_id)
-        if any(ItemState(row["state"]) not in COPIED for row in rows):
+            here = dockings.tally(conn, docking_id)
+        if any(one.state not in COPIED for one in here):
             return None
-        new = [row["size_bytes"] for row in rows if row["docking_id"] == docking_id]
-        return Copied(len(rows), sum(row["size_bytes"] for row in rows), len(new), sum(new))
-
-    def last_seen_mtimes(self) -> dict[str, int]:
-        """Raw modification time of each item's file when it was last listed, by item, ns."""
-        with self._dock.engine.connect() as conn:
-            return dockings.last_seen_mtimes(conn, self.row.camera, self.row.volume)
+        new = [one for one in here if one.discovered_here]
+        return Copied(
+            sum(one.items for one in here),
+            sum(one.size_bytes for one in here),
+            sum(one.items for one in new),
+            sum(one.size_bytes for one in new),
+        )
 
     def last_inventory(self) -> frozenset[bytes]:
         """Paths of the files in the last complete inventory of this camera's volume."""
@@ -165,7 +170,7 @@ class DockingRecord:
     def plan(
         self, compared: Sequence[Compared], facts_of: Callable[[bytes], ItemFacts]
     ) -> dict[bytes, str]:
-        """Write inventory lines, and items for what is new.
+        """Take entries into the inventory, and record the items that are new or back again.
 
         Args:
             compared: entries with their verdicts.
@@ -174,20 +179,20 @@ class DockingRecord:
         Returns:
             The item of each file, by path.
         """
-        found: dict[bytes, str] = {}
-        for start in range(0, len(compared), _CHUNK):
+        found = {one.entry.path: one.item_id for one in compared if one.item_id is not None}
+        news = self._news(compared)
+        for start in range(0, len(news), _CHUNK):
             with self._ledger.transaction() as txn:
-                lines = []
-                for one in compared[start : start + _CHUNK]:
-                    item_id = self._item_of(txn, one, facts_of)
-                    if item_id is not None:
-                        found[one.entry.path] = item_id
-                    lines.append(_inventory_row(one, item_id))
-                dockings.put_inventory(txn.conn, self.row.docking_id, lines)
-                vanishing.came_back(txn, self.row.camera, self._returned)
-                self._returned.clear()
-        for one in compared:
-            if one.verdict in {Verdict.NEW, Verdict.CHANGED}:
+                returned: list[str] = []
+                for one in news[start : start + _CHUNK]:
+                    if one.item_id is None:
+                        found[one.entry.path] = self._discover(txn, one, facts_of)
+                    elif self._met_again(txn, items.get(txn.conn, one.item_id)):
+                        returned.append(one.item_id)
+                vanishing.came_back(txn, self.row.camera, returned)
+        self._take(_line(one, found.get(one.entry.path)) for one in compared)
+        for one in news:
+            if one.item_id is None:
                 log.debug(
                     "item.discovered",
                     item_id=found[one.entry.path],
@@ -199,14 +204,22 @@ class DockingRecord:
                 )
         return found
 
-    def _item_of(
-        self, txn: Txn, one: Compared, facts_of: Callable[[bytes], ItemFacts]
-    ) -> str | None:
-        if one.verdict is Verdict.SAME and one.item_id is not None:
-            self._met_again(txn, items.get(txn.conn, one.item_id))
-            return one.item_id
-        if one.verdict not in {Verdict.NEW, Verdict.CHANGED} or one.entry.stamp is None:
-            return None
+    def _news(self, compared: Sequence[Compared]) -> list[Compared]:
+        """What is to be recorded: nothing of a file whose item stands where it stood."""
+        with self._dock.engine.connect() as conn:
+            away = dockings.items_away(conn, self.row.camera, self.row.volume)
+        return [
+            one
+            for one in compared
+            if one.item_id in away or one.verdict in {Verdict.NEW, Verdict.CHANGED}
+        ]
+
+    def _take(self, lines: Iterable[Line]) -> None:
+        """Have lines in the inventory; the newest look at a path stands."""
+        self._lines.update((line.path, line) for line in lines)
+        self._sha256 = ""
+
+    def _discover(self, txn: Txn, one: Compared, facts_of: Callable[[bytes], ItemFacts]) -> str:
         facts, item_id = facts_of(one.entry.path), str(ULID())
         txn.add(
             item_entries.discovered(
@@ -221,37 +234,27 @@ class DockingRecord:
         )
         return item_id
 
-    def _met_again(self, txn: Txn, row: ItemRow) -> None:
+    def _met_again(self, txn: Txn, row: ItemRow) -> bool:
+        """Record that an item's file lies there, where that heals it; tells whether it was gone."""
         if row.state is ItemState.VANISHED:
             items.step(txn, row, item_entries.reappeared(row.item_id, self.row.docking_id))
             items.make_due(txn, [row.item_id])
-            self._returned.append(row.item_id)
-        elif row.state is ItemState.QUARANTINED and row.quarantine_reason in _LOST_HERE:
+            return True
+        if row.state is ItemState.QUARANTINED and row.quarantine_reason in _LOST_HERE:
             draft = item_entries.requeued(
                 row.item_id,
                 reason="the camera still has it",
                 docking_id=self.row.docking_id,
             )
             items.step(txn, row, draft)
+        return False
 
     def changed(self, row: ItemRow, stamp: FileStamp) -> None:
         """Record that a file which was not read yet has grown or was written again."""
         with self._ledger.transaction() as txn:
             items.step(txn, row, item_entries.changed(row.item_id, stamp))
-            dockings.put_inventory(
-                txn.conn,
-                self.row.docking_id,
-                [
-                    InventoryRow(
-                        path=row.path,
-                        kind=EntryKind.FILE,
-                        size_bytes=stamp.size_bytes,
-                        mtime_ns=stamp.mtime_ns,
-                        verdict=Verdict.NEW,
-                        item_id=row.item_id,
-                    )
-                ],
-            )
+        size_bytes, mtime_ns, new = stamp.size_bytes, stamp.mtime_ns, Verdict.NEW
+        self._take([Line(row.path, EntryKind.FILE, size_bytes, mtime_ns, new, row.item_id)])
 
     def vanished(self, rows: Sequence[ItemRow]) -> None:
         """Record items that were seen, never read, and are gone from a camera that is there.
@@ -274,23 +277,14 @@ class DockingRecord:
             path=printable_path(rows[0].path),
         )
 
-    def missing(self, known: Mapping[bytes, ItemRow]) -> None:
+    def missing(self, items: Iterable[KnownItem]) -> None:
         """Note files of the last inventory that are gone from the card; they were read before."""
-        lines = [
-            InventoryRow(
-                path=path,
-                kind=EntryKind.FILE,
-                size_bytes=row.size_bytes,
-                mtime_ns=row.mtime_ns,
-                verdict=Verdict.MISSING,
-                item_id=row.item_id,
-                detail="in the last inventory, no longer on the card",
-            )
-            for path, row in known.items()
-        ]
-        for start in range(0, len(lines), _CHUNK):
-            with self._ledger.transaction() as txn:
-                dockings.put_inventory(txn.conn, self.row.docking_id, lines[start : start + _CHUNK])
+        reason = "in the last inventory, no longer on the card"
+        kind, gone = EntryKind.FILE, Verdict.MISSING
+        self._take(
+            Line(one.path, kind, one.size_bytes, one.mtime_ns, gone, one.item_id, reason)
+            for one in items
+        )
 
     def inventoried(self, *, complete: bool, final: bool, hour_shift: int = 0) -> None:
         """Record the inventory as it stands.
@@ -300,33 +294,28 @@ class DockingRecord:
             final: a second complete listing agreed, so that what is missing is known as well.
             hour_shift: whole hours by which all time stamps differ from the last docking.
         """
+        lines = self._lines.values()
+        body = b"" if self._sha256 else inventory.document(lines)
         with self._ledger.transaction() as txn:
-            rows = dockings.inventory_rows(txn.conn, self.row.docking_id)
-            verdicts = collections.Counter(row.verdict.value for row in rows)
-            files = [r for r in rows if r.kind is EntryKind.FILE and r.verdict != Verdict.MISSING]
-            newest_ns = max((r.mtime_ns or 0 for r in files), default=0)
-            txn.add(
-                entries.camera_inventoried(
-                    self.row.camera,
-                    docking_id=self.row.docking_id,
-                    entries=len(rows),
-                    files=len(files),
-                    size_bytes=sum(r.size_bytes or 0 for r in files),
-                    newest_mtime_ns=newest_ns,
-                    verdicts=verdicts,
-                    inventory_sha256=inventory_sha256(rows),
-                    complete=complete,
-                    final=final,
-                    hour_shift=hour_shift,
-                )
+            sha256 = self._sha256 or txn.rows.keep_document(body)
+            inventoried = entries.camera_inventoried(
+                self.row.camera,
+                docking_id=self.row.docking_id,
+                lines=lines,
+                inventory_sha256=sha256,
+                complete=complete,
+                final=final,
+                hour_shift=hour_shift,
             )
+            txn.add(inventoried)
+        self._sha256, self._hour_shift = sha256, hour_shift
         log.info(
             "camera.inventoried",
             camera=self.row.camera,
             docking_id=self.row.docking_id,
-            files=len(files),
+            files=inventoried.data["files"],
             complete=complete,
-            verdicts=dict(verdicts),
+            verdicts=inventoried.data["verdicts"],
         )
 
     def raise_finding(self, code: str, detail: str, *, severity: str = "alarm") -> None:
@@ -352,12 +341,14 @@ class DockingRecord:
 
     def end(self, reason: str) -> None:
         """Record the docking's end and queue its manifest."""
+        if self._lines and not self._sha256:
+            self.inventoried(complete=False, final=False, hour_shift=self._hour_shift)
         end_docking(self._dock, self.row.docking_id, reason)
 
 
-def _inventory_row(one: Compared, item_id: str | None) -> InventoryRow:
+def _line(one: Compared, item_id: str | None) -> Line:
     stamp = one.entry.stamp
-    return InventoryRow(
+    return Line(
         path=one.entry.path,
         kind=one.entry.kind,
         size_bytes=stamp.size_bytes if stamp else None,

@@ -17,10 +17,9 @@ from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, Sour
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import EntryKind, InventoryEntry, Verdict, printable_path
-from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from bodycam_ingest.camera import ItemFacts, Settling
     from bodycam_ingest.db.items import ItemRow
@@ -105,7 +104,7 @@ class Card:
         if self._last is None:
             self._last = self.record.last_inventory()
         changed = self._leave_aside(entries)
-        files = comparison.files_of(entry for entry in entries if self.included(entry.path))
+        files = comparison.files_of(entry for entry in entries if self._is_taken(entry.path))
         self.settling.forget(set(files))
         settled = {
             path for path, stamp in files.items() if self.settling.observe(now_s, path, stamp)
@@ -128,6 +127,9 @@ class Card:
 
     # -- what is not taken --
 
+    def _is_taken(self, path: bytes) -> bool:
+        return path in self._seen or self.included(path)
+
     def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:
         aside = []
         for entry in entries:
@@ -135,7 +137,7 @@ class Card:
                 continue
             if entry.kind is not EntryKind.FILE:
                 aside.append(Compared(entry, Verdict.IGNORED, reason=entry.detail))
-            elif not self.included(entry.path):
+            elif not self._is_taken(entry.path):
                 aside.append(Compared(entry, Verdict.IGNORED, reason="left out by the profile"))
         if not aside:
             return False
@@ -197,9 +199,7 @@ class Card:
     ) -> bool:
         if not fresh:
             return False
-        # Against the times last seen: clocks may have changed more than once since.
-        mtimes = self.record.last_seen_mtimes()
-        known = [_known(row, mtimes) for row in self.record.known_items()]
+        known = self.record.history()
         if not self._seen:
             self._shift_hours = comparison.hour_shift(files, known)
             if self._shift_hours:
@@ -281,12 +281,11 @@ class Card:
         if vanished:
             self.record.vanished(vanished)
             self._unread = None
-        newest: dict[bytes, ItemRow] = {row.path: row for row in self.record.known_items()}
-        missing = {p: newest[p] for p in gone if p not in files and p in newest}
-        if missing:
-            self.record.missing(missing)
-        for path in missing:
-            self._seen.pop(path, None)
+        newest = {one.path: one for one in self.record.history() if one.path in gone}
+        missing = [one for path, one in newest.items() if path not in files]
+        self.record.missing(missing)
+        for one in missing:
+            self._seen.pop(one.path, None)
         return True
 
     def _notice(self, files: Mapping[bytes, FileStamp]) -> None:
@@ -299,10 +298,13 @@ class Card:
                 f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
                 severity="notice",
             )
-        known = self._numbers(row.path for row in self.record.known_items())
+        # Without anything new in a directory, an earlier docking told of its holes.
+        news = {_directory(path) for path in files.keys() - (self._last or frozenset())}
+        history = self.record.history() if news else []
+        known = self._numbers(news, (one.path for one in history))
         holes = {
             directory: found
-            for directory, listed in self._numbers(files).items()
+            for directory, listed in self._numbers(news, files).items()
             if (found := comparison.gaps(listed, known=known.get(directory, ())))
         }
         if holes:
@@ -314,13 +316,17 @@ class Card:
                 severity="notice",
             )
 
-    def _numbers(self, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
-        """The camera's own numbers, by directory."""
+    def _numbers(
+        self, directories: Collection[bytes], paths: Iterable[bytes]
+    ) -> dict[bytes, list[int]]:
+        """The camera's own numbers in these directories, by directory."""
         numbers: dict[bytes, list[int]] = {}
         for path in paths:
-            number = self.facts_of(path).number
-            if number is not None:
-                numbers.setdefault(path.rpartition(b"/")[0], []).append(number)
+            directory = _directory(path)
+            if directory in directories:
+                number = self.facts_of(path).number
+                if number is not None:
+                    numbers.setdefault(directory, []).append(number)
         return numbers
 
     # -- what is read now --
@@ -359,20 +365,13 @@ class Card:
         )
 
 
+def _directory(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0]
+
+
 def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
     return InventoryEntry(path, EntryKind.FILE, stamp)
 
 
 def _outer_marks(stamp: FileStamp) -> tuple[int, int, int]:
     return stamp.size_bytes, stamp.mtime_ns, stamp.device
-
-
-def _known(row: ItemRow, mtimes: Mapping[str, int]) -> comparison.KnownItem:
-    return comparison.KnownItem(
-        item_id=row.item_id,
-        path=row.path,
-        size_bytes=row.size_bytes,
-        mtime_ns=mtimes.get(row.item_id, row.mtime_ns),
-        state=ItemState(row.state),
-        sample_sha256=row.sample_sha256,
-    )

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import dockings, findings, items, outbox
+from bodycam_ingest.custody.inventory import lines_of
+from bodycam_ingest.db import dockings, findings, outbox
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.lifecycle import COPIED
+from bodycam_ingest.model.rows import Item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,18 +60,16 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
     """
     with dock.ledger.transaction() as txn:
         row = dockings.get(txn.conn, docking_id)
-        rows = dockings.inventory_rows(txn.conn, docking_id)
-        named = {
-            item.item_id: item
-            for item in items.by_ids(txn.conn, [r.item_id for r in rows if r.item_id])
-        }
-        states = collections.Counter(item.state.value for item in named.values())
+        here = dockings.tally(txn.conn, docking_id)
+        states = collections.Counter[str]()
+        for one in here:
+            states[one.state.value] += one.items
         closed = [
             findings.close_finding(txn, code=code, subject=f"docking:{docking_id}") for code in _OWN
         ]
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)
-        complete = whole and all(item.state in COPIED for item in named.values())
+        complete = whole and all(one.state in COPIED for one in here)
         seq = txn.add(
             entries.camera_undocked(
                 row.camera, docking_id=docking_id, reason=reason, complete=complete, items=states
@@ -77,14 +77,16 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
         )
         row = dockings.get(txn.conn, docking_id)
         left_early.settle(txn, row._replace(inventoried=whole))
+        lines = lines_of(dockings.inventory(txn.conn, row))
+        named = [line["item_id"] for line in lines if line["item_id"]]
+        txn.rows.prefetch(Item, named)
         body = build_manifest(
             dock=dock.dock_id,
             origin=dock.ledger.origin,
             docking=row,
             ledger_entry=seq,
-            rows=rows,
-            items=named,
-            keys={row.item_id: row.key() for row in named.values() if row.verified_seq},
+            lines=lines,
+            items={item_id: txn.rows.get(Item, item_id) for item_id in named},
         )
         key = object_keys.manifest_key(row.camera, clock.parse_rfc3339(row.started_at), docking_id)
         outbox.queue_object(txn, clock.now_text(), dock.stores, key, MANIFEST_KIND, body)

@@ -6,25 +6,27 @@ has left, each item is released alone: whatever else was on the card is the next
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bodycam_ingest.custody import item_entries
+from bodycam_ingest.custody import inventory, item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
-from bodycam_ingest.errors import StateAlteredError
+from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.model.rows import Docking
 
 log = structlog.get_logger(__name__)
 
@@ -92,19 +94,11 @@ class Releaser:
         self._news.looked()
         self._live = dict(live)
         with self._engine.connect() as conn:
-            waiting = agenda.dockings_to_release(conn)
-        released = 0
-        on_cameras: set[str] | None = None
-        for docking_id in waiting:
-            if docking_id in live:
-                released += self._release_docking(docking_id, live[docking_id])
-                continue
-            if on_cameras is None:
-                # Once a look: a hundred dockings may wait while a large card is listed.
-                with self._engine.connect() as conn:
-                    on_cameras = _on_cameras(conn, live)
-            released += self._release_alone(docking_id, live, on_cameras)
-        return released
+            waiting = agenda.dockings_to_release(conn, live)
+        released = sum(
+            self._release_docking(docking_id, live[docking_id]) for docking_id in waiting
+        )
+        return released + self._release_alone(live)
 
     def _release_docking(self, docking_id: str, live: Live) -> int:
         if not self.judge(docking_id, live).release:
@@ -113,18 +107,19 @@ class Releaser:
             # Judged again inside of the transaction that records it: nothing moved between.
             if not decide(docking_facts(txn.conn, docking_id, live, self._required)).release:
                 return 0
-            rows = _confirmed(txn.conn, docking_id)
-            if not self._stands(txn, docking_id, rows) or len(_unaltered(txn, rows)) < len(rows):
+            if not self._stands(txn, docking_id):
                 return 0
-            _record(txn, rows, docking_id, docked=True)
+            rows = _confirmed(txn.conn, docking_id)
+            _record(txn, rows, docked=True)
         log.info("docking.released", docking_id=docking_id, items=len(rows))
         return len(rows)
 
-    def _stands(self, txn: Txn, docking_id: str, found: Sequence[ItemRow]) -> bool:
-        """Whether the docking's row, and that no alarm is open, is what the entries say as well."""
+    def _stands(self, txn: Txn, docking_id: str) -> bool:
+        """Whether its row, its items' rows and that no alarm is open are what the entries say."""
         row = dockings.get(txn.conn, docking_id)
-        wrong = altered_docking(txn.conn, row)
-        alarms = self._alarms.touching(txn.conn, row, {item.item_id for item in found})
+        here = [one["item_id"] for one in dockings.inventory_items(txn.conn, docking_id)]
+        wrong = altered_docking(txn.conn, row) or _hidden(txn.conn, row, set(here))
+        alarms = self._alarms.touching(txn.conn, row, set(here))
         if not wrong and alarms:
             wrong = f"by the ledger alarms are open: {', '.join(alarms)}"
         if wrong:
@@ -136,43 +131,35 @@ class Releaser:
                 detail=f"docking {docking_id}: {wrong}",
                 docking_id=docking_id,
             )
-        return not wrong
+        return not wrong and len(_unaltered(txn, items.by_ids(txn.conn, here))) == len(here)
 
-    def _release_alone(
-        self, docking_id: str, live: Mapping[str, Live], on_cameras: Collection[str]
-    ) -> int:
+    def _release_alone(self, live: Collection[str]) -> int:
         with self._engine.connect() as conn:
-            if not self._free(conn, docking_id, on_cameras):
+            if not self._free(conn, live):
                 return 0
         with self._ledger.transaction() as txn:
             # Judged again inside of the transaction that records it: nothing moved between.
-            rows = _unaltered(txn, self._free(txn.conn, docking_id, _on_cameras(txn.conn, live)))
-            if not rows:
-                return 0
-            _record(txn, rows, docking_id, docked=False)
-        log.info("docking.released", docking_id=docking_id, items=len(rows))
+            rows = _unaltered(txn, self._free(txn.conn, live))
+            if rows:
+                _record(txn, rows, docked=False)
+        counts = collections.Counter(row.seen_docking_id for row in rows)
+        for docking_id, count in sorted(counts.items()):
+            log.info("docking.released", docking_id=docking_id, items=count)
         return len(rows)
 
-    def _free(
-        self, conn: Connection, docking_id: str, on_cameras: Collection[str]
-    ) -> list[ItemRow]:
-        """Confirmed, anchored items of a docking that ended, on no camera that is docked now."""
+    def _free(self, conn: Connection, live: Collection[str]) -> list[ItemRow]:
         anchored = outbox.anchored_size(conn, self._required)
-        lacking = knownstores.lacking_in_docking(conn, docking_id, self._required)
-        return [
-            row
-            for row in _confirmed(conn, docking_id)
-            if row.item_id not in on_cameras
-            and row.item_id not in lacking
-            and row.confirmed_seq is not None
-            and row.confirmed_seq < anchored
-            and not findings.item_alarms(conn, row.item_id)
-        ]
+        return agenda.to_release_alone(conn, live, self._required, anchored)
 
 
-def _on_cameras(conn: Connection, live: Iterable[str]) -> set[str]:
-    """Ids of the items of every docking whose camera is there."""
-    return {row["item_id"] for other in live for row in dockings.inventory_items(conn, other)}
+def _hidden(conn: Connection, row: Docking, here: Collection[str]) -> str:
+    """How many items of a docking's inventory are not among its items, for people; empty: none."""
+    try:
+        listed = {item_id for item_id, _ in inventory.seen(dockings.inventory(conn, row))}
+    except DatabaseDamagedError as error:
+        return error.message
+    hidden = len(listed.difference(here))
+    return f"{hidden} items of its inventory are said to be elsewhere" if hidden else ""
 
 
 def _confirmed(conn: Connection, docking_id: str) -> list[ItemRow]:
@@ -201,7 +188,7 @@ def _unaltered(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
     return [row for row in found if row.item_id not in altered]
 
 
-def _record(txn: Txn, found: Sequence[ItemRow], docking_id: str, *, docked: bool) -> None:
+def _record(txn: Txn, found: Sequence[ItemRow], *, docked: bool) -> None:
     dock_ms = docktime.now_ms(txn.conn)
     items.steps(
         txn,
@@ -210,7 +197,7 @@ def _record(txn: Txn, found: Sequence[ItemRow], docking_id: str, *, docked: bool
                 row,
                 item_entries.released(
                     row.item_id,
-                    docking_id=docking_id,
+                    docking_id=row.seen_docking_id,
                     docked=docked,
                     dock_ms=dock_ms,
                     policy=POLICY_KEEP,

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import zlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -567,6 +568,29 @@ def test_an_entry_hidden_from_the_index_of_subjects(dock):
 def test_a_row_that_refers_to_nothing(dock):
     dock.sql(("UPDATE upload SET item_id = 'nothing' WHERE item_id = ?", VERIFIED))
     assert any("refers to no row of item" in message for message in told(dock, "database_damaged"))
+
+
+# -- documents -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        ("DELETE FROM document",),
+        ("UPDATE document SET body = x'00'",),
+        ("UPDATE document SET body = 'text'",),
+        ("UPDATE document SET body = ?", zlib.compress(b"another inventory\n")),
+    ],
+)
+def test_a_document_that_an_entry_names_is_gone_or_another(dock, statement):
+    dock.sql(statement)
+    assert "document_missing" in dock.codes()
+    assert any("the inventory " in message for message in told(dock, "document_missing"))
+
+
+def test_a_document_that_no_entry_names(dock):
+    dock.sql(("INSERT INTO document VALUES (zeroblob(32), x'00')",))
+    assert dock.codes() == {"document_planted"}
 
 
 # -- rules of the format that need no forger -----------------------------------------------------

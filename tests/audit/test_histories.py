@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from bodycam_ingest.acquire.records import record_acquired, reject_copy
 from bodycam_ingest.audit.verify import Scope, Verification
 from bodycam_ingest.daemon.control import parse
-from bodycam_ingest.db import dockings, outbox
-from bodycam_ingest.db.dockings import InventoryRow
+from bodycam_ingest.db import outbox
 from bodycam_ingest.db.schema import outbox as outbox_table
 from bodycam_ingest.db.schema import upload
 from bodycam_ingest.errors import (
@@ -24,7 +23,7 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.evidence import Acquired, EntryKind, Verdict
+from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.release.releaser import Releaser
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
@@ -53,17 +52,6 @@ class House(StoreDock):
     def add(self, size_bytes=3000):
         item = self.bench.add(random_bytes(size_bytes), STORES)
         self.known.append(item)
-        row = self.bench.item(item)
-        line = InventoryRow(
-            path=row.path,
-            kind=EntryKind.FILE,
-            size_bytes=row.size_bytes,
-            mtime_ns=0,
-            verdict=Verdict.NEW,
-            item_id=item,
-        )
-        with self.bench.ledger.transaction() as txn:
-            dockings.put_inventory(txn.conn, DOCKING_ID, [line])
         return item
 
     def pull(self, command, **arguments):

@@ -41,6 +41,9 @@ class Rows:
     def get(self, kind: Any, *key: Any) -> Any:
         return self.kept.get((kind, *key))
 
+    def prefetch(self, kind: Any, keys: Any) -> None:
+        """All is at hand."""
+
     def stores(self) -> dict[str, rows.Store]:
         return {row.store: row for row in self.kept.values() if isinstance(row, rows.Store)}
 

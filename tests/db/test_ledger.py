@@ -355,11 +355,11 @@ def test_a_read_that_fails_comes_out_as_a_fault_of_ours(state, opened):
         with pytest.raises(sa.exc.OperationalError, match="too many SQL variables"):
             conn.execute(sa.select(sa.literal(1).in_(range(300_000))))
     with sqlite3.connect(state / "bodycam.db") as raw:
-        raw.execute("DROP TABLE inventory")
+        raw.execute("DROP TABLE item_work")
         raw.execute("ALTER TABLE camera DROP COLUMN profile")
     raw.close()
     with engine.connect() as conn:
-        for table in (schema.inventory, schema.camera):
+        for table in (schema.item_work, schema.camera):
             with pytest.raises(DatabaseDamagedError):
                 conn.execute(sa.select(table))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,8 @@ DRAFTS = [
     entries.camera_inventoried(
         "CAM1",
         docking_id=DOCKING,
-        entries=0,
-        files=0,
-        size_bytes=0,
-        newest_mtime_ns=0,
-        verdicts={},
-        inventory_sha256="0" * 64,
+        lines=[],
+        inventory_sha256=hashlib.sha256(b"").hexdigest(),
         complete=True,
         final=True,
         hour_shift=0,
@@ -73,6 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     initialise(root / "state", ORIGIN)
     engine, ledger = Dock(root).open()
     with ledger.transaction() as txn:
+        txn.rows.keep_document(b"")
         for draft in DRAFTS:
             txn.add(draft)
         digests = digests_of(b"abc", 1024)

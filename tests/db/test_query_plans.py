@@ -10,7 +10,8 @@ from bodycam_ingest.db.state_dir import initialise, open_for_reading
 
 ASKED_AFTER_EVERY_COMMIT = {
     "anchor_state": lambda conn: agenda.anchor_state(conn, ["archive"], 9),
-    "dockings_to_release": agenda.dockings_to_release,
+    "dockings_to_release": lambda conn: agenda.dockings_to_release(conn, ["0" * 26]),
+    "to_release_alone": lambda conn: agenda.to_release_alone(conn, ["0" * 26], ["archive"], 9),
     "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_by_ms=9, limit=9),
     "purge_candidates_at_once": lambda conn: purges.candidates(
         conn, ["a"], released_by_ms=None, limit=9
@@ -23,7 +24,7 @@ ASKED_AFTER_EVERY_COMMIT = {
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
 }
 # Tables that grow for ever; the others hold a handful of rows.
-GROWING = ("ledger_entry", "docking", "inventory", "item", "upload", "upload_part", "outbox")
+GROWING = ("ledger_entry", "docking", "document", "item", "upload", "upload_part", "outbox")
 # An index of what waits alone: a scan of it does not grow with what ever was.
 WAITING = (
     "ix_docking_open",

@@ -12,8 +12,8 @@ from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.camera import files, listing, profile
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
-from bodycam_ingest.db import items
-from bodycam_ingest.db.dockings import inventory_rows
+from bodycam_ingest.custody.inventory import lines_of
+from bodycam_ingest.db import dockings, items
 from bodycam_ingest.db.schema import finding, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import tracker
@@ -21,7 +21,14 @@ from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import Card, Look
 from bodycam_ingest.docking.undock import Dock
 from bodycam_ingest.errors import SourceUnreadableError
-from bodycam_ingest.model.evidence import Acquired, Digests, EntryKind, FileStamp, Verdict
+from bodycam_ingest.model.evidence import (
+    Acquired,
+    Digests,
+    EntryKind,
+    FileStamp,
+    Verdict,
+    decode_path,
+)
 from bodycam_ingest.model.lifecycle import ItemState
 from tests.support.recordings import limits_of
 
@@ -112,10 +119,13 @@ class Bench:
         with self.engine.connect() as conn:
             return items.of_camera(conn, "X812", "")
 
-    def verdicts(self):
+    def inventory(self):
         with self.engine.connect() as conn:
-            rows = inventory_rows(conn, self.record.row.docking_id)
-        return {row.path: row.verdict for row in rows}
+            body = dockings.inventory(conn, dockings.get(conn, self.record.row.docking_id))
+        return {decode_path(line["path"]): line for line in lines_of(body)}
+
+    def verdicts(self):
+        return {path: line["verdict"] for path, line in self.inventory().items()}
 
     def entries(self, kind):
         with self.engine.connect() as conn:
@@ -315,9 +325,7 @@ def test_what_is_no_file_or_left_out_is_in_the_inventory_and_never_an_item(bench
         b"etc": Verdict.IGNORED,
         b"fifo": Verdict.IGNORED,
     }
-    with bench.engine.connect() as conn:
-        kinds = {row.path: row.kind for row in inventory_rows(conn, bench.record.row.docking_id)}
-    assert kinds[b"etc"] is EntryKind.SYMLINK
+    assert bench.inventory()[b"etc"]["kind"] == EntryKind.SYMLINK
     assert [row.path for row in bench.items()] == [b"0001.MP4"]
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest.custody import entries
+from bodycam_ingest.custody import entries, inventory
+from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.model import rows
+from bodycam_ingest.model.evidence import EntryKind, Verdict
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from bodycam_ingest.release import Live, Releaser
 from tests.audit.test_histories import REQUIRED, House, house
@@ -100,21 +102,21 @@ def test_no_purge_on_the_word_of_a_changed_row(house: House) -> None:
     assert not copy.exists(), "put back, it goes"
 
 
-def listed(house: House) -> Live:
+def listed(house: House, *, final: bool = True) -> Live:
     """The camera is there, and nothing on it moves."""
+    lines = [
+        Line(row.path, EntryKind.FILE, row.size_bytes, 0, Verdict.NEW, row.item_id)
+        for row in map(house.bench.item, house.known)
+    ]
     with house.bench.ledger.transaction() as txn:
         txn.add(
             entries.camera_inventoried(
                 CAMERA,
                 docking_id=DOCKING_ID,
-                entries=1,
-                files=1,
-                size_bytes=1,
-                newest_mtime_ns=0,
-                verdicts={"new": 1},
-                inventory_sha256="0" * 64,
+                lines=lines,
+                inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
                 complete=True,
-                final=False,
+                final=final,
                 hour_shift=0,
             )
         )
@@ -123,7 +125,7 @@ def listed(house: House) -> Live:
 
 def test_no_release_while_the_ledger_says_that_the_card_was_not_listed(house: House) -> None:
     confirmed(house)
-    live = listed(house)
+    live = listed(house, final=False)
     assert house.releaser.tick({DOCKING_ID: live}) == 0
     with changed(house, rows.Docking, "inventoried"):
         assert house.releaser.judge(DOCKING_ID, live).release
@@ -133,16 +135,40 @@ def test_no_release_while_the_ledger_says_that_the_card_was_not_listed(house: Ho
     assert (ALTERED, f"docking:{DOCKING_ID}") in house.bench.open_alarms()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seen_docking_id = 'elsewhere'",
+        "state = 'released', confirmed_seq = 1, released_at = discovered_at, released_dock_ms = 1",
+    ],
+)
+def test_no_release_of_a_card_on_which_an_unread_item_was_hidden(house: House, change: str) -> None:
+    confirmed(house)
+    unread = house.add()
+    live = listed(house)
+    with shell(house) as connection:
+        connection.execute("UPDATE upload SET state = 'confirmed'")
+        connection.execute(f"UPDATE item SET {change} WHERE item_id = '{unread}'")
+    assert house.releaser.judge(DOCKING_ID, live).release
+    assert house.releaser.tick({DOCKING_ID: live}) == 0
+    assert house.bench.entries("item.released") == []
+
+
+def test_a_whole_card_is_released(house: House) -> None:
+    confirmed(house)
+    assert house.releaser.tick({DOCKING_ID: listed(house)}) == 1
+
+
 def test_no_release_while_the_ledger_says_that_an_alarm_is_open(house: House) -> None:
     confirmed(house)
     with house.bench.ledger.transaction() as txn:
         findings.raise_finding(
             txn, code="c", severity="alarm", subject=f"camera:{CAMERA}", detail="d"
         )
+    live = listed(house)
     with shell(house) as connection:
         connection.execute("UPDATE finding SET closed_at = opened_at")
-        connection.execute("UPDATE docking SET inventoried = 1")
-    assert house.releaser.judge(DOCKING_ID, Live(0, 0)).release
-    assert house.releaser.tick({DOCKING_ID: Live(0, 0)}) == 0
+    assert house.releaser.judge(DOCKING_ID, live).release
+    assert house.releaser.tick({DOCKING_ID: live}) == 0
     assert house.bench.entries("item.released") == []
     assert (ALTERED, f"docking:{DOCKING_ID}") in house.bench.open_alarms()

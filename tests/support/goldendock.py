@@ -6,13 +6,14 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.audit.verify import Scope, Verification
-from bodycam_ingest.custody import entries
+from bodycam_ingest.custody import entries, inventory
+from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import items, knownstores
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.keys import load_log_key
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model import object_keys, rows
-from bodycam_ingest.model.evidence import StoreObject
+from bodycam_ingest.model.evidence import EntryKind, StoreObject, Verdict
 from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.support import facts
@@ -130,7 +131,22 @@ def build(root):
         take(dock, ledger, item, body)
         anchor(dock, ledger)
     with ledger.transaction() as txn:
-        for number in range(259):
+        lines = [
+            Line(b"DCIM/a.mp4", EntryKind.FILE, len(body), 0, Verdict.NEW, item)
+            for item, body in BODIES.items()
+        ]
+        txn.add(
+            entries.camera_inventoried(
+                "CAM",
+                docking_id=DOCKING,
+                lines=lines,
+                inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
+                complete=True,
+                final=True,
+                hour_shift=0,
+            )
+        )
+        for number in range(258):
             data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
             txn.append("finding.raised", f"finding:{number}", data)
     anchor(dock, ledger)

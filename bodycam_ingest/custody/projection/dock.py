@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bodycam_ingest.custody import inventory
+from bodycam_ingest.custody.projection.step import Fault
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import UploadState
@@ -57,6 +59,25 @@ def _inventoried(step: Step) -> None:
     inventoried = docking.inventoried or bool(step.data["final"])
     digest = step.data["inventory_sha256"]
     step.put(docking._replace(inventory_sha256=digest, inventoried=inventoried))
+    if digest == docking.inventory_sha256:
+        # A second listing found the same: the items are as the first left them.
+        return
+    body = step.state.document(digest)
+    if body is None:
+        step.faults.append(_missing_document("inventory", digest))
+        return
+    lying = list(inventory.seen(body))
+    step.state.prefetch(rows.Item, [item_id for item_id, _ in lying])
+    for item_id, mtime_ns in lying:
+        item = step.state.get(rows.Item, item_id)
+        if item is None:
+            step.illegal(f"its inventory names {item_id}, which was never discovered")
+            continue
+        step.put(item._replace(seen_docking_id=docking.docking_id, seen_mtime_ns=mtime_ns))
+
+
+def _missing_document(what: str, digest: str) -> Fault:
+    return Fault("document_missing", f"the {what} {digest} is gone or altered")
 
 
 def _undocked(step: Step) -> None:

@@ -9,7 +9,7 @@ from bodycam_ingest.errors import LedgerEntryError
 from bodycam_ingest.model import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bodycam_ingest.model.rows import Row
     from bodycam_ingest.model.store_set import StoreSet
@@ -33,6 +33,10 @@ class State(Protocol):
 
     def get(self, kind: type[R], *key: str | int) -> R | None:
         """The row of that key, None when there is none."""
+        ...
+
+    def prefetch(self, kind: type[Row], keys: Sequence[str]) -> None:
+        """Read many rows at once that `get` is to be asked for."""
         ...
 
     def stores(self) -> Mapping[str, rows.Store]:
