@@ -113,15 +113,50 @@ def _check(value: Any, where: str) -> None:
     raise LedgerEntryError(f"{where}: {type(value).__name__} has no place in an entry")
 
 
-def check_entry(kind: str, data: Mapping[str, Any]) -> None:
-    """Hold an entry's type and data to the format, before anything else is known of it.
+def admit(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry's data as it can stand there, before anything else is known of it.
+
+    Text that is not Unicode comes from the operating system's messages about a camera's files. A
+    hostile name must not stop the record: its stray bytes are written as escapes.
+
+    Args:
+        kind: the entry's type.
+        data: what happened.
+
+    Returns:
+        A deep copy, which the caller may change no more.
 
     Raises:
-        LedgerEntryError: they do not follow it.
+        LedgerEntryError: type or data do not follow the format.
     """
     if not _TYPE.fullmatch(kind):
         raise LedgerEntryError(f"no entry type: {kind!r}")
-    _check(dict(data), "data")
+    return {key: _admitted(key, value) for key, value in data.items()}
+
+
+def _admitted(key: Any, value: Any) -> Any:
+    if type(key) is not str or not key.isascii():
+        raise LedgerEntryError(f"{key!r}: keys are ASCII text")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, int):
+        if abs(value) > _INTEGER_MAX:
+            raise LedgerEntryError(f"{key}: integers beyond 2^53 stand as text")
+        return value
+    if isinstance(value, Mapping):
+        return {name: _admitted(name, inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_admitted(key, inner) for inner in value]
+    raise LedgerEntryError(f"{key}: {type(value).__name__} has no place in an entry")
+
+
+def escaped(text: str) -> str:
+    """Text in which what is no Unicode stands as its escape: six characters for one byte."""
+    if text.isascii():
+        return str(text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def figure(value: int) -> int | str:
@@ -140,28 +175,17 @@ def read_figure(value: object) -> object:
     return value
 
 
-def storable(value: Any) -> Any:
-    """A deep copy in which text that is not Unicode has its stray bytes escaped.
-
-    Such text comes from the operating system's messages about a camera's files. A hostile name
-    must not stop the record, so it is told by its escape, never refused.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, Mapping):
-        return {key: storable(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [storable(inner) for inner in value]
-    return value
-
-
 _ENCODE: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 ).encode
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """RFC 8785 JSON of what follows the rules for values: no floats, small integers, ASCII keys."""
+    """RFC 8785 JSON of what follows the rules for values: no floats, small integers, ASCII keys.
+
+    Under those rules it is JSON with sorted keys and no blanks. The standard library writes it five
+    times as fast as a library that knows all rules; a property test holds both equal.
+    """
     return _ENCODE(value).encode()
 
 
@@ -175,7 +199,7 @@ def build_entry(
         moment: when it is made.
         kind: its type.
         actor: who did it.
-        data: what happened; no floats, integers below 2^53, ASCII keys.
+        data: what happened, as `admit` gave it.
 
     Returns:
         RFC 8785 JSON.
@@ -183,7 +207,6 @@ def build_entry(
     Raises:
         LedgerEntryError: it does not follow the format.
     """
-    check_entry(kind, data)
     value: dict[str, Any] = {
         "v": VERSION,
         "log": position.log,
@@ -199,11 +222,11 @@ def build_entry(
             "n": position.ordinal,
             "prev": position.subject_prev,
         },
-        "data": dict(data),
+        "data": data,
     }
     try:
-        body = rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeError) as error:
+        body = canonical(value)
+    except (TypeError, ValueError) as error:
         raise LedgerEntryError(f"{kind}: {error}") from error
     if len(body) > BODY_BYTES_MAX:
         raise LedgerEntryError(f"{kind}: {len(body)} bytes are more than {BODY_BYTES_MAX}")
@@ -288,7 +311,6 @@ def is_canonical(body: bytes) -> bool:
     """Whether bytes are RFC 8785 JSON; under this format's rules sorted JSON is the same."""
     try:
         value = json.loads(body)
-        fast = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return fast.encode() == body or rfc8785.dumps(value) == body
+        return canonical(value) == body or rfc8785.dumps(value) == body
     except (ValueError, RecursionError, rfc8785.CanonicalizationError):
         return False

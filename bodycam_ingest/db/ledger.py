@@ -23,9 +23,9 @@ from bodycam_ingest.custody.entry import (
     Actor,
     Moment,
     Position,
+    admit,
     build_entry,
-    check_entry,
-    storable,
+    escaped,
 )
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
 from bodycam_ingest.custody.projection import Fact, project
@@ -123,17 +123,13 @@ class Txn:
         seq = self._peaks.size + len(self._pending)
         now = clock.read()
         moment = Moment(clock.rfc3339(now.wall), now.boot_id, now.boottime_ms)
-        copied = storable(data)
-        check_entry(type, copied)
+        copied = admit(type, data)
+        about = escaped(subject)
         if sealed:
             copied["sealed"] = self._seal(seq, sealed)
-        self._pending.append(_Pending(seq, moment, type, storable(subject), actor, copied))
+        self._pending.append(_Pending(seq, moment, type, about, actor, copied))
         if type.startswith(PROJECTED_TYPES):
-            self._project(
-                Fact(
-                    seq, moment.t, moment.boot, moment.mono, type, storable(subject), False, copied
-                )
-            )
+            self._project(Fact(seq, moment.t, moment.boot, moment.mono, type, about, False, copied))
         return seq
 
     def add(self, draft: Draft, *, actor: Actor = SYSTEM) -> int:
@@ -153,7 +149,7 @@ class Txn:
         commitments = {}
         for field, value in values.items():
             salt = os.urandom(SALT_BYTES)
-            plain = storable(value)
+            plain = escaped(value)
             commitments[field] = commitment(field, salt, plain)
             self._private.append(
                 {"log_id": LOG_ID, "seq": seq, "field": field, "salt": salt, "value": plain}

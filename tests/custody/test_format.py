@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +20,10 @@ from bodycam_ingest.custody.entry import (
     Actor,
     Moment,
     Position,
+    admit,
     build_entry,
     is_canonical,
     parse_entry,
-    storable,
 )
 from bodycam_ingest.custody.merkle import (
     inclusion_proof,
@@ -170,7 +171,7 @@ MOMENT = Moment("2026-03-14T09:26:53.589Z", "boot", 1)
 
 
 def build(data, kind="log.genesis"):
-    return build_entry(PLACE, MOMENT, kind, Actor("system", "x"), data)
+    return build_entry(PLACE, MOMENT, kind, Actor("system", "x"), admit(kind, data))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,6 @@ def build(data, kind="log.genesis"):
         {1: 1},
         {"x": b"bytes"},
         {"x": {1, 2}},
-        {"x": "\udcff"},
         {"x": "a" * 65_536},
     ],
 )
@@ -315,11 +315,12 @@ def test_what_was_built_is_read_back_the_same(data):
     assert parse_entry(body).data == data
     assert is_canonical(body)
     assert rebuilt(body) == body
+    assert rfc8785.dumps(json.loads(body)) == body, "as a library writes it that knows all rules"
 
 
 @given(st.text(st.characters(codec=None, categories=["Cs", "Lu", "Cc"])))
 def test_any_text_of_the_operating_system_can_be_stored(text):
-    assert parse_entry(build(storable({"x": [text]}))).data["x"][0].isprintable() in {True, False}
+    assert parse_entry(build({"x": [text]})).data["x"][0].isprintable() in {True, False}
 
 
 # -- notes and checkpoints that are none ---------------------------------------------------------
