@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bodycam_ingest.custody.entry import canonical, storable
+from bodycam_ingest.custody.entry import canonical, escaped
 from bodycam_ingest.model.evidence import EntryKind, Verdict, encode_path
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def fields(line: Line) -> dict[str, Any]:
         "item_id": line.item_id,
     }
     if line.detail:
-        found["detail"] = storable(line.detail)
+        found["detail"] = escaped(line.detail)
     return found
 
 
