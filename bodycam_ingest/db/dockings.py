@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
@@ -13,6 +13,7 @@ from bodycam_ingest.db.projected import chosen, read_document
 from bodycam_ingest.db.schema import docking, item, item_work
 from bodycam_ingest.errors import DatabaseDamagedError, UnknownSubjectError
 from bodycam_ingest.model import rows
+from bodycam_ingest.model.evidence import KnownItem
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
-
-_Known: TypeAlias = "tuple[str, bytes, int, int, ItemState, bytes | None]"
 
 
 def get(conn: sa.Connection, docking_id: str) -> rows.Docking:
@@ -76,13 +75,8 @@ def last_inventory_paths(conn: sa.Connection, serial: str, volume: str) -> froze
     return frozenset(found.scalars())
 
 
-def history(conn: sa.Connection, serial: str, volume: str) -> list[_Known]:
-    """Every item ever seen on a camera's volume, oldest first.
-
-    Returns:
-        Of each: id, path, length in bytes, modification time when it was listed last (ns), state,
-        sample digest.
-    """
+def history(conn: sa.Connection, serial: str, volume: str) -> list[KnownItem]:
+    """Every item ever seen on a camera's volume, oldest first."""
     found = conn.execute(
         sa.select(
             item.c.item_id,
@@ -96,7 +90,7 @@ def history(conn: sa.Connection, serial: str, volume: str) -> list[_Known]:
         .order_by(item.c.item_id)
     )
     return [
-        (item_id, path, size_bytes, mtime_ns, ItemState(state), sample)
+        KnownItem(item_id, path, size_bytes, mtime_ns, ItemState(state), sample)
         for item_id, path, size_bytes, mtime_ns, state, sample in found.all()
     ]
 

@@ -19,33 +19,13 @@ from bodycam_ingest.model.lifecycle import ItemState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bodycam_ingest.model.evidence import InventoryEntry
+    from bodycam_ingest.model.evidence import InventoryEntry, KnownItem
 
 _HOUR_NS: Final = 3_600_000_000_000
 _SHIFT_MAX_HOURS: Final = 14
 _NEARLY_ALL: Final = 0.75
 _NEVER_READ: Final = frozenset({ItemState.DISCOVERED, ItemState.VANISHED})
 NAME_WRAP: Final = 9999
-
-
-class KnownItem(NamedTuple):
-    """An item of this camera's history.
-
-    Args:
-        item_id: the item.
-        path: path on the volume.
-        size_bytes: length.
-        mtime_ns: raw modification time when it was last listed; clocks may have changed since.
-        state: where it stands.
-        sample_sha256: its sample digest, None when it was never read.
-    """
-
-    item_id: str
-    path: bytes
-    size_bytes: int
-    mtime_ns: int
-    state: ItemState
-    sample_sha256: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +47,20 @@ class Candidate:
         return any(item.sample_sha256 is not None for item in self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What a listed file is.
+class Compared(NamedTuple):
+    """What a listed entry turned out to be.
 
     Args:
-        entry: the file.
-        verdict: new, same or changed.
-        item_id: the known item that it is; None for a new one.
+        entry: the entry as listed.
+        verdict: what it is.
+        item_id: the known item that it is; None for a new one or what is not ingested.
         reason: why, for people.
     """
 
     entry: InventoryEntry
     verdict: Verdict
-    item_id: str | None
-    reason: str
+    item_id: str | None = None
+    reason: str = ""
 
 
 def hour_shift(files: Mapping[bytes, FileStamp], known: Iterable[KnownItem]) -> int:
@@ -147,7 +126,7 @@ def _fits(stamp: FileStamp, item: KnownItem, shift_hours: int) -> bool:
     return stamp.mtime_ns - item.mtime_ns in {0, shift_hours * _HOUR_NS}
 
 
-def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[Resolved]:
+def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[Compared]:
     """What each listed file is.
 
     Args:
@@ -165,15 +144,15 @@ def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[
             continue
         match = _match(candidate.items, samples.get(entry.path))
         if match is not None:
-            resolved.append(Resolved(entry, Verdict.SAME, match.item_id, ""))
+            resolved.append(Compared(entry, Verdict.SAME, match.item_id))
         elif candidate.items:
             reason = "same name, size and time as before, other content"
-            resolved.append(Resolved(entry, Verdict.CHANGED, None, reason))
+            resolved.append(Compared(entry, Verdict.CHANGED, None, reason))
         elif candidate.used_name:
             reason = "a name met before, another size or time"
-            resolved.append(Resolved(entry, Verdict.CHANGED, None, reason))
+            resolved.append(Compared(entry, Verdict.CHANGED, None, reason))
         else:
-            resolved.append(Resolved(entry, Verdict.NEW, None, ""))
+            resolved.append(Compared(entry, Verdict.NEW))
     return resolved
 
 

@@ -13,7 +13,6 @@ from bodycam_ingest.custody import entries, inventory, item_entries
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.docking import left_early
-from bodycam_ingest.docking.comparison import KnownItem
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, printable_path
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
     from bodycam_ingest.camera import ItemFacts, MountedVolume
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.docking.comparison import Compared
     from bodycam_ingest.docking.undock import Dock
-    from bodycam_ingest.model.evidence import InventoryEntry
+    from bodycam_ingest.model.evidence import KnownItem
     from bodycam_ingest.model.rows import Docking
 
 log = structlog.get_logger(__name__)
@@ -35,23 +35,6 @@ log = structlog.get_logger(__name__)
 _CHUNK: Final = 1000
 # A camera that still has what the dock lost: the item is read again.
 _LOST_HERE: Final = frozenset({"local_copy_damaged", "staging_missing"})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Compared:
-    """What an inventory entry turned out to be.
-
-    Args:
-        entry: the entry as listed.
-        verdict: what it is.
-        item_id: the known item that it is; None for a new one or what is not ingested.
-        reason: why, for people.
-    """
-
-    entry: InventoryEntry
-    verdict: Verdict
-    item_id: str | None = None
-    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,8 +120,7 @@ class DockingRecord:
     def history(self) -> list[KnownItem]:
         """Every item ever seen on this camera's volume, oldest first."""
         with self._dock.engine.connect() as conn:
-            found = dockings.history(conn, self.row.camera, self.row.volume)
-        return [KnownItem(*one) for one in found]
+            return dockings.history(conn, self.row.camera, self.row.volume)
 
     def unread_items(self) -> list[ItemRow]:
         """Items of this camera's volume that were discovered and not read yet, oldest first."""

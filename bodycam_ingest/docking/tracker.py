@@ -12,7 +12,7 @@ import structlog
 from bodycam_ingest.acquire import FOR_ROOM
 from bodycam_ingest.camera import being_written, sample
 from bodycam_ingest.docking import comparison
-from bodycam_ingest.docking.record import Compared
+from bodycam_ingest.docking.comparison import Compared
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import is_due
@@ -206,8 +206,7 @@ class Card:
                 log.info("camera.hour_shift", hours=self._shift_hours)
         entries = [_file_entry(path, files[path]) for path in sorted(fresh)]
         found = comparison.candidates(entries, known, self._shift_hours)
-        resolved = comparison.resolve(found, self._samples(root_fd, found))
-        compared = [Compared(r.entry, r.verdict, r.item_id, r.reason) for r in resolved]
+        compared = comparison.resolve(found, self._samples(root_fd, found))
         items = self.record.plan(compared, self.facts_of)
         self._unread = None
         unread = {row.item_id for row in self._unread_items()}

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bodycam_ingest.model.lifecycle import ItemState
 
 PART_SIZE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
 
@@ -96,6 +98,26 @@ class InventoryEntry:
     kind: EntryKind
     stamp: FileStamp | None = None
     detail: str = ""
+
+
+class KnownItem(NamedTuple):
+    """An item of a camera's history, as its files are compared with it.
+
+    Args:
+        item_id: the item.
+        path: path on the volume.
+        size_bytes: length.
+        mtime_ns: raw modification time when it was last listed; clocks may have changed since.
+        state: where it stands.
+        sample_sha256: its sample digest, None when it was never read.
+    """
+
+    item_id: str
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+    state: ItemState
+    sample_sha256: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.docking.comparison import (
-    KnownItem,
     candidates,
     files_of,
     gaps,
@@ -14,7 +13,7 @@ from bodycam_ingest.docking.comparison import (
     is_dead_clock,
     resolve,
 )
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, InventoryEntry, Verdict
+from bodycam_ingest.model.evidence import EntryKind, FileStamp, InventoryEntry, KnownItem, Verdict
 from bodycam_ingest.model.lifecycle import ItemState
 
 HOUR_NS = 3_600_000_000_000

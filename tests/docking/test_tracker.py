@@ -19,7 +19,7 @@ from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import Card, Look
-from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.docking.undock import Dock, end_docking
 from bodycam_ingest.errors import SourceUnreadableError
 from bodycam_ingest.model.evidence import (
     Acquired,
@@ -349,3 +349,37 @@ def test_a_dead_camera_clock_is_told_and_its_files_are_taken(bench):
     assert bench.due() == [b"0001.MP4"]
     bench.list()
     assert "camera_clock" in bench.findings()
+
+
+def cut_off(bench):
+    """A docking that the process did not live to end; the next start does."""
+    end_docking(bench.dock, bench.record.row.docking_id, "daemon_restarted")
+    with bench.engine.connect() as conn:
+        return dockings.get(conn, bench.record.row.docking_id)
+
+
+def test_a_docking_that_was_cut_off_has_its_last_inventory_or_none(bench, monkeypatch):
+    bench.write("0001.MP4")
+    assert cut_off(bench.plug()).inventory_sha256 == ""
+    bench.docked_once()
+    bench.plug().list(2)
+    bench.write("0002.MP4")
+    monkeypatch.setattr(bench.record, "inventoried", None)
+    with pytest.raises(TypeError):
+        bench.list()
+    assert cut_off(bench).end_reason == "daemon_restarted"
+    assert bench.verdicts() == {b"0001.MP4": Verdict.SAME}
+    assert [row.path for row in bench.items()] == [b"0001.MP4", b"0002.MP4"]
+
+
+def test_what_changed_after_the_last_inventory_is_recorded_when_the_camera_goes(bench):
+    bench.write("0001.MP4")
+    bench.plug().list(3)
+    bench.write("0001.MP4", b"longer than before", T0_NS + 1)
+    bench.list()
+    assert bench.inventory()[b"0001.MP4"]["size_bytes"] == "4"
+    bench.pull()
+    assert bench.inventory()[b"0001.MP4"]["size_bytes"] == "18"
+    with bench.engine.connect() as conn:
+        ended = dockings.get(conn, bench.record.row.docking_id)
+    assert ended.inventoried
