@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
@@ -121,49 +122,50 @@ def inventory(conn: sa.Connection, row: rows.Docking) -> bytes:
 
 def sightings(conn: sa.Connection, serial: str, item_id: str) -> list[dict[str, str]]:
     """The dockings of a camera whose inventory names an item, oldest first, with their verdict."""
-    found = []
-    for row in chosen(conn, rows.Docking, docking.c.camera == serial):
-        body = inventory(conn, row)
-        if item_id.encode() in body:
-            found += [
-                {
-                    "docking_id": row.docking_id,
-                    "verdict": line["verdict"],
-                    "started_at": row.started_at,
-                }
-                for line in lines_of(body)
-                if line["item_id"] == item_id
-            ]
-    return found
+    return [
+        {"docking_id": row.docking_id, "verdict": line["verdict"], "started_at": row.started_at}
+        for row in chosen(conn, rows.Docking, docking.c.camera == serial)
+        # Few documents name it; looking for its id is quicker than reading them all.
+        if item_id.encode() in (body := read_document(conn, row.inventory_sha256) or b"")
+        for line in lines_of(body)
+        if line["item_id"] == item_id
+    ]
 
 
 class Tally(NamedTuple):
-    """Items of a docking that are alike.
+    """The items that a docking saw last, or found to be gone unread, counted.
 
     Args:
-        state: where they stand.
-        discovered_here: no earlier docking saw them.
-        items: how many.
+        states: how many of them stand where.
         size_bytes: bytes of them.
+        new: those that no earlier docking saw.
+        new_bytes: bytes of these.
     """
 
-    state: ItemState
-    discovered_here: bool
-    items: int
+    states: collections.Counter[ItemState]
     size_bytes: int
+    new: int
+    new_bytes: int
 
 
-def tally(conn: sa.Connection, docking_id: str) -> list[Tally]:
-    """The items that a docking saw last, or found to be gone unread, counted."""
-    here = (item.c.docking_id == docking_id).label("here")
+def tally(conn: sa.Connection, docking_id: str) -> Tally:
+    """Count the items of a docking."""
+    new = (item.c.docking_id == docking_id).label("new")
     found = conn.execute(
-        sa.select(item.c.state, here, sa.func.count(), *halves(item.c.size_bytes))
+        sa.select(item.c.state, new, sa.func.count().label("items"), *halves(item.c.size_bytes))
         .where(item.c.seen_docking_id == docking_id)
-        .group_by(item.c.state, here)
+        .group_by(item.c.state, new)
+    ).all()
+    states = collections.Counter[ItemState]()
+    for row in found:
+        states[ItemState(row.state)] += row.items
+    sizes = [(row.new, row.items, whole(row[3:])) for row in found]
+    return Tally(
+        states,
+        sum(size_bytes for _, _, size_bytes in sizes),
+        sum(items for new, items, _ in sizes if new),
+        sum(size_bytes for new, _, size_bytes in sizes if new),
     )
-    return [
-        Tally(ItemState(state), bool(new), count, whole(sums)) for state, new, count, *sums in found
-    ]
 
 
 def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapping]:

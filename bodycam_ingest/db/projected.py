@@ -264,13 +264,10 @@ def chosen(conn: sa.Connection, kind: type[R], *where: sa.ColumnElement[bool]) -
 
 def read_document(conn: sa.Connection, sha256: str) -> bytes | None:
     """A document by its digest, hex; None when it is gone or is something else."""
-    found = conn.execute(
-        sa.select(document.c.body).where(document.c.sha256 == bytes.fromhex(sha256))
-    ).scalar()
-    if not isinstance(found, bytes):
-        return None
     try:
-        body = zlib.decompress(found)
-    except zlib.error:
+        here = document.c.sha256 == bytes.fromhex(sha256)
+        body = zlib.decompress(conn.execute(sa.select(document.c.body).where(here)).scalar_one())
+    except (sa.exc.NoResultFound, TypeError, ValueError, zlib.error):
+        # None of that digest, or what this program never writes: no hex, no bytes, not compressed.
         return None
     return body if hashlib.sha256(body).hexdigest() == sha256 else None

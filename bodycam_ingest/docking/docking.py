@@ -189,18 +189,19 @@ class Docking:
         """Say once that everything is on the dock, and once more whenever something came along."""
         if any(self._moving) or self._unlisted.reason or not self._card.concluded:
             return
-        if (copied := self._record.copied()) is None or copied.items == self._told_items:
+        copied = self._record.copied()
+        if copied is None or (recordings := copied.states.total()) == self._told_items:
             return
-        self._told_items = copied.items
+        self._told_items = recordings
         self._record.all_copied()
         log.info(
             "docking.copied",
             camera=self._record.row.camera,
             bay=self.mounted.bay,
             docking_id=self.docking_id,
-            recordings=copied.items,
+            recordings=recordings,
             size_bytes=copied.size_bytes,
-            new=copied.new_items,
+            new=copied.new,
             new_bytes=copied.new_bytes,
         )
 

@@ -39,9 +39,9 @@ def shortfall(conn: sa.Connection, row: Docking) -> str:
     Returns:
         Text for people; empty where all that could be copied was.
     """
-    here = dockings.tally(conn, row.docking_id)
-    short = sum(one.items for one in here if one.state not in COPIED | _APART)
-    words = f"{short} of {sum(one.items for one in here)} recordings not copied" if short else ""
+    states = dockings.tally(conn, row.docking_id).states
+    short = sum(number for state, number in states.items() if state not in COPIED | _APART)
+    words = f"{short} of {states.total()} recordings not copied" if short else ""
     if row.inventoried:
         return words
     return "it was not listed to its end" + (f"; of what was seen, {words}" if words else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING, Final, Self
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bodycam_ingest.camera import ItemFacts, MountedVolume
+    from bodycam_ingest.db.dockings import Tally
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.comparison import Compared
@@ -35,23 +35,6 @@ log = structlog.get_logger(__name__)
 _CHUNK: Final = 1000
 # A camera that still has what the dock lost: the item is read again.
 _LOST_HERE: Final = frozenset({"local_copy_damaged", "staging_missing"})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Copied:
-    """What a docking brought, once all of it is on the dock.
-
-    Args:
-        items: recordings on the camera.
-        size_bytes: bytes of them.
-        new_items: those that no earlier docking brought.
-        new_bytes: bytes of these.
-    """
-
-    items: int
-    size_bytes: int
-    new_items: int
-    new_bytes: int
 
 
 class DockingRecord:
@@ -127,22 +110,13 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             return items.unread_of_camera(conn, self.row.camera, self.row.volume)
 
-    def copied(self) -> Copied | None:
+    def copied(self) -> Tally | None:
         """What is on the camera, when every recording of it was read and verified; else None."""
         docking_id = self.row.docking_id
         with self._dock.engine.connect() as conn:
-            if not dockings.get(conn, docking_id).inventoried:
-                return None
             here = dockings.tally(conn, docking_id)
-        if any(one.state not in COPIED for one in here):
-            return None
-        new = [one for one in here if one.discovered_here]
-        return Copied(
-            sum(one.items for one in here),
-            sum(one.size_bytes for one in here),
-            sum(one.items for one in new),
-            sum(one.size_bytes for one in new),
-        )
+            inventoried = dockings.get(conn, docking_id).inventoried
+        return here if inventoried and here.states.keys() <= COPIED else None
 
     def last_inventory(self) -> frozenset[bytes]:
         """Paths of the files in the last complete inventory of this camera's volume."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
@@ -60,16 +59,14 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
     """
     with dock.ledger.transaction() as txn:
         row = dockings.get(txn.conn, docking_id)
-        here = dockings.tally(txn.conn, docking_id)
-        states = collections.Counter[str]()
-        for one in here:
-            states[one.state.value] += one.items
+        here = dockings.tally(txn.conn, docking_id).states
+        states = {state.value: number for state, number in here.items()}
         closed = [
             findings.close_finding(txn, code=code, subject=f"docking:{docking_id}") for code in _OWN
         ]
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)
-        complete = whole and all(one.state in COPIED for one in here)
+        complete = whole and here.keys() <= COPIED
         seq = txn.add(
             entries.camera_undocked(
                 row.camera, docking_id=docking_id, reason=reason, complete=complete, items=states
