@@ -18,20 +18,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """One upload of an item, as far as waiting for it goes.
-
-    Args:
-        there: it got as far as is asked for.
-        required: its store was required when it was queued; counts only for a store that no
-            start of the daemon has noted yet.
-    """
-
-    there: bool
-    required: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StoreSet:
     """The stores that were ever in the configuration, by what they are now.
 
@@ -44,35 +30,6 @@ class StoreSet:
     required: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     passed: frozenset[str] = frozenset()
-
-    def is_required(self, store: str, *, row_required: bool) -> bool:
-        """Whether a store's confirmation is one that an item needs.
-
-        Args:
-            store: its name.
-            row_required: what the upload's row says, for a store that was never noted.
-        """
-        if store in self.required:
-            return True
-        return row_required and store not in self.left | self.passed
-
-    def missing(self, uploads: Mapping[str, Reached], *, but: str = "") -> list[str]:
-        """The stores that an item still waits for, sorted.
-
-        Args:
-            uploads: the item's uploads, by store.
-            but: a store left out, because it is getting there now.
-        """
-        wanted = {
-            store
-            for store, upload in uploads.items()
-            if store in self.left or self.is_required(store, row_required=upload.required)
-        }
-        return sorted(
-            store
-            for store in (wanted | self.required) - {but}
-            if store not in uploads or not uploads[store].there
-        )
 
     def waits_for(self, reached: Mapping[str, bool], *, but: str = "") -> list[str]:
         """The stores that an item still waits for, sorted.
