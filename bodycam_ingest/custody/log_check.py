@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
-from bodycam_ingest.custody.entry import is_canonical, parse_entry
+from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
 from bodycam_ingest.custody.note import NoteError
 from bodycam_ingest.errors import LedgerEntryError
@@ -152,7 +152,7 @@ class LogChecker:
             self._find("entry_altered", "its bytes do not have the hash that was kept", row)
         try:
             entry = parse_entry(row.body)
-            if not is_canonical(row.body):
+            if not entry.canonical:
                 self._find("entry_not_canonical", "its bytes are not canonical JSON", row)
         except LedgerEntryError as error:
             self._find("entry_malformed", error.message, row)
