@@ -35,9 +35,9 @@ def open_store(
     """
     if config.type == "directory":
         return DirectoryStore(config.name, config.path)
-    from bodycam_ingest.stores.s3 import open_s3_store  # noqa: PLC0415 - botocore
+    from bodycam_ingest.stores.s3 import S3Client, S3Store  # noqa: PLC0415 - botocore
 
-    return open_s3_store(config, workers + _SPARE_CONNECTIONS, moving)
+    return S3Store(S3Client(config, connections=workers + _SPARE_CONNECTIONS, moving=moving))
 
 
 def prepare_store(config: DirectoryStoreConfig | S3StoreConfig) -> str:

@@ -14,8 +14,6 @@ from bodycam_ingest.errors import StoreUnreachableError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from bodycam_ingest.stores.s3.client import S3Client
-from bodycam_ingest.stores.s3.endpoint import Endpoint, Keys
-from bodycam_ingest.stores.s3.settings import ObjectSettings
 from bodycam_ingest.stores.s3.store import S3Store
 from tests.support.faultproxy import Fault, FaultProxy
 from tests.support.memory_store import MemoryStore
@@ -54,18 +52,9 @@ def open_s3(seaweed, proxy):
     """Opens S3 stores under a prefix of their own."""
     opened = []
 
-    def make(settings=None, *, bucket="", url="", keys=None, ca_bundle=None, prefix=""):
-        endpoint = Endpoint(
-            url=url or proxy.url,
-            region="us-east-1",
-            ca_bundle=ca_bundle or seaweed.ca_bundle,
-            keys=keys or (lambda: Keys(seaweed.access_key, seaweed.secret_key)),
-        )
-        store = S3Store(
-            S3Client("bucket", bucket or seaweed.bucket, endpoint),
-            prefix or f"t{os.getpid()}-{next(_prefixes)}",
-            settings or ObjectSettings(),
-        )
+    def make(url="", **settings):
+        settings.setdefault("prefix", f"t{os.getpid()}-{next(_prefixes)}")
+        store = S3Store(S3Client(seaweed.config(url or proxy.url, **settings)))
         opened.append(store)
         return store
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-import itertools
 import socket
 
 import pytest
 
+from bodycam_ingest.config import EnvironmentCredentials, FileCredentials, S3StoreConfig
 from bodycam_ingest.errors import (
     StoreClockSkewError,
     StoreCredentialsError,
@@ -20,7 +20,6 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.stores.s3 import endpoint
-from bodycam_ingest.stores.s3.endpoint import Keys, keys_from_environment, keys_from_file
 from bodycam_ingest.stores.s3.errors import retry_after_s, skew
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import write_certificate
@@ -117,19 +116,24 @@ def test_a_head_without_a_code_is_asked_again_in_a_way_that_has_one(open_s3, pro
         store.look("evidence/x")
 
 
-def test_wrong_keys_are_a_matter_of_credentials(open_s3, seaweed):
-    for keys in (Keys("AKNOBODY", "x"), Keys(seaweed.access_key, "wrong")):
-        store = open_s3(keys=lambda keys=keys: keys)
+def keys_file(path, access_key, secret_key):
+    text = f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = {secret_key}\n"
+    path.write_text(text, encoding="utf-8")
+    return FileCredentials(source="file", path=path)
+
+
+def test_wrong_keys_are_a_matter_of_credentials(open_s3, seaweed, tmp_path):
+    for keys in (("AKNOBODY", "x"), (seaweed.access_key, "wrong")):
+        store = open_s3(credentials=keys_file(tmp_path / "keys", *keys))
         with pytest.raises(StoreCredentialsError):
             store.look("evidence/x")
 
 
-def test_keys_renewed_on_disk_are_taken_without_a_restart(open_s3, seaweed):
-    answers = itertools.chain(
-        [Keys(seaweed.access_key, "expired")],
-        itertools.repeat(Keys(seaweed.access_key, seaweed.secret_key)),
-    )
-    store = open_s3(keys=lambda: next(answers))
+def test_keys_renewed_on_disk_are_taken_without_a_restart(open_s3, seaweed, tmp_path):
+    store = open_s3(credentials=keys_file(tmp_path / "keys", seaweed.access_key, "expired"))
+    with pytest.raises(StoreCredentialsError):
+        store.look("evidence/x")
+    keys_file(tmp_path / "keys", seaweed.access_key, seaweed.secret_key)
     assert store.look("evidence/x") is None
 
 
@@ -216,21 +220,56 @@ def test_an_upload_that_expired_begins_again(open_s3, seaweed, proxy, code):
     assert seaweed.uploads(prefix=store._prefix) == []
 
 
-def test_secrets_are_neither_shown_nor_guessed(tmp_path, monkeypatch):
-    assert "sesame" not in repr(Keys("id", "sesame", "sesame"))
-    monkeypatch.setenv("A", "id")
-    monkeypatch.delenv("B", raising=False)
-    with pytest.raises(StoreCredentialsError):
-        keys_from_environment("A", "B", "C")
+def keys_of(credentials):
+    config = S3StoreConfig(name="a", type="s3", bucket="evidence", credentials=credentials)
+    return endpoint.credentials_of(config)
+
+
+def test_keys_come_from_the_variables_that_are_named(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")
+    names = {"access_key_variable": "A", "secret_key_variable": "B", "session_token_variable": "C"}
+    named = EnvironmentCredentials(source="environment", **names)
+    for missing, name in (("A", "B"), ("B", "A")):
+        monkeypatch.setenv(name, "id")
+        monkeypatch.delenv(missing, raising=False)
+        with pytest.raises(StoreCredentialsError, match="environment: A, B"):
+            keys_of(named)
+    monkeypatch.setenv("B", "secret")
+    found = keys_of(named)
+    assert (found.access_key, found.secret_key, found.token) == ("id", "secret", None)
+    monkeypatch.setenv("C", "token")
+    assert keys_of(named).token == "token"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "[default]\naws_access_key_id = id\nsesame\n",
+        "[default]\naws_access_key_id = id\nsesame = 1",
+        "aws_secret_access_key = sesame",
+        "[other]\naws_access_key_id = i\naws_secret_access_key = sesame\n",
+        "\xff sesame",
+    ],
+)
+def test_no_text_of_a_file_without_keys_is_told(tmp_path, text):
     path = tmp_path / "keys"
-    with pytest.raises(StoreCredentialsError):
-        keys_from_file(path, "default")
-    path.write_text("[default]\naws_access_key_id = id\nsesame\n", encoding="utf-8")
-    with pytest.raises(StoreCredentialsError) as caught:
-        keys_from_file(path, "default")
-    assert "sesame" not in str(caught.value)
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    with pytest.raises(StoreCredentialsError, match="keys") as caught:
+        keys_of(FileCredentials(source="file", path=path))
+    told = f"{caught.value!r} {caught.value.__cause__!r}"
+    assert "sesame" not in told
+
+
+def test_keys_come_from_the_section_that_is_named_and_are_not_shown(tmp_path):
+    path = tmp_path / "keys"
     path.write_text("[x]\naws_access_key_id = i\naws_secret_access_key = s%\n", encoding="utf-8")
-    assert keys_from_file(path, "x") == Keys("i", "s%")
+    found = keys_of(FileCredentials(source="file", path=path, profile="x"))
+    assert (found.access_key, found.secret_key) == ("i", "s%")
+    assert "s%" not in repr(found)
 
 
 def test_headers_that_make_no_sense_mean_nothing():

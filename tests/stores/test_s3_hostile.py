@@ -14,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bodycam_ingest.config import EnvironmentCredentials, S3StoreConfig
 from bodycam_ingest.errors import StoreError, StoreMisconfiguredError, StoreUnreachableError
 from bodycam_ingest.model.evidence import ProofKind, StoredObject, StoreProbe
 from bodycam_ingest.stores.s3 import endpoint as s3_endpoint
 from bodycam_ingest.stores.s3.client import S3Client
-from bodycam_ingest.stores.s3.endpoint import Endpoint, Keys
 from bodycam_ingest.stores.s3.errors import refusal, retry_after_s, skew
-from bodycam_ingest.stores.s3.settings import ObjectSettings
 from bodycam_ingest.stores.s3.store import S3Store
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import LOCKED_BUCKET, write_certificate
@@ -86,14 +85,17 @@ def any_answer():
 
 
 def store_at(url: str, *, allow_http: bool = True) -> S3Store:
-    endpoint = Endpoint(
-        url=url,
-        region="us-east-1",
-        ca_bundle=None,
-        keys=lambda: Keys("AK", "secret"),
+    config = S3StoreConfig.model_construct(
+        name="cloud",
+        bucket="evidence",
+        prefix="p",
+        endpoint_url=url,
+        credentials=EnvironmentCredentials(
+            source="environment", access_key_variable="HOME", secret_key_variable="HOME"
+        ),
         allow_http=allow_http,
     )
-    return S3Store(S3Client("cloud", "evidence", endpoint), "p", ObjectSettings())
+    return S3Store(S3Client(config))
 
 
 HEADERS = st.dictionaries(
@@ -286,13 +288,7 @@ def test_without_a_bundle_of_its_own_a_store_is_trusted_as_the_system_says(
     seaweed, proxy, monkeypatch, tmp_path
 ):
     def ask() -> None:
-        endpoint = Endpoint(
-            url=proxy.url,
-            region="us-east-1",
-            ca_bundle=None,
-            keys=lambda: Keys(seaweed.access_key, seaweed.secret_key),
-        )
-        store = S3Store(S3Client("cloud", seaweed.bucket, endpoint), "system", ObjectSettings())
+        store = S3Store(S3Client(seaweed.config(proxy.url, ca_bundle=None)))
         try:
             store.look("evidence/x")
         finally:
@@ -314,13 +310,7 @@ def test_a_certificate_that_was_mended_is_seen_without_a_restart(seaweed, proxy,
     other.mkdir()
 
     bundle.write_bytes(write_certificate(other)[0].read_bytes())
-    endpoint = Endpoint(
-        url=proxy.url,
-        region="us-east-1",
-        ca_bundle=bundle,
-        keys=lambda: Keys(seaweed.access_key, seaweed.secret_key),
-    )
-    store = S3Store(S3Client("cloud", seaweed.bucket, endpoint), "mended", ObjectSettings())
+    store = S3Store(S3Client(seaweed.config(proxy.url, ca_bundle=bundle)))
     try:
         with pytest.raises(
             StoreMisconfiguredError, match=f"bucket {seaweed.bucket} at {proxy.url}"
@@ -334,14 +324,8 @@ def test_a_certificate_that_was_mended_is_seen_without_a_restart(seaweed, proxy,
 
 def test_every_byte_that_is_sent_or_read_back_is_seen_to_move(seaweed, proxy):
     beats: list[int] = []
-    endpoint = Endpoint(
-        url=proxy.url,
-        region="us-east-1",
-        ca_bundle=seaweed.ca_bundle,
-        keys=lambda: Keys(seaweed.access_key, seaweed.secret_key),
-    )
-    client = S3Client("cloud", seaweed.bucket, endpoint, lambda: beats.append(1))
-    store = S3Store(client, "beats", ObjectSettings())
+    config = seaweed.config(proxy.url, prefix="beats")
+    store = S3Store(S3Client(config, moving=lambda: beats.append(1)))
     # As a store that verifies nothing.
     store._probe = StoreProbe(
         verifies_checksum=False, verifies_payload=False, returns_checksum=False, reads_back=True
@@ -374,7 +358,7 @@ def test_a_store_that_delivers_nothing_is_given_up(open_s3, proxy, monkeypatch):
 
 def test_a_lock_that_the_bucket_does_not_have_is_found_by_the_probe(open_s3):
     with pytest.raises(StoreMisconfiguredError, match="ObjectLockMode"):
-        open_s3(ObjectSettings(object_lock_days=1)).probe()
-    locked = open_s3(ObjectSettings(object_lock_days=1), bucket=LOCKED_BUCKET)
+        open_s3(object_lock_days=1).probe()
+    locked = open_s3(object_lock_days=1, bucket=LOCKED_BUCKET)
     assert locked.probe()
     assert list(locked.keys("")) == []

@@ -14,7 +14,6 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.model.evidence import ProofKind, StoreProbe
-from bodycam_ingest.stores.s3.settings import ObjectSettings
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import LOCKED_BUCKET
 from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
@@ -157,7 +156,7 @@ def test_a_store_that_verifies_nothing_is_read_back(open_s3, proxy):
 
 
 def test_locked_objects_cannot_be_deleted_and_are_known_by_version(open_s3, seaweed):
-    store = open_s3(ObjectSettings(object_lock_days=1), bucket=LOCKED_BUCKET)
+    store = open_s3(object_lock_days=1, bucket=LOCKED_BUCKET)
     for size in (10, PART_BYTES + 1):
         data = some_bytes(size)
         obj = object_of(data)
@@ -177,7 +176,7 @@ def test_locked_objects_cannot_be_deleted_and_are_known_by_version(open_s3, seaw
 
 
 def test_objects_are_encrypted_where_asked(open_s3, seaweed):
-    store = open_s3(ObjectSettings(sse="AES256"))
+    store = open_s3(sse="AES256")
     for size in (10, PART_BYTES + 1):
         data = some_bytes(size)
         obj = object_of(data)
@@ -193,7 +192,7 @@ def test_a_store_without_encryption_or_lock_is_not_believed(open_s3):
     plain = open_s3()
     obj = object_of(data)
     stored = plain.send(obj, Bytes(data), Journal())
-    for settings in (ObjectSettings(sse="aws:kms"), ObjectSettings(object_lock_days=1)):
-        asking = open_s3(settings, prefix=plain._prefix.rstrip("/"))
+    for settings in ({"sse": "aws:kms"}, {"object_lock_days": 1}):
+        asking = open_s3(**settings, prefix=plain._prefix.rstrip("/"))
         with pytest.raises(StoreMisconfiguredError):
             asking.confirm(obj, stored)

@@ -195,12 +195,15 @@ def _child(pickled: bytes) -> int | None:
 def _serve() -> None:
     import bodycam_ingest.cli.run  # noqa: PLC0415
     import bodycam_ingest.daemon.service  # noqa: F401, PLC0415
+    from bodycam_ingest.config import EnvironmentCredentials, S3StoreConfig  # noqa: PLC0415
     from bodycam_ingest.stores.s3 import endpoint  # noqa: PLC0415
 
     # What is read from files at the first client is there for all.
-    keys = endpoint.Keys("none", "none")
-    nowhere = endpoint.Endpoint("https://127.0.0.1:1", "us-east-1", None, lambda: keys)
-    endpoint.build(nowhere)
+    names = EnvironmentCredentials(
+        source="environment", access_key_variable="HOME", secret_key_variable="HOME"
+    )
+    nowhere = S3StoreConfig(name="nowhere", type="s3", bucket="nowhere", credentials=names)
+    endpoint.build(nowhere, 1)
     orders = socket.socket(fileno=os.dup(0))
     woken, wake = os.pipe()
     os.set_blocking(woken, False)

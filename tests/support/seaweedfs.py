@@ -34,6 +34,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from bodycam_ingest.config import FileCredentials, S3StoreConfig
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -117,6 +119,7 @@ class SeaweedServer:
         self.secret_key = secrets.token_hex(16)
         self._admin_secret = secrets.token_hex(16)
         self.ca_bundle, self._key = write_certificate(directory, also=also)
+        self.keys_file = self.write_keys_file(directory / "keys.ini")
         self._ports = free_ports(_PORTS)
         self._process: subprocess.Popen[bytes] | None = None
         # A client takes longer to make than most tests take.
@@ -314,6 +317,23 @@ class SeaweedServer:
             encoding="utf-8",
         )
         return path
+
+    def config(self, url: str, **more: Any) -> S3StoreConfig:
+        """A store's table for the bucket behind an address.
+
+        Args:
+            url: of the server, or of what stands before it.
+            more: other settings.
+        """
+        table = {
+            "name": "cloud",
+            "type": "s3",
+            "bucket": self.bucket,
+            "endpoint_url": url,
+            "ca_bundle": self.ca_bundle,
+            "credentials": FileCredentials(source="file", path=self.keys_file),
+        }
+        return S3StoreConfig(**{**table, **more})
 
     def output(self) -> str:
         """The end of what the server printed."""

@@ -21,7 +21,7 @@ from bodycam_ingest.stores.s3.errors import FAILURES, answer_of, failure, refusa
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from bodycam_ingest.stores.s3.endpoint import Endpoint
+    from bodycam_ingest.config import S3StoreConfig
 
 _PIECE_BYTES: Final = 256 * 1024
 _UNCLEAR: Final = frozenset({400, 403})
@@ -75,22 +75,21 @@ class S3Client:
     """Makes single requests of one bucket; safe for several threads, not across fork.
 
     Args:
-        name: the store's name, for messages.
-        bucket: the bucket.
-        endpoint: where it is.
+        config: the store's table.
+        connections: kept open at most.
         moving: called at each request and each piece of a body that is sent.
     """
 
     def __init__(
         self,
-        name: str,
-        bucket: str,
-        endpoint: Endpoint,
+        config: S3StoreConfig,
+        *,
+        connections: int = 10,
         moving: Callable[[], None] = lambda: None,
     ) -> None:
-        self.name = name
-        self.bucket = bucket
-        self.endpoint = endpoint
+        self.config: Final = config
+        self.connections: Final = connections
+        self.name: Final = config.name
         self.moving = moving
         self._lock = threading.Lock()
         self._client: Any = None
@@ -122,7 +121,9 @@ class S3Client:
         client = self._get()
         self.moving()
         try:
-            return Reply(getattr(client, operation)(Bucket=self.bucket, **self._paced(params)))
+            return Reply(
+                getattr(client, operation)(Bucket=self.config.bucket, **self._paced(params))
+            )
         except botocore.exceptions.ClientError as error:
             status, code = answer_of(error)
             if code in expect or str(status) in expect:
@@ -145,7 +146,7 @@ class S3Client:
 
     def describe(self) -> str:
         """The store for people: its name, bucket and address."""
-        return f"{self.name} (bucket {self.bucket} at {self.endpoint.url or 'AWS'})"
+        return f"{self.name} (bucket {self.config.bucket} at {self.config.endpoint_url or 'AWS'})"
 
     def _paced(self, params: dict[str, Any]) -> dict[str, Any]:
         body = params.get("Body")
@@ -156,7 +157,7 @@ class S3Client:
     def _ask_for_code(self, client: Any, params: dict[str, Any], doing: str) -> None:
         """The answer to a HEAD has no body and so no code: ask in a way that has one."""
         try:
-            client.get_object(Bucket=self.bucket, Key=params["Key"], Range="bytes=0-0")[
+            client.get_object(Bucket=self.config.bucket, Key=params["Key"], Range="bytes=0-0")[
                 "Body"
             ].close()
         except botocore.exceptions.ClientError as error:
@@ -168,7 +169,7 @@ class S3Client:
     def _get(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = build(self.endpoint)
+                self._client = build(self.config, self.connections)
             return self._client
 
     def renew(self) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import functools
 import io
 import os
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,7 +14,8 @@ import botocore.awsrequest
 import botocore.exceptions
 import botocore.loaders
 import botocore.session
-from botocore.config import Config
+from botocore.config import Config as ClientConfig
+from botocore.credentials import EnvProvider, SharedCredentialProvider
 from botocore.handlers import add_expect_header
 
 from bodycam_ingest.errors import StoreCredentialsError, StoreMisconfiguredError
@@ -25,6 +24,8 @@ from bodycam_ingest.stores.s3.signing import sign_prehashed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from bodycam_ingest.config import S3StoreConfig
 
 # It also bounds how long a send may stall, so it is longer than a mere connect needs.
 CONNECT_TIMEOUT_S: Final = 30
@@ -43,76 +44,44 @@ SYSTEM_BUNDLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Keys:
-    """Credentials; never shown.
+def credentials_of(config: S3StoreConfig) -> Any:
+    """The store's keys as botocore reads them, anew at each call.
 
-    Args:
-        access_key: the id.
-        secret_key: the secret.
-        session_token: empty for lasting keys.
-    """
-
-    access_key: str
-    secret_key: str
-    session_token: str = ""
-
-
-def keys_from_environment(access_key: str, secret_key: str, session_token: str) -> Keys:
-    """Keys from the variables of these names; the last one need not be set.
+    Returns:
+        botocore's credentials; None for a profile, whose keys the session finds.
 
     Raises:
-        StoreCredentialsError: one is not set.
+        StoreCredentialsError: there are none, or not all that belong together.
     """
-    missing = [name for name in (access_key, secret_key) if not os.environ.get(name)]
-    if missing:
-        raise StoreCredentialsError(f"not set in the environment: {', '.join(missing)}")
-    return Keys(os.environ[access_key], os.environ[secret_key], os.environ.get(session_token, ""))
-
-
-def keys_from_file(path: Path, profile: str) -> Keys:
-    """Keys from a section of an INI file.
-
-    Raises:
-        StoreCredentialsError: the file or the section is missing or unreadable.
-    """
-    parser = configparser.RawConfigParser()
+    named = config.credentials
+    match named.source:
+        case "profile":
+            return None
+        case "environment":
+            names = (named.access_key_variable, named.secret_key_variable)
+            place = f"the environment: {', '.join(names)}"
+            provider: Any = EnvProvider(
+                mapping={
+                    "access_key": named.access_key_variable,
+                    "secret_key": named.secret_key_variable,
+                    "token": named.session_token_variable,
+                    # Whether they still hold is for the store to say.
+                    "expiry_time": "",
+                }
+            )
+        case "file":
+            place = f"{named.path} under [{named.profile}]"
+            if not os.access(named.path, os.R_OK):
+                raise StoreCredentialsError(f"{named.path} cannot be read")
+            provider = SharedCredentialProvider(os.fspath(named.path), named.profile)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-        section = parser[profile]
-        return Keys(
-            section["aws_access_key_id"],
-            section["aws_secret_access_key"],
-            section.get("aws_session_token", ""),
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreCredentialsError(f"{path} cannot be read: {error}") from error
-    except (KeyError, configparser.Error):
+        found = provider.load()
+    except botocore.exceptions.BotoCoreError:
         # Its text could hold a part of the secret.
-        raise StoreCredentialsError(f"{path} has no keys under [{profile}]") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the store is and how it is reached.
-
-    Args:
-        url: `https://host[:port]`; empty means AWS.
-        region: region name.
-        ca_bundle: PEM file that signs the store's certificate, None for the system's.
-        keys: asked each time that a client is built; None for the profile.
-        profile: profile of the user's own set-up, empty for none.
-        connections: connections kept open.
-        allow_http: whether `url` may be plain http, to this machine itself.
-    """
-
-    url: str
-    region: str
-    ca_bundle: Path | None
-    keys: Callable[[], Keys] | None
-    profile: str = ""
-    connections: int = 10
-    allow_http: bool = False
+        found = None
+    if found is None:
+        raise StoreCredentialsError(f"not all keys are in {place}")
+    return found
 
 
 @functools.cache
@@ -121,32 +90,36 @@ def _models() -> Any:
     return botocore.loaders.create_loader()
 
 
-def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -> Any:
+def build(
+    config: S3StoreConfig, connections: int, *, sign: Callable[[Any], None] = sign_prehashed
+) -> Any:
     """An S3 client that never retries, never hashes twice and always checks certificates.
 
     Args:
-        endpoint: where.
+        config: where, and who we are there.
+        connections: kept open at most.
         sign: sets how its uploads are signed.
 
     Raises:
         StoreCredentialsError: there are no keys.
         StoreMisconfiguredError: the settings make no client.
     """
-    keys = endpoint.keys() if endpoint.keys is not None else None
-    _check_ca_bundle(endpoint.ca_bundle)
+    keys = credentials_of(config)
+    _check_ca_bundle(config.ca_bundle)
+    profile = config.credentials.profile if config.credentials.source == "profile" else None
     try:
-        session = botocore.session.Session(profile=endpoint.profile or None)
+        session = botocore.session.Session(profile=profile)
         session.register_component("data_loader", _models())
         client = session.create_client(
             "s3",
-            region_name=endpoint.region,
-            endpoint_url=endpoint.url or None,
+            region_name=config.region,
+            endpoint_url=config.endpoint_url or None,
             # Passed always: else an environment variable could choose other certificates.
-            verify=_trusted(endpoint),
+            verify=_trusted(config),
             aws_access_key_id=keys.access_key if keys else None,
             aws_secret_access_key=keys.secret_key if keys else None,
-            aws_session_token=(keys.session_token or None) if keys else None,
-            config=Config(
+            aws_session_token=keys.token if keys else None,
+            config=ClientConfig(
                 signature_version="s3v4",
                 # Neither the environment nor ~/.aws/config sends evidence to another place.
                 ignore_configured_endpoint_urls=True,
@@ -156,19 +129,21 @@ def build(endpoint: Endpoint, *, sign: Callable[[Any], None] = sign_prehashed) -
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=READ_TIMEOUT_S,
                 tcp_keepalive=True,
-                max_pool_connections=endpoint.connections,
+                max_pool_connections=connections,
                 # Else botocore adds checksums of its own, framed as trailers, which some refuse.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
-        raise StoreMisconfiguredError(f"no client for {endpoint.url or 'AWS'}: {error}") from error
+        raise StoreMisconfiguredError(
+            f"no client for {config.endpoint_url or 'AWS'}: {error}"
+        ) from error
     sign(client)
     # The one place for it that botocore has: it reads answers whole, however long they are.
-    endpoint_of_client = client._endpoint  # noqa: SLF001 - botocore is held to a tested range
-    endpoint_of_client.http_session = _BoundedSession(endpoint_of_client.http_session)
-    client.meta.events.register_last("before-send.s3", _Guard(endpoint))
+    inner = client._endpoint  # noqa: SLF001 - botocore is held to a tested range
+    inner.http_session = _BoundedSession(inner.http_session)
+    client.meta.events.register_last("before-send.s3", _Guard(config))
     # Bodies that are read piece by piece would wait for leave, which some servers never give.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     return client
@@ -238,11 +213,11 @@ class _Guard:
     """Lets no request leave but over TLS, whatever chose its address.
 
     Args:
-        endpoint: where requests are to go.
+        config: where requests are to go.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._plain = endpoint.url if endpoint.allow_http else ""
+    def __init__(self, config: S3StoreConfig) -> None:
+        self._plain = config.endpoint_url if config.allow_http else ""
 
     def __call__(self, request: Any, **_context: Any) -> None:
         url = urlsplit(request.url)
@@ -256,10 +231,10 @@ class _Guard:
         )
 
 
-def _trusted(endpoint: Endpoint) -> str | bool:
+def _trusted(config: S3StoreConfig) -> str | bool:
     """The certificates to trust: the store's own, else the system's, else those of botocore."""
-    if endpoint.ca_bundle is not None:
-        return str(endpoint.ca_bundle)
+    if config.ca_bundle is not None:
+        return str(config.ca_bundle)
     return next((path for path in SYSTEM_BUNDLES if os.access(path, os.R_OK)), True)
 
 

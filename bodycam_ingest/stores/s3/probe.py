@@ -31,8 +31,8 @@ class _Asker(S3Client):
     """A client whose uploads are signed in a way of its own."""
 
     def __init__(self, client: S3Client, sign: Callable[[Any], None]) -> None:
-        super().__init__(client.name, client.bucket, client.endpoint, client.moving)
-        self._client = build(client.endpoint, sign=sign)
+        super().__init__(client.config, moving=client.moving)
+        self._client = build(client.config, self.connections, sign=sign)
 
     def renew(self) -> None:
         """Stays as it is: a new client would sign in the usual way."""

@@ -31,13 +31,13 @@ from bodycam_ingest.stores.s3.errors import FAILURES, failure
 from bodycam_ingest.stores.s3.limits import check_size
 from bodycam_ingest.stores.s3.multipart import MultipartUpload
 from bodycam_ingest.stores.s3.probe import probe
+from bodycam_ingest.stores.s3.settings import object_params, retain_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bodycam_ingest.model.evidence import StoreObject, StoreProbe
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
-    from bodycam_ingest.stores.s3.settings import ObjectSettings
 
 MARKER: Final = ".bodycam-store"
 # A slow line must give one piece within the time that a thread may be silent.
@@ -50,15 +50,13 @@ class S3Store:
 
     Args:
         client: makes the requests.
-        prefix: put before every key, no slash at either end; may be empty.
-        settings: what objects are created with.
     """
 
-    def __init__(self, client: S3Client, prefix: str, settings: ObjectSettings) -> None:
+    def __init__(self, client: S3Client) -> None:
         self.name = client.name
         self._client = client
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._settings = settings
+        self._config = client.config
+        self._prefix = f"{client.config.prefix}/" if client.config.prefix else ""
         self._probe: StoreProbe | None = None
 
     def send(
@@ -102,7 +100,7 @@ class S3Store:
         return {
             "Metadata": dict(obj.metadata),
             "ContentType": obj.content_type,
-            **self._settings.params(dt.datetime.now(tz=dt.UTC)),
+            **object_params(self._config, dt.datetime.now(tz=dt.UTC)),
         }
 
     def _put(
@@ -141,7 +139,7 @@ class S3Store:
 
     def _lock(self, stored: StoredObject) -> None:
         """Some servers drop the lock that an upload in parts was begun with."""
-        if not self._settings.object_lock_days:
+        if not self._config.object_lock_days:
             return
         head = self._head(stored.key, stored.version_id)
         if head is None or head.get("ObjectLockMode"):
@@ -154,7 +152,7 @@ class S3Store:
                 **({"VersionId": version} if version else {}),
                 Retention={
                     "Mode": "COMPLIANCE",
-                    "RetainUntilDate": self._settings.retain_until(dt.datetime.now(tz=dt.UTC)),
+                    "RetainUntilDate": retain_until(self._config, dt.datetime.now(tz=dt.UTC)),
                 },
             )
 
@@ -203,7 +201,7 @@ class S3Store:
         return self._read_back(obj, stored, pace)
 
     def _check_settings(self, key: str, head: dict[str, Any]) -> None:
-        asked = self._settings
+        asked = self._config
         if asked.sse != "none" and head.get("ServerSideEncryption") != asked.sse:
             raise StoreMisconfiguredError(
                 f"{self.name} took {key} without encrypting it by {asked.sse}",
@@ -315,7 +313,7 @@ class S3Store:
         Raises:
             StoreError: as its subclass says.
         """
-        params = self._settings.params(dt.datetime.now(tz=dt.UTC))
+        params = object_params(self._config, dt.datetime.now(tz=dt.UTC))
         self._probe = probe(self._client, self._prefix, params)
         return self._probe
 
