@@ -83,7 +83,6 @@ def examine(path: Path) -> tuple[Config | None, list[Fault]]:
     stores = _stores(tables.get("stores", []), context, faults)
     faults += _doubled(stores, sections["cameras"])
     faults += _nested(sections["dock"], sections["staging"], sections["cameras"], stores)
-    faults += _part_sizes(stores)
     if faults:
         return None, faults
     return Config(path=path.absolute(), stores=tuple(stores), **sections), []
@@ -195,17 +194,3 @@ def _is_one(one: Path, other: Path) -> bool:
     except OSError:
         # What is not there yet is judged when it is.
         return False
-
-
-def _part_sizes(stores: Iterable[StoreConfig]) -> list[Fault]:
-    sized = [store for store in stores if isinstance(store, S3StoreConfig)]
-    return [
-        Fault(
-            f"stores.{store.name}.part_size_bytes",
-            f"differs from stores.{sized[0].name}",
-            str(store.part_size_bytes),
-            "parts are hashed once, while the camera is read: one figure for all stores",
-        )
-        for store in sized[1:]
-        if store.part_size_bytes != sized[0].part_size_bytes
-    ]

@@ -25,6 +25,7 @@ from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 if TYPE_CHECKING:
     import regex
 
+_MIB: Final = 1024 * 1024
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
 
@@ -206,6 +207,9 @@ class Upload(Section):
         description='local times such as "22:00-06:00" for S3 stores that set none of their own; '
         "none means always",
     )
+    part_size_bytes: Annotated[int, Field(ge=5 * _MIB, le=256 * _MIB, multiple_of=_MIB)] = Field(
+        default=PART_SIZE_BYTES_DEFAULT, description="whole MiB, 5242880 to 268435456"
+    )
     backoff_initial_s: Annotated[PositiveSeconds, Reloadable()] = Field(
         default=1.0, description="longest first wait after a failure, seconds"
     )
@@ -306,9 +310,3 @@ class Config(Section):
     def workers(self, store: StoreConfig) -> int:
         """How many uploads to a store run at the same time."""
         return self.upload.workers if store.workers is None else store.workers
-
-    @property
-    def part_size_bytes(self) -> int:
-        """Least size of the parts that are hashed while an item is read; one for all stores."""
-        sizes = [s.part_size_bytes for s in self.stores if isinstance(s, S3StoreConfig)]
-        return sizes[0] if sizes else PART_SIZE_BYTES_DEFAULT

@@ -10,9 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from bodycam_ingest.config.kinds import ConfigPath, Listed, Reloadable, Section, Window
-from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 
-_MIB: Final = 1024 * 1024
 _VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _PREFIX: Final = re.compile(r"([A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]+")
 
@@ -131,10 +129,6 @@ class S3StoreConfig(Section):
     )
     ca_bundle: ConfigPath | None = Field(
         default=None, description="PEM file with the certificates that sign the store's own"
-    )
-    part_size_bytes: Annotated[int, Field(ge=5 * _MIB, le=256 * _MIB, multiple_of=_MIB)] = Field(
-        default=PART_SIZE_BYTES_DEFAULT,
-        description="whole MiB, 5242880 to 268435456; one figure for all stores",
     )
     sse: Literal["none", "AES256", "aws:kms"] = Field(
         default="none", description='"none", "AES256" or "aws:kms"'

@@ -71,7 +71,7 @@ class Plant:
             engine=self.engine,
             ledger=self.ledger,
             acquirer=self.acquirer,
-            part_size_bytes=config.part_size_bytes,
+            part_size_bytes=config.upload.part_size_bytes,
             delay_s=self._delay_s,
             watch=self._watch,
         )

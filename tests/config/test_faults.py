@@ -110,7 +110,7 @@ def test_every_fault_stands_in_one_message_with_key_value_and_hint(tmp_path):
         ),
         (S3 + 'kms_key_id = "k"', "stores.cloud.kms_key_id", 'has no use unless sse = "aws:kms"'),
         (S3 + 'prefix = "../x"', "stores.cloud.prefix", "is no prefix"),
-        (S3 + "part_size_bytes = 6_000_000", "stores.cloud.part_size_bytes", "multiple of"),
+        ("[upload]\npart_size_bytes = 6_000_000", "upload.part_size_bytes", "multiple of"),
         (S3 + "required = false", "stores", "no store is required"),
         ("stores = 3", "stores", "must be a list of tables"),
         ("dock = 3", "dock", "must be a table"),
@@ -164,12 +164,6 @@ def test_one_copy_does_not_count_as_two_stores(tmp_path):
     found = faults(tmp_path, SMALL_CONFIG + S3 + S3.replace("cloud", "other"))
     assert "is the same place as stores.cloud" in found["stores.other.bucket"].problem
     assert "stands twice" in faults(tmp_path, SMALL_CONFIG + S3 + S3)["stores.cloud.name"].problem
-
-
-def test_part_sizes_must_agree_because_parts_are_hashed_once(tmp_path):
-    other = S3.replace("cloud", "other") + 'prefix = "b"\npart_size_bytes = 8_388_608\n'
-    found = faults(tmp_path, SMALL_CONFIG + S3 + other)
-    assert list(found) == ["stores.other.part_size_bytes"]
 
 
 def test_secrets_that_stand_where_they_should_not_are_masked(tmp_path):

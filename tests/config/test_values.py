@@ -54,7 +54,6 @@ def test_defaults_are_safe(tmp_path):
     store = config.stores[1]
     assert isinstance(store, S3StoreConfig)
     assert not store.allow_http
-    assert config.part_size_bytes == store.part_size_bytes
 
 
 def test_http_is_for_this_machine_alone_and_asked_for(tmp_path):

@@ -159,7 +159,6 @@ class Run:
                 f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{server.bucket}"\n'
                 f'prefix = "{self.prefix}"\nendpoint_url = "{server.url}"\n'
                 f'region = "us-east-1"\nca_bundle = "{server.ca_bundle}"\n'
-                f"part_size_bytes = {5 * MIB}\n"
                 f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
             ),
         )

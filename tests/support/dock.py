@@ -83,7 +83,7 @@ class Dock:
             f"rescan_s = 0.1\n{cameras}"
             '[staging]\ndir = "staging"\nmin_free_bytes = 1000000\n'
             f"{stores}"
-            "[upload]\nbackoff_initial_s = 0.1\nbackoff_max_s = 0.5\n"
+            "[upload]\npart_size_bytes = 5242880\nbackoff_initial_s = 0.1\nbackoff_max_s = 0.5\n"
             f'[log]\nformat = "json"\nlevel = "debug"\n{extra}'
         )
 

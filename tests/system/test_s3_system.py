@@ -30,7 +30,7 @@ def store_table(server: SeaweedServer, dock_root, prefix: str) -> str:
     return (
         f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{server.bucket}"\n'
         f'prefix = "{prefix}"\nendpoint_url = "{server.url}"\nregion = "us-east-1"\n'
-        f'ca_bundle = "{server.ca_bundle}"\npart_size_bytes = {5 * MIB}\n'
+        f'ca_bundle = "{server.ca_bundle}"\n'
         f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
     )
 

@@ -48,11 +48,11 @@ bucket = "{bucket}"
 prefix = "{prefix}"
 endpoint_url = "https://{host}:{port}"
 ca_bundle = "/etc/bodycam-ingest/ca.pem"
-part_size_bytes = 5242880
 [stores.credentials]
 source = "file"
 path = "/etc/bodycam-ingest/s3-credentials.ini"
 [upload]
+part_size_bytes = 5242880
 backoff_initial_s = 1.0
 backoff_max_s = 5.0
 [log]
