@@ -25,10 +25,9 @@ from bodycam_ingest.model.evidence import StoreObject
 from bodycam_ingest.model.rows import digests_of, key_of, stored_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from bodycam_ingest.db.verify_reads import ConfirmedObject
-    from bodycam_ingest.model.rows import Item, Upload
+    from bodycam_ingest.model.rows import Item, MetadataObject, Upload
     from bodycam_ingest.stores import ObjectStore
 
 T = TypeVar("T")
@@ -272,7 +271,7 @@ class StoreCheck:
 
     # -- manifests and checkpoints --
 
-    def own_objects(self, objects: Sequence[ConfirmedObject]) -> int:
+    def own_objects(self, objects: Iterable[MetadataObject]) -> int:
         """Read every confirmed manifest and checkpoint again; returns how many were read."""
         checked = 0
         for one in objects:
@@ -281,7 +280,7 @@ class StoreCheck:
                 checked += self._compare(store, one)
         return checked
 
-    def _compare(self, store: ObjectStore, one: ConfirmedObject) -> bool:
+    def _compare(self, store: ObjectStore, one: MetadataObject) -> bool:
         subject = f"store:{one.store}"
         try:
             found = self._ask(store, one.key, lambda _: store.look(one.key), 0)

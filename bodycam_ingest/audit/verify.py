@@ -27,6 +27,7 @@ from bodycam_ingest.db.reprojection import Reprojection
 from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S
+from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -200,7 +201,9 @@ class Verification:
         with self._part("stored objects"):
             checked["objects"] = stores.evidence(told.confirmed())
         with self._part("manifests and anchors"):
-            looked_at = stores.own_objects(verify_reads.confirmed_objects(conn))
+            looked_at = stores.own_objects(
+                one for one in told.own_objects() if one.state is UploadState.CONFIRMED
+            )
             checked["objects"] = (checked["objects"] or 0) + looked_at
 
     def _told(self, conn: sa.Connection) -> Reprojection:

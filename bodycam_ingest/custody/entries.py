@@ -110,7 +110,13 @@ def camera_inventoried(
 
 
 def camera_undocked(
-    camera: str, *, docking_id: str, reason: str, complete: bool, items: Mapping[str, int]
+    camera: str,
+    *,
+    docking_id: str,
+    reason: str,
+    complete: bool,
+    items: Mapping[str, int],
+    manifest_sha256: str,
 ) -> Draft:
     """The volume went away, or nobody watched it any more; with the items' states, counted."""
     data = {
@@ -118,6 +124,7 @@ def camera_undocked(
         "reason": reason,
         "complete": complete,
         "items": dict(items),
+        "manifest_sha256": manifest_sha256,
     }
     return Draft("camera.undocked", f"camera:{camera}", data)
 
@@ -226,3 +233,24 @@ def store_retired(store: str, *, reason: str, items: int, size_bytes: int) -> Dr
     """A person gave a store up; so many recordings waited for it."""
     data = {"store": store, "reason": reason, "items": items, "bytes": str(size_bytes)}
     return Draft("store.retired", f"store:{store}", data)
+
+
+# -- the daemon's own objects --------------------------------------------------------------------
+
+
+def object_confirmed(
+    store: str, *, key: str, kind: str, sha256: bytes, size: int | None = None
+) -> Draft:
+    """A store proved one of the daemon's own objects; `size`: entries that a checkpoint covers."""
+    data: dict[str, Any] = {"store": store, "key": key, "kind": kind, "sha256": sha256.hex()}
+    if size is not None:
+        data["size"] = size
+    return Draft("object.confirmed", f"store:{store}", data)
+
+
+def object_refused(store: str, *, key: str, kind: str, reason: str, instead: str = "") -> Draft:
+    """An object cannot be put under its key; a checkpoint goes to another one `instead`."""
+    data = {"store": store, "key": key, "kind": kind, "reason": reason}
+    if instead:
+        data["instead"] = instead
+    return Draft("object.refused", f"store:{store}", data)

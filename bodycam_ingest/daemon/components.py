@@ -17,6 +17,7 @@ from bodycam_ingest.daemon.admin import Levers
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.recovery import Recovery
 from bodycam_ingest.daemon.workers import heartbeat, moving
+from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
@@ -170,6 +171,14 @@ class Plant:
         self.verifier.put_left_over()
         self.retention.begin()
 
+    def _restore_work(self) -> None:
+        """Work may be lost: it is made again from what is queued."""
+        with self.engine.connect() as conn:
+            if not own_objects.any_without_work(conn):
+                return
+        with self.ledger.transaction() as txn:
+            own_objects.restore_work(txn.conn)
+
     def recovery_step(self) -> float | None:
         """Hash one copy that a crash left; seconds until there is more, None when all is done."""
         return self._recovery.step(heartbeat())
@@ -233,6 +242,7 @@ class Plant:
         if now_s >= self._next_left_over_s:
             self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
             self.verifier.put_left_over()
+            self._restore_work()
             if self._watch.look():
                 self.keeper.wake()
 

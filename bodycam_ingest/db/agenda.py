@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import items, knownstores, storehealth, uploads
-from bodycam_ingest.db.schema import finding, item, outbox
+from bodycam_ingest.db import items, knownstores, own_objects, storehealth, uploads
+from bodycam_ingest.db.ledger_tree import LOG_ID
+from bodycam_ingest.db.schema import finding, item, ledger_entry
 from bodycam_ingest.model.backoff import wait_s
 from bodycam_ingest.model.lifecycle import ItemState
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
 
-CHECKPOINT_KIND = "checkpoint"
 _RELEASED_AT_ONCE: Final = 1000
 
 
@@ -27,32 +27,33 @@ class AnchorState:
 
     Args:
         queued_size: entries under the newest checkpoint queued or stored, 0 when none.
-        queued_at: when that was queued, RFC 3339, empty when none.
+        written_at: when the last of those was written, RFC 3339, empty when none.
         waiting_seq: highest entry that a release or a purge waits on, None when none waits; a
             required store that came later, without any checkpoint, counts as waiting.
         under_way: required stores to which something can be sent now.
+        news: more was recorded since than where checkpoints went.
     """
 
     queued_size: int
-    queued_at: str
+    written_at: str
     waiting_seq: int | None
     under_way: int
+    news: bool
 
 
-def anchor_state(conn: sa.Connection, required: Sequence[str], now_ms: int) -> AnchorState:
+def anchor_state(
+    conn: sa.Connection, stores: Sequence[str], required: Sequence[str], size: int, now_ms: int
+) -> AnchorState:
     """The newest checkpoint object and the highest entry that something waits on.
 
     Args:
         conn: an open connection.
+        stores: names of all stores.
         required: names of the stores that are required now.
+        size: entries in the ledger.
         now_ms: the time, ms since 1970.
     """
-    newest = conn.execute(
-        sa.select(outbox.c.ledger_size, outbox.c.created_at)
-        .where(outbox.c.kind == CHECKPOINT_KIND)
-        .order_by(outbox.c.ledger_size.desc())
-        .limit(1)
-    ).first()
+    newest = own_objects.newest_checkpoint(conn, stores, size)
     confirmed = conn.execute(
         sa.select(sa.func.max(item.c.confirmed_seq)).where(
             item.c.state == ItemState.CONFIRMED.value
@@ -62,32 +63,26 @@ def anchor_state(conn: sa.Connection, required: Sequence[str], now_ms: int) -> A
         sa.select(sa.func.max(item.c.purging_seq)).where(item.c.state == ItemState.RELEASED.value)
     ).scalar()
     waiting = [seq for seq in (confirmed, purging) if seq is not None]
-    if newest and not _queued_for_all(conn, newest.ledger_size, required):
-        waiting.append(newest.ledger_size)
+    if newest and own_objects.lacking_checkpoint(conn, required, newest):
+        waiting.append(newest)
     # A store that is away can take no checkpoint either: it must not slow down the others' ones.
     under_way = sum(
         not wait_s(storehealth.health(conn, store).paused_until_ms, now_ms)
         and uploads.any_due(conn, store, now_ms)
         for store in required
     )
-    return AnchorState(
-        queued_size=newest.ledger_size if newest else 0,
-        queued_at=newest.created_at if newest else "",
-        waiting_seq=max(waiting) if waiting else None,
-        under_way=under_way,
-    )
-
-
-def _queued_for_all(conn: sa.Connection, ledger_size: int, required: Sequence[str]) -> bool:
-    """Whether the newest checkpoint was queued for each of these stores."""
-    number = conn.execute(
-        sa.select(sa.func.count()).where(
-            outbox.c.kind == CHECKPOINT_KIND,
-            outbox.c.ledger_size == ledger_size,
-            outbox.c.store.in_(list(required)),
+    written_at = conn.execute(
+        sa.select(ledger_entry.c.t).where(
+            ledger_entry.c.log_id == LOG_ID, ledger_entry.c.seq == newest - 1
         )
-    ).scalar_one()
-    return number == len(required)
+    ).scalar()
+    return AnchorState(
+        queued_size=newest,
+        written_at=written_at or "",
+        waiting_seq=max(waiting, default=None),
+        under_way=under_way,
+        news=own_objects.first_news_at(conn, newest) is not None,
+    )
 
 
 def dockings_to_release(conn: sa.Connection, live: Iterable[str]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import outbox
+from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.figures import halves, whole
-from bodycam_ingest.db.schema import item, ledger_entry
+from bodycam_ingest.db.schema import item
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
@@ -39,8 +39,4 @@ def unanchored_since(conn: sa.Connection, required: Sequence[str]) -> str | None
         conn: an open connection.
         required: names of the required stores.
     """
-    size = outbox.anchored_size(conn, required)
-    at: str | None = conn.execute(
-        sa.select(ledger_entry.c.t).where(ledger_entry.c.seq == size).limit(1)
-    ).scalar()
-    return at
+    return own_objects.first_news_at(conn, own_objects.anchored_size(conn, required))

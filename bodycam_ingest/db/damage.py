@@ -22,7 +22,7 @@ _TOLD_AT_MOST: Final = 5
 _WORDS: Final[dict[tuple[str, str], Iterable[str]]] = {
     ("item", "state"): ItemState,
     ("upload", "state"): UploadState,
-    ("outbox", "state"): UploadState,
+    ("metadata_object", "state"): UploadState,
     ("finding", "severity"): ("alarm", "notice"),
 }
 _JSON: Final = frozenset({("store_work", "probe"), ("ledger_entry", "body")})

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.db import findings
+from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import ProjectedRows
-from bodycam_ingest.db.schema import item_work, ledger_entry, outbox, store_work, upload_work
+from bodycam_ingest.db.schema import item_work, ledger_entry, object_work, store_work, upload_work
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
 from bodycam_ingest.model.rows import THE_CLOCK, DockClock
@@ -95,8 +96,9 @@ def known(conn: sa.Connection, row: DockClock, boot_id: str) -> Known:
 
 def _last_mono_ms(conn: sa.Connection, boot_id: str) -> int:
     """Time since boot at the newest entry of a boot, ms."""
-    newest_first = sa.select(ledger_entry.c.body).order_by(ledger_entry.c.seq.desc())
-    for body in conn.execute(newest_first.execution_options(yield_per=10)).scalars():
+    bodies = sa.select(ledger_entry.c.body).where(ledger_entry.c.log_id == LOG_ID)
+    newest_first = bodies.order_by(ledger_entry.c.seq.desc())
+    for body in conn.execute(newest_first, execution_options={"yield_per": 10}).scalars():
         moment = parse_entry(body).moment
         if moment.boot == boot_id:
             return moment.mono
@@ -150,7 +152,7 @@ def lift_waits(txn: Txn, wall_ms: int) -> None:
     for column in (
         item_work.c.due_ms,
         upload_work.c.due_ms,
-        outbox.c.due_ms,
+        object_work.c.due_ms,
         store_work.c.paused_until_ms,
     ):
         # What lies beyond the horizon counts as due anyway.

@@ -32,7 +32,7 @@ from bodycam_ingest.custody.projection import Fact, project
 from bodycam_ingest.db import uploads
 from bodycam_ingest.db.engine import for_writing
 from bodycam_ingest.db.ledger_tree import LOG_ID, NODE_LEVELS, last_of_subjects, subtree
-from bodycam_ingest.db.projected import PROJECTED_TYPES, ProjectedRows
+from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.db.schema import (
     ledger_checkpoint,
     ledger_entry,
@@ -95,6 +95,11 @@ class Txn:
     def _flush(self) -> None:
         uploads.follow(self._conn, self.rows.flush())
 
+    @property
+    def size(self) -> int:
+        """Entries so far, with those of this transaction: the number of the next one."""
+        return self._peaks.size + len(self._pending)
+
     def append(
         self,
         type: str,  # noqa: A002 - the format's own word
@@ -120,7 +125,7 @@ class Txn:
             LedgerEntryError: it does not follow the format; the transaction is to be given up.
             IllegalTransitionError: the entries before do not allow it; the same.
         """
-        seq = self._peaks.size + len(self._pending)
+        seq = self.size
         now = clock.read()
         moment = Moment(clock.rfc3339(now.wall), now.boot_id, now.boottime_ms)
         copied = admit(type, data)
@@ -128,8 +133,7 @@ class Txn:
         if sealed:
             copied["sealed"] = self._seal(seq, sealed)
         self._pending.append(_Pending(seq, moment, type, about, actor, copied))
-        if type.startswith(PROJECTED_TYPES):
-            self._project(Fact(seq, moment.t, moment.boot, moment.mono, type, about, False, copied))
+        self._project(Fact(seq, moment.t, moment.boot, moment.mono, type, about, False, copied))
         return seq
 
     def add(self, draft: Draft, *, actor: Actor = SYSTEM) -> int:

@@ -31,26 +31,6 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 400
 _STREAMED: Final = {"yield_per": 2000}
 
-PROJECTED: Final = (
-    rows.Camera,
-    rows.Docking,
-    rows.Item,
-    rows.Store,
-    rows.Upload,
-    rows.Finding,
-    rows.Setting,
-    rows.DockClock,
-)
-PROJECTED_TYPES: Final = (
-    "camera.",
-    "clock.checked",
-    "config.changed",
-    "finding.",
-    "item.",
-    "store.",
-    "upload.",
-)
-
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
     rows.Camera: {"assigned": bool},

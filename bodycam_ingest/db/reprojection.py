@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.projection import Fact, project
-from bodycam_ingest.db import uploads
+from bodycam_ingest.db import own_objects, uploads
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import (
-    PROJECTED,
-    PROJECTED_TYPES,
     ProjectedRows,
     all_of,
     scan,
@@ -48,16 +46,13 @@ class Reprojection:
         self._conn = self._engine.connect()
         self._conn.exec_driver_sql("PRAGMA journal_mode = OFF")
         self._conn.exec_driver_sql("PRAGMA synchronous = OFF")
-        metadata.create_all(
-            self._conn, tables=[metadata.tables[TABLE_NAMES[kind]] for kind in PROJECTED]
-        )
+        tables = [metadata.tables[name] for name in TABLE_NAMES.values()]
+        metadata.create_all(self._conn, tables=tables)
         self._rows = ProjectedRows(self._conn, kept)
         self._taken = 0
 
     def take(self, fact: Fact) -> list[Fault]:
         """Project the next entry; returns what it should not have said."""
-        if not fact.type.startswith(PROJECTED_TYPES):
-            return []
         made, faults = project(self._rows, fact)
         for row in made:
             self._rows.put(row)
@@ -75,7 +70,7 @@ class Reprojection:
     def differences(self) -> Iterator[RowDifference]:
         """Every row that is not what the entries taken make of it."""
         self._rows.flush()
-        yield from differences(self._kept, self._conn, PROJECTED)
+        yield from differences(self._kept, self._conn, TABLE_NAMES)
         for (sha256,) in self._kept.exec_driver_sql("SELECT sha256 FROM document NOT INDEXED"):
             digest = sha256.hex() if isinstance(sha256, bytes) else repr(sha256)
             if digest not in self._rows.named:
@@ -87,6 +82,11 @@ class Reprojection:
         """Every item."""
         self._rows.flush()
         return all_of(self._conn, rows.Item)
+
+    def own_objects(self) -> list[rows.MetadataObject]:
+        """Every manifest that was made, and every checkpoint that a store confirmed."""
+        self._rows.flush()
+        return list(all_of(self._conn, rows.MetadataObject))
 
     def confirmed(self) -> Iterator[tuple[rows.Item, rows.Upload]]:
         """Every confirmed upload with its item, item by item."""
@@ -125,22 +125,22 @@ def project_anew(conn: sa.Connection) -> list[str]:
     Returns:
         What entries should not have said, for people; empty where all is well.
     """
-    tables = [metadata.tables[TABLE_NAMES[kind]] for kind in PROJECTED]
+    tables = [metadata.tables[name] for name in TABLE_NAMES.values()]
     metadata.drop_all(conn, tables=tables)
     metadata.create_all(conn, tables=tables)
     made, told, after = ProjectedRows(conn), [], -1
     while page := _page(conn, after):
         for seq, body in page:
             fact = Fact.read(seq, body)
-            if fact.type.startswith(PROJECTED_TYPES):
-                new, faults = project(made, fact)
-                told += [f"entry {seq}: {fault.message}" for fault in faults]
-                for row in new:
-                    made.put(row)
+            new, faults = project(made, fact)
+            told += [f"entry {seq}: {fault.message}" for fault in faults]
+            for row in new:
+                made.put(row)
         made.flush()
         made.forget()
         after = page[-1][0]
     uploads.restore_work(conn)
+    own_objects.restore_work(conn)
     return told
 
 

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.custody.projection import PROVEN, waits_for
-from bodycam_ingest.db import storehealth, uploads
-from bodycam_ingest.db.schema import item, outbox, upload
+from bodycam_ingest.db import own_objects, storehealth, uploads
+from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject
 from bodycam_ingest.model.lifecycle import HELD_UP, SENT_FROM, UploadState
@@ -95,11 +95,7 @@ def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retri
     ).all()
     for row in refused:
         txn.add(item_entries.upload_repeated(row.item_id, row.store, BY_REQUEST), actor=actor)
-    txn.conn.execute(
-        outbox.update()
-        .where(outbox.c.store.in_(list(stores)), outbox.c.state != UploadState.CONFIRMED.value)
-        .values(state=UploadState.QUEUED.value, due_ms=0)
-    )
+    own_objects.retry(txn, stores)
     storehealth.lift_pauses(txn, stores)
     return Retried(due + len(refused))
 

@@ -208,32 +208,39 @@ upload_part: Final = Table(
     Column("etag", Text, nullable=False),
 )
 # Small objects that the daemon itself makes: docking manifests and checkpoints.
-outbox: Final = Table(
-    "outbox",
+metadata_object: Final = Table(
+    "metadata_object",
     metadata,
     Column("store", String(64), primary_key=True),
     Column("key", String(512), primary_key=True),
     Column("kind", String(16), nullable=False),
-    # Emptied when the store confirmed the object: the digest is what stays.
-    Column("body", LargeBinary, nullable=False),
     Column("sha256", LargeBinary(32), nullable=False),
-    Column("required", Boolean, nullable=False),
-    # The ledger size that a checkpoint covers; NULL for everything else.
-    Column("ledger_size", BigInteger),
     Column("state", String(16), nullable=False),
-    Column("created_at", String(24), nullable=False),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("due_ms", BigInteger, nullable=False, default=0),
-    Column("last_error", String(64), nullable=False, default=""),
-    Column("last_message", Text, nullable=False, default=""),
-    Index("ix_outbox_due", "store", "state", "due_ms"),
-    Index("ix_outbox_ledger_size", "kind", "ledger_size"),
+    # The ledger size that a checkpoint covers; NULL for a manifest.
+    Column("ledger_size", BigInteger, index=True),
+    # Entry that says so.
+    Column("seq", BigInteger, nullable=False),
     Index(
-        "ix_outbox_anchored",
+        "ix_metadata_object_anchored",
         "store",
         "ledger_size",
         sqlite_where=text("state = 'confirmed'"),
     ),
+    Index("ix_metadata_object_open", "store", "key", sqlite_where=text("state != 'confirmed'")),
+)
+object_work: Final = Table(
+    "object_work",
+    metadata,
+    Column("store", String(64), primary_key=True),
+    Column("key", String(512), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("ledger_size", BigInteger),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_ms", BigInteger, nullable=False, default=0),
+    # The store, or the dock, gave it up: it waits for a person.
+    Column("refused", Boolean, nullable=False, default=False),
+    Column("last_error", String(64), nullable=False, default=""),
+    Column("last_message", Text, nullable=False, default=""),
 )
 store: Final = Table(
     "store",

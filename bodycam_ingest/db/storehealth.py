@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from bodycam_ingest.db import uploads
-from bodycam_ingest.db.schema import outbox, store_work
+from bodycam_ingest.db.schema import object_work, store_work
 from bodycam_ingest.errors import (
     StoreClockSkewError,
     StoreCredentialsError,
@@ -20,7 +20,6 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.model.evidence import StoreProbe
-from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -201,9 +200,9 @@ def hurry(txn: Txn, stores: Collection[str]) -> None:
     lift_pauses(txn, stores)
     uploads.make_due(txn.conn, stores, STORE_WIDE_CODES)
     txn.conn.execute(
-        outbox.update()
-        .where(outbox.c.store.in_(stores), outbox.c.last_error.in_(STORE_WIDE_CODES))
-        .where(outbox.c.state == UploadState.WAITING.value)
+        object_work.update()
+        .where(object_work.c.store.in_(stores), ~object_work.c.refused)
+        .where(object_work.c.last_error.in_(STORE_WIDE_CODES))
         .values(due_ms=0)
     )
 

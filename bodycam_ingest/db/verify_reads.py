@@ -24,9 +24,8 @@ from bodycam_ingest.db.schema import (
     ledger_node,
     ledger_private,
     ledger_timestamp,
-    outbox,
 )
-from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,32 +159,6 @@ def triggers(conn: sa.Connection) -> tuple[list[str], list[str]]:
     }
     bad = sorted(name for name, sql in GUARDS.items() if found.get(name) != sql)
     return bad, sorted(found.keys() - GUARDS.keys())
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmedObject:
-    """An object of the daemon's own that a store confirmed, as kept.
-
-    Args:
-        store: the store.
-        key: key in it.
-        sha256: what it is.
-    """
-
-    store: str
-    key: str
-    sha256: bytes
-
-
-def confirmed_objects(conn: sa.Connection) -> list[ConfirmedObject]:
-    """Every manifest and checkpoint that a store confirmed."""
-    rows = conn.execute(
-        _scan(outbox.c.store, outbox.c.key, outbox.c.sha256).where(
-            outbox.c.state == UploadState.CONFIRMED.value
-        )
-    )
-    found = [ConfirmedObject(_text(row.store), _text(row.key), _bytes(row.sha256)) for row in rows]
-    return sorted(found, key=lambda one: (one.store, one.key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entries import OFFICER
-from bodycam_ingest.db import dockings, storehealth, uploads
+from bodycam_ingest.db import dockings, own_objects, storehealth, uploads
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
@@ -20,7 +20,6 @@ from bodycam_ingest.db.schema import (
     item_work,
     ledger_entry,
     ledger_private,
-    outbox,
     store,
     upload,
 )
@@ -193,15 +192,8 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
         .group_by(upload.c.store, upload.c.state)
     ):
         sent.setdefault(name, {})[state] = number
-    objects = {
-        row.state: row.number
-        for row in conn.execute(
-            sa.select(outbox.c.state, sa.func.count().label("number"))
-            .where(outbox.c.store.not_in(_RETIRED))
-            .group_by(outbox.c.state)
-        )
-    }
-    return {"items": states, "uploads": sent, "objects": objects}
+    stores = [name for name, row in read_stores(conn).items() if not row.retired_at]
+    return {"items": states, "uploads": sent, "objects": own_objects.counts(conn, stores)}
 
 
 def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:

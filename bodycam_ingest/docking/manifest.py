@@ -27,8 +27,8 @@ def build_manifest(
     Args:
         dock: this dock.
         origin: the ledger's origin.
-        docking: the docking with its end.
-        ledger_entry: its `camera.undocked` entry.
+        docking: the docking as it ends.
+        ledger_entry: its `camera.undocked` entry, which names the manifest's digest.
         lines: its inventory, which is filled up with what became of each file.
         items: the items that the inventory names, by id.
 

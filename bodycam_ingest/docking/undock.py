@@ -9,12 +9,11 @@ import structlog
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.inventory import lines_of
-from bodycam_ingest.db import dockings, findings, outbox
+from bodycam_ingest.db import dockings, findings, own_objects
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.lifecycle import COPIED
 from bodycam_ingest.model.rows import Item
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MANIFEST_KIND: Final = "manifest"
 # A docking's own findings, which end with it.
 _OWN: Final = (UNLISTABLE, INCOMPLETE)
 
@@ -50,7 +48,7 @@ class Dock:
 
 
 def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
-    """Record a docking's end: entry, findings of its own, manifest objects.
+    """Record a docking's end: entry, findings of its own, the manifest.
 
     Args:
         dock: where it happened.
@@ -67,26 +65,29 @@ def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)
         complete = whole and here.keys() <= COPIED
-        seq = txn.add(
-            entries.camera_undocked(
-                row.camera, docking_id=docking_id, reason=reason, complete=complete, items=states
-            )
-        )
-        row = dockings.get(txn.conn, docking_id)
-        left_early.settle(txn, row._replace(inventoried=whole))
         lines = lines_of(dockings.inventory(txn.conn, row))
         named = [line["item_id"] for line in lines if line["item_id"]]
         txn.rows.prefetch(Item, named)
         body = build_manifest(
             dock=dock.dock_id,
             origin=dock.ledger.origin,
-            docking=row,
-            ledger_entry=seq,
+            docking=row._replace(ended_at=clock.now_text(), complete=complete),
+            ledger_entry=txn.size,
             lines=lines,
             items={item_id: txn.rows.get(Item, item_id) for item_id in named},
         )
-        key = object_keys.manifest_key(row.camera, clock.parse_rfc3339(row.started_at), docking_id)
-        outbox.queue_object(txn, clock.now_text(), dock.stores, key, MANIFEST_KIND, body)
+        undocked = entries.camera_undocked(
+            row.camera,
+            docking_id=docking_id,
+            reason=reason,
+            complete=complete,
+            items=states,
+            manifest_sha256=txn.rows.keep_document(body),
+        )
+        txn.add(undocked)
+        own_objects.restore_work(txn.conn)
+        row = dockings.get(txn.conn, docking_id)
+        left_early.settle(txn, row._replace(inventoried=whole))
     level = log.info if complete else log.warning
     level(
         "camera.undocked",

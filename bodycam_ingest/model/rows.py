@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = "required"
 OPTIONAL: Final = "optional"
+MANIFEST: Final = "manifest"
+CHECKPOINT: Final = "checkpoint"
 
 
 class Camera(NamedTuple):
@@ -278,9 +280,9 @@ class MetadataObject(NamedTuple):
         key: its key.
         kind: `manifest` or `checkpoint`.
         sha256: digest of its bytes.
-        state: as an upload's.
+        state: `queued`, `confirmed` or `refused`.
         ledger_size: entries that a checkpoint covers, None for a manifest.
-        made_at: when it was made (manifest), or confirmed (checkpoint).
+        seq: entry that says so.
     """
 
     store: str
@@ -289,7 +291,7 @@ class MetadataObject(NamedTuple):
     sha256: bytes
     state: UploadState
     ledger_size: int | None
-    made_at: str
+    seq: int
 
 
 class Setting(NamedTuple):

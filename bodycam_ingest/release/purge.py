@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.db import docktime, findings, items, outbox, purges, resending, uploads
+from bodycam_ingest.db import docktime, findings, items, own_objects, purges, resending, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.db.row_check import altered_items
 from bodycam_ingest.errors import (
@@ -117,7 +117,7 @@ class Retention:
         if self._keep_days() and self._clock_in_doubt(required):
             return None
         with self._engine.connect() as conn:
-            anchored = outbox.anchored_size(conn, required)
+            anchored = own_objects.anchored_size(conn, required)
             row = purges.next_due(conn, required, anchored_size=anchored, now_ms=self._now_ms())
         if row is not None:
             return self._try(row, required)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bodycam_ingest.custody import inventory, item_entries
-from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, outbox
+from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, own_objects
 from bodycam_ingest.db.commit_watch import News
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
@@ -54,7 +54,7 @@ def docking_facts(
             for row in dockings.inventory_items(conn, docking_id)
         ],
         alarms=findings.docking_alarms(conn, docking_id),
-        anchored_size=outbox.anchored_size(conn, required),
+        anchored_size=own_objects.anchored_size(conn, required),
     )
 
 
@@ -148,7 +148,7 @@ class Releaser:
         return len(rows)
 
     def _free(self, conn: Connection, live: Collection[str]) -> list[ItemRow]:
-        anchored = outbox.anchored_size(conn, self._required)
+        anchored = own_objects.anchored_size(conn, self._required)
         return agenda.to_release_alone(conn, live, self._required, anchored)
 
 

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.db import outbox, uploads
+from bodycam_ingest.db import own_objects, uploads
 from bodycam_ingest.model.backoff import wait_s
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.uploads import UploadRow
 
 SMALL_BYTES: Final = 256 * 1024
@@ -36,7 +36,7 @@ class Claim:
         items: uploads of items.
     """
 
-    object: OutboxRow | None = None
+    object: OwnObject | None = None
     items: list[UploadRow] = field(default_factory=list)
 
     def names(self) -> set[str]:
@@ -77,7 +77,7 @@ class UploadQueue:
                 return _STAND_BY_S
             now_ms = self._now_ms()
             with self._engine.connect() as conn:
-                own = outbox.next_due(conn, store, now_ms, in_hand)
+                own = own_objects.next_due(conn, store, now_ms, in_hand)
                 rows = []
                 if own is None:
                     limit = 1 if failing else CROWD_ITEMS
@@ -86,7 +86,7 @@ class UploadQueue:
                     )
                 if own is None and not rows:
                     due = [
-                        outbox.next_due_ms(conn, store, in_hand),
+                        own_objects.next_due_ms(conn, store, in_hand),
                         uploads.next_due_ms(conn, store, in_hand),
                     ]
                     waits = [wait_s(due_ms, now_ms) for due_ms in due if due_ms is not None]

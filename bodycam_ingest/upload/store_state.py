@@ -6,12 +6,14 @@ that is the trial that ends or prolongs the pause.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import structlog
 from ulid import ULID
 
-from bodycam_ingest.db import agenda, findings, outbox, storehealth
+from bodycam_ingest.custody import entries
+from bodycam_ingest.db import findings, own_objects, storehealth
 from bodycam_ingest.errors import (
     DelayClass,
     Disposition,
@@ -22,13 +24,13 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
-from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.rows import CHECKPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bodycam_ingest.db.ledger import LedgerWriter
-    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.storehealth import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
@@ -56,8 +58,10 @@ def store_subject(store: str) -> str:
     return f"store:{store}"
 
 
-def _object_subject(row: OutboxRow) -> str:
-    return f"object:{row.store}:{row.sha256.hex()[:16]}"
+def _object_subject(one: OwnObject) -> str:
+    # One for all checkpoints of a store: an alarm for each would make the next one due.
+    named = hashlib.sha256(one.key.encode()).hexdigest()[:16]
+    return f"object:{one.store}:{CHECKPOINT if one.kind == CHECKPOINT else named}"
 
 
 class StoreRecord:
@@ -81,90 +85,97 @@ class StoreRecord:
 
     # -- the daemon's own objects --
 
-    def object_confirmed(self, row: OutboxRow) -> None:
+    def object_confirmed(self, one: OwnObject, sha256: bytes) -> None:
         """Record that a store proved one of the daemon's own objects."""
         with self._ledger.transaction() as txn:
-            outbox.confirm(txn.conn, row)
-            findings.close_about(txn, subject=_object_subject(row))
-        log.info("object.confirmed", store=row.store, key=row.key, kind=row.kind)
+            txn.add(
+                entries.object_confirmed(
+                    one.store, key=one.key, kind=one.kind, sha256=sha256, size=one.ledger_size
+                )
+            )
+            own_objects.done(txn, one)
+            findings.close_about(txn, subject=_object_subject(one))
+        log.info("object.confirmed", store=one.store, key=one.key, kind=one.kind)
 
-    def object_failed(self, row: OutboxRow, failure: Failure) -> None:
+    def object_failed(self, one: OwnObject, failure: Failure) -> None:
         """Record a fault of one of the daemon's own objects; as `failed`."""
         error = failure.error
         if error.disposition is Disposition.HALT:
             raise error
-        if row.kind == agenda.CHECKPOINT_KIND and isinstance(error, StoreConflictError):
-            self._move_anchor(row, error)
+        if one.kind == CHECKPOINT and isinstance(error, StoreConflictError):
+            self._move_anchor(one, error)
             return
         refused = error.disposition is Disposition.QUARANTINE
-        attempts = row.attempts + 1
-        stores_fault = failure.is_stores(row.last_error)
+        attempts = one.attempts + 1
+        stores_fault = failure.is_stores(one.last_error)
         if stores_fault:
             due_ms = self.store_failed(failure)
         else:
             delay_s = self.delay_s(error.delay_class, attempts)
             due_ms = self._now_ms() + round(delay_s * 1000)
-        state = UploadState.REFUSED if refused else UploadState.WAITING
         with self._ledger.transaction() as txn:
-            outbox.update(
-                txn.conn,
-                row,
-                state=state.value,
+            own_objects.update(
+                txn,
+                one,
+                refused=refused,
                 attempts=attempts,
                 due_ms=due_ms,
                 last_error=error.code,
                 last_message=error.message,
             )
             if refused:
-                data = {"store": row.store, "key": row.key, "reason": error.code}
-                txn.append("upload.refused", store_subject(row.store), data)
+                txn.add(
+                    entries.object_refused(one.store, key=one.key, kind=one.kind, reason=error.code)
+                )
             if refused or (not stores_fault and error.alarm_at_once):
                 findings.raise_finding(
                     txn,
                     code=error.code,
                     severity="alarm",
-                    subject=_object_subject(row),
+                    subject=_object_subject(one),
                     detail=error.message,
                 )
         log.warning(
             "object.postponed",
-            store=row.store,
-            key=row.key,
+            store=one.store,
+            key=one.key,
             error=error.code,
             message=error.message,
             refused=refused,
         )
 
-    def _move_anchor(self, row: OutboxRow, error: StoreConflictError) -> None:
+    def _move_anchor(self, one: OwnObject, error: StoreConflictError) -> None:
         """Have a checkpoint whose key is taken put under another one, which no one can guess.
 
         Whoever may put objects could else hold up release for ever by occupying the keys to come.
         """
-        attempts = row.attempts + 1
+        attempts = one.attempts + 1
         # The first time at once; against whoever occupies each key as it comes, ever later.
-        delay_s = self.delay_s(DelayClass.MENDABLE, attempts) if row.attempts else 0.0
-        key = object_keys.moved_checkpoint_key(row.key, str(ULID()))
+        delay_s = self.delay_s(DelayClass.MENDABLE, attempts) if one.attempts else 0.0
+        key = object_keys.moved_checkpoint_key(one.key, str(ULID()))
         with self._ledger.transaction() as txn:
-            outbox.update(
-                txn.conn,
-                row,
+            own_objects.update(
+                txn,
+                one,
                 key=key,
-                state=UploadState.WAITING.value,
                 attempts=attempts,
                 due_ms=self._now_ms() + round(delay_s * 1000),
                 last_error=error.code,
                 last_message=error.message,
             )
-            data = {"store": row.store, "key": row.key, "reason": error.code, "instead": key}
-            txn.append("upload.refused", store_subject(row.store), data)
+            txn.add(
+                entries.object_refused(
+                    one.store, key=one.key, kind=one.kind, reason=error.code, instead=key
+                )
+            )
             findings.raise_finding(
                 txn,
                 code=error.code,
                 severity="alarm",
-                subject=f"anchors:{row.store}",
+                subject=f"anchors:{one.store}",
                 detail=f"{error.message}; this checkpoint goes to {key}",
             )
-        log.warning("ledger.anchor_moved", store=row.store, key=row.key, instead=key)
+        log.warning("ledger.anchor_moved", store=one.store, key=one.key, instead=key)
 
     # -- stores --
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,7 +19,7 @@ from bodycam_ingest.db import items, knownstores, storehealth, uploads
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
-from bodycam_ingest.errors import AbandonedError, Disposition, IngestError
+from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, LocalCopyDamagedError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import wait_s
 from bodycam_ingest.model.evidence import (
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
-    from bodycam_ingest.db.outbox import OutboxRow
+    from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.model.backoff import Delay, Line
@@ -225,13 +226,13 @@ class Uploader:
         if done:
             self.store_record.store_works(health)
 
-    def _try_object(self, store: ObjectStore, health: StoreHealth, row: OutboxRow) -> bool:
+    def _try_object(self, store: ObjectStore, health: StoreHealth, one: OwnObject) -> bool:
         try:
-            self._send_object(store, row)
+            self._send_object(store, one)
         except AbandonedError:
             return False
         except IngestError as error:
-            self.store_record.object_failed(row, Failure(error, health))
+            self.store_record.object_failed(one, Failure(error, health))
             return False
         return True
 
@@ -341,20 +342,25 @@ class Uploader:
                 return None
             return Proven(row, digests, store.confirm(obj, stored, source=copy))
 
-    def _send_object(self, store: ObjectStore, row: OutboxRow) -> None:
-        source = _Body(row.body)
+    def _send_object(self, store: ObjectStore, one: OwnObject) -> None:
+        body = one.body
+        if body is None:
+            raise LocalCopyDamagedError(
+                f"the bytes of {one.key} are gone or altered", hint="Run `bodycam-ingest verify`."
+            )
+        source, sha256 = _Body(body), hashlib.sha256(body).digest()
         digests = Digests(
-            size_bytes=len(row.body),
-            sha256=row.sha256,
+            size_bytes=len(body),
+            sha256=sha256,
             part_size_bytes=PART_SIZE_BYTES_DEFAULT,
-            sample_sha256=sample_digest(row.key.encode(), len(row.body), source.read_at),
+            sample_sha256=sample_digest(one.key.encode(), len(body), source.read_at),
         )
         obj = StoreObject(
-            key=row.key,
+            key=one.key,
             digests=digests,
-            metadata={"item-id": row.kind, "sha256": row.sha256.hex()},
-            content_type=_CONTENT_TYPES.get(row.kind, "application/octet-stream"),
+            metadata={"item-id": one.kind, "sha256": sha256.hex()},
+            content_type=_CONTENT_TYPES.get(one.kind, "application/octet-stream"),
         )
         stored = store.send(obj, source, PassingJournal())
         store.confirm(obj, stored, source=source)
-        self.store_record.object_confirmed(row)
+        self.store_record.object_confirmed(one, sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 
@@ -11,10 +12,10 @@ import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired, reject_copy
 from bodycam_ingest.audit.verify import Scope, Verification
+from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon.control import parse
-from bodycam_ingest.db import outbox
-from bodycam_ingest.db.schema import outbox as outbox_table
-from bodycam_ingest.db.schema import upload
+from bodycam_ingest.db import own_objects
+from bodycam_ingest.db.schema import document, metadata_object, object_work, upload
 from bodycam_ingest.errors import (
     IllegalTransitionError,
     LocalCopyDamagedError,
@@ -23,12 +24,13 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.release.releaser import Releaser
 from bodycam_ingest.upload.checkpoints import AnchorKeeper
 from tests.support import facts
-from tests.support.dockbench import DOCKING_ID, ORIGIN, digests_of, random_bytes
+from tests.support.dockbench import CAMERA, DOCKING_ID, ORIGIN, digests_of, random_bytes
 from tests.support.memory_store import Fault
 from tests.support.store_dock import StoreDock
 
@@ -236,12 +238,23 @@ def test_an_anchor_that_a_store_lost(house, store):
 
 
 def test_an_anchor_marked_as_stored_that_never_was(house):
-    house.add()
-    house.anchors.tick()
+    item = house.add()
+    house.send_all()
+    planted = {
+        "key": object_keys.checkpoint_key(ORIGIN, 10**6),
+        "kind": "checkpoint",
+        "sha256": bytes(32),
+        "state": "confirmed",
+        "ledger_size": 10**6,
+        "seq": 0,
+    }
     with house.bench.ledger.transaction() as txn:
-        txn.conn.execute(outbox_table.update().values(state=UploadState.CONFIRMED.value))
-    codes = [finding.code for finding in house.verify().findings]
-    assert codes == ["object_missing"] * len(STORES)
+        txn.conn.execute(
+            metadata_object.insert(), [{"store": store, **planted} for store, _ in STORES]
+        )
+    assert house.releaser.tick({}) == 0
+    assert state(house, item) is ItemState.CONFIRMED
+    assert [f.code for f in house.verify().findings] == ["row_planted"] * len(STORES)
 
 
 def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
@@ -250,7 +263,7 @@ def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
     house.anchors.tick()
     main = house.stores["main"]
     with house.bench.engine.connect() as conn:
-        key = conn.execute(sa.select(outbox_table.c.key).distinct()).scalar_one()
+        key = conn.execute(sa.select(object_work.c.key).distinct()).scalar_one()
     kept = next(iter(main.objects.values()))
     main.objects[key] = dataclasses.replace(kept, body=b"foreign", metadata={})
     house.send("main")
@@ -268,11 +281,36 @@ def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
 def test_a_manifest_altered_in_a_store(house):
     house.add()
     with house.bench.ledger.transaction() as txn:
-        outbox.queue_object(txn, clock.now_text(), STORES, "manifest/x.json", "manifest", b"{}")
+        for store, required in STORES:
+            txn.add(entries.store_added(store, type="s3", required=required, returned=False))
+        undocked = entries.camera_undocked(
+            CAMERA,
+            docking_id=DOCKING_ID,
+            reason="removed",
+            complete=True,
+            items={},
+            manifest_sha256=txn.rows.keep_document(b"{}"),
+        )
+        txn.add(undocked)
+        own_objects.restore_work(txn.conn)
     house.send_all()
     assert house.holds() is True
-    house.stores["second"].objects["manifest/x.json"].body = b"[]"
+    (key,) = [key for key in house.stores["second"].objects if key.endswith("manifest.json")]
+    house.stores["second"].objects[key].body = b"[]"
     assert [finding.code for finding in house.verify().findings] == ["object_altered"]
+    # Whoever alters the row as well only adds a finding.
+    altered = hashlib.sha256(b"[]").digest()
+    with house.bench.ledger.transaction() as txn:
+        txn.conn.execute(
+            metadata_object.update()
+            .where(metadata_object.c.store == "second", metadata_object.c.key == key)
+            .values(sha256=altered)
+        )
+    codes = {finding.code for finding in house.verify().findings}
+    assert codes == {"object_altered", "row_differs"}
+    with house.bench.ledger.transaction() as txn:
+        txn.conn.execute(document.delete())
+    assert "document_missing" in {finding.code for finding in house.verify().findings}
 
 
 def test_another_place_under_a_stores_name_is_named(house):
@@ -304,11 +342,9 @@ def test_a_huge_object_in_an_anchors_place_is_not_read_to_its_end(house):
 
     store = house.stores["main"]
     store.read, before = endless, store.read
-    with house.bench.ledger.transaction() as txn:
-        txn.conn.execute(outbox_table.delete())
     codes = [finding.code for finding in house.verify().findings]
     store.read = before
-    assert codes == ["signature_bad"]
+    assert codes == ["signature_bad", "object_altered"]
     assert key in store.objects
 
 

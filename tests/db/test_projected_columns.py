@@ -10,10 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db.projected import PROJECTED
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.db.state_dir import initialise
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import object_keys, rows
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from tests.support import facts
 from tests.support.dockbench import digests_of, docked
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.rows import Row
 
+MANIFEST = b"{}"
 # So many entries of each kind that every projected table has a row.
 DRAFTS = [
     entries.clock_checked(
@@ -48,8 +48,22 @@ DRAFTS = [
         final=True,
         hour_shift=0,
     ),
-    entries.camera_undocked("CAM1", docking_id=DOCKING, reason="removed", complete=True, items={}),
     entries.store_added("main", type="directory", required=True, returned=False),
+    entries.camera_undocked(
+        "CAM1",
+        docking_id=DOCKING,
+        reason="removed",
+        complete=True,
+        items={},
+        manifest_sha256=hashlib.sha256(MANIFEST).hexdigest(),
+    ),
+    entries.object_confirmed(
+        "main",
+        key=object_keys.checkpoint_key(ORIGIN, 1),
+        kind=rows.CHECKPOINT,
+        sha256=bytes(32),
+        size=1,
+    ),
     entries.store_pinned("main", identity="directory:1"),
     entries.finding_raised(
         "01J0000000000000000000FND1",
@@ -60,7 +74,7 @@ DRAFTS = [
     ),
 ]
 
-COLUMNS = [(kind, name) for kind in PROJECTED for name in kind._fields]
+COLUMNS = [(kind, name) for kind in TABLE_NAMES for name in kind._fields]
 ITEM = "01J00000000000000000000AAA"
 
 
@@ -71,6 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine, ledger = Dock(root).open()
     with ledger.transaction() as txn:
         txn.rows.keep_document(b"")
+        txn.rows.keep_document(MANIFEST)
         for draft in DRAFTS:
             txn.add(draft)
         digests = digests_of(b"abc", 1024)
@@ -104,7 +119,7 @@ def another(column: sa.Column[object]) -> str:
     return "'2020-02-02T02:02:02.020Z'" if name.endswith(("_at", "since")) else "'other'"
 
 
-@pytest.mark.parametrize("kind", PROJECTED)
+@pytest.mark.parametrize("kind", TABLE_NAMES)
 def test_a_tables_columns_are_its_rows_fields(kind: type[Row]) -> None:
     table = metadata.tables[TABLE_NAMES[kind]]
     assert tuple(table.c.keys()) == kind._fields

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, findings, outbox, purges
+from bodycam_ingest.db import agenda, dockings, docktime, findings, own_objects, purges
 from bodycam_ingest.db.state_dir import initialise, open_for_reading
+from bodycam_ingest.model.rows import DockClock
 
+CLOCK = DockClock(1, "a", 0, "2026-11-24T19:12:04.123Z", 0)
 ASKED_AFTER_EVERY_COMMIT = {
-    "anchor_state": lambda conn: agenda.anchor_state(conn, ["archive"], 9),
+    "anchor_state": lambda conn: agenda.anchor_state(conn, ["archive"], ["archive"], 9, 9),
     "dockings_to_release": lambda conn: agenda.dockings_to_release(conn, ["0" * 26]),
     "to_release_alone": lambda conn: agenda.to_release_alone(conn, ["0" * 26], ["archive"], 9),
     "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_by_ms=9, limit=9),
@@ -19,12 +21,24 @@ ASKED_AFTER_EVERY_COMMIT = {
     "announced": purges.any_announced,
     "next_purge": lambda conn: purges.next_due(conn, ["a"], anchored_size=9, now_ms=9),
     "purges_that_wait": purges.any_waits,
-    "anchored_size": lambda conn: outbox.anchored_size(conn, ["archive"]),
+    "anchored_size": lambda conn: own_objects.anchored_size(conn, ["archive"]),
+    "objects_without_work": own_objects.any_without_work,
+    "news": lambda conn: own_objects.first_news_at(conn, 9),
+    "next_object": lambda conn: own_objects.next_due(conn, "archive", 9, []),
+    "dock_time": lambda conn: docktime.known(conn, CLOCK, "b"),
     "open_dockings": dockings.open_dockings,
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
 }
 # Tables that grow for ever; the others hold a handful of rows.
-GROWING = ("ledger_entry", "docking", "document", "item", "upload", "upload_part", "outbox")
+GROWING = (
+    "ledger_entry",
+    "docking",
+    "document",
+    "item",
+    "upload",
+    "upload_part",
+    "metadata_object",
+)
 # An index of what waits alone: a scan of it does not grow with what ever was.
 WAITING = (
     "ix_docking_open",
@@ -32,7 +46,7 @@ WAITING = (
     "ix_item_purge_due",
     "ix_item_released",
     "ix_item_purging_seq",
-    "ix_outbox_anchored",
+    "ix_metadata_object_open",
     "ix_upload_unsettled",
 )
 

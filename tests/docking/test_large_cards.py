@@ -188,7 +188,7 @@ def test_files_that_cannot_be_compared_are_told_once_a_docking_and_fault(bench, 
     assert (line["files"], line["error"]) == (20, "source_unreadable")
 
 
-def test_a_known_card_costs_two_documents_and_a_few_entries(bench):
+def test_a_known_card_costs_an_inventory_a_manifest_and_a_few_entries(bench):
     fill(bench, 300)
     bench.docked_once()
 
@@ -202,7 +202,7 @@ def test_a_known_card_costs_two_documents_and_a_few_entries(bench):
     assert bench.ledger.head.size - before == 6
     with bench.engine.connect() as conn:
         documents = conn.execute(sa.select(sa.func.count()).select_from(document)).scalar_one()
-    # The first docking's, and the second's: its two listings found the same.
-    assert documents == 2
+    # The first docking's two, and the second's: its two listings found the same.
+    assert documents == 4
     # What is asked and written does not grow with the card, but by hundreds at once.
     assert len(asked) < 100

@@ -67,7 +67,7 @@ class Dock(StoreDock):
         stores = [(name, True) for name in self.stores]
         engine, ledger = self.bench.engine, self.bench.ledger
         keeper = AnchorKeeper(engine, ledger, stores, interval_s=0, heartbeat_s=1)
-        keeper._queue(ledger.head.size, ledger.head.checkpoint)
+        keeper._queue(ledger.head.size)
         self.send()
 
     def purge(self, limit: int = 1000) -> None:

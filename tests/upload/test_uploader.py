@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog.testing
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.config.kinds import UploadWindow
-from bodycam_ingest.custody import item_entries
+from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.daemon.workers import Worker, moving
-from bodycam_ingest.db import findings, items, outbox, resending, storehealth, uploads
+from bodycam_ingest.db import findings, items, own_objects, resending, storehealth, uploads
+from bodycam_ingest.db.schema import document, object_work
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
     LocalCopyDamagedError,
@@ -34,9 +36,12 @@ from bodycam_ingest.model.backoff import Line
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from tests.support.dockbench import random_bytes
+from tests.support.dockbench import CAMERA, DOCKING_ID, random_bytes
 from tests.support.memory_store import Fault, MemoryStore
 from tests.support.store_dock import StoreDock
+
+if TYPE_CHECKING:
+    from bodycam_ingest.db.standing import LedgerHead
 
 BODY = random_bytes(5000)
 HOUR_MS = 3_600_000
@@ -438,33 +443,36 @@ def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
     assert dock.bench.store_row("main").probed_at
 
 
+def anchored(dock: Dock, *required: str) -> int:
+    with dock.bench.engine.connect() as conn:
+        return own_objects.anchored_size(conn, required)
+
+
+def queue_checkpoint(dock: Dock) -> tuple[str, LedgerHead]:
+    """The checkpoint of now; its key and what it says."""
+    head = dock.bench.ledger.head
+    key = object_keys.checkpoint_key(dock.bench.ledger.origin, head.size)
+    with dock.bench.ledger.transaction() as txn:
+        own_objects.queue_checkpoint(txn, ["main"], key, head.size)
+    return key, head
+
+
 def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> None:
     main = dock.stores["main"]
-    with dock.bench.ledger.transaction() as txn:
-        outbox.queue_object(
-            txn, "now", [("main", True)], "ledger/x/checkpoint/07", "checkpoint", b"note", 7
-        )
+    key, head = queue_checkpoint(dock)
     main.faults.append(Fault("put", done=True))
     dock.drain("main")
-    with dock.bench.engine.connect() as conn:
-        assert outbox.anchored_size(conn, ["main"]) == 0
+    assert anchored(dock, "main") == 0
     dock.work_on("main")
-    with dock.bench.engine.connect() as conn:
-        assert outbox.anchored_size(conn, ["main"]) == 7
-        assert outbox.anchored_size(conn, ["main", "other"]) == 0
-        assert outbox.anchored_size(conn, []) == 0
-    assert main.objects["ledger/x/checkpoint/07"].body == b"note"
-
-
-def queue_checkpoint(dock: Dock, key: str, size: int) -> None:
-    with dock.bench.ledger.transaction() as txn:
-        outbox.queue_object(txn, "now", [("main", True)], key, "checkpoint", b"note", size)
+    assert anchored(dock, "main") == head.size
+    assert anchored(dock, "main", "other") == anchored(dock) == 0
+    assert main.objects[key].body == head.checkpoint.encode()
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["not done", "done, answer lost"])
 def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) -> None:
-    key, main = f"ledger/x/checkpoint/{7:020d}", dock.stores["main"]
-    queue_checkpoint(dock, key, 7)
+    main = dock.stores["main"]
+    key, head = queue_checkpoint(dock)
     other = MemoryStore("x")
     other.send(*other_item(dock, key))
     main.objects[key] = other.objects[key]
@@ -473,14 +481,13 @@ def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) 
     dock.work_on("main")
     assert main.objects[key].body == b"foreign"
     moved = [k for k in main.objects if k.startswith("ledger/") and k != key]
-    assert [main.objects[k].body for k in moved] == [b"note"]
-    assert object_keys.checkpoint_size(moved[0].rpartition("/")[2]) == 7
+    assert [main.objects[k].body for k in moved] == [head.checkpoint.encode()]
+    assert object_keys.checkpoint_size(moved[0].rpartition("/")[2]) == head.size
     assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
-    assert dock.bench.entries("upload.refused") == [
-        {"store": "main", "key": key, "reason": "store_conflict", "instead": moved[0]}
-    ]
-    with dock.bench.engine.connect() as conn:
-        assert outbox.anchored_size(conn, ["main"]) == 7
+    (refused,) = dock.bench.entries("object.refused")
+    assert (refused["key"], refused["reason"]) == (key, "store_conflict")
+    assert refused["instead"] == moved[0]
+    assert anchored(dock, "main") == head.size
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 
 
@@ -492,7 +499,7 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
     main.faults.append(
         Fault("look", taken, times=-1, matches=lambda key: key.startswith("ledger/"))
     )
-    queue_checkpoint(dock, f"ledger/x/checkpoint/{7:020d}", 7)
+    _, head = queue_checkpoint(dock)
     for _ in range(6):
         wait_s = dock.drain("main")
         assert wait_s is not None
@@ -502,8 +509,7 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
     assert len(tried) == len(set(tried)) == 7
     main.faults.clear()
     dock.work_on("main")
-    with dock.bench.engine.connect() as conn:
-        assert outbox.anchored_size(conn, ["main"]) == 7
+    assert anchored(dock, "main") == head.size
 
 
 def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
@@ -633,15 +639,39 @@ def test_no_item_needs_more_parts_than_s3_takes(size_bytes, mib) -> None:
     assert part <= 5 * 1024**3
 
 
-def test_other_bytes_are_never_queued_under_a_key_that_is_taken(dock) -> None:
-    def queue(body: bytes) -> None:
+@pytest.mark.parametrize("harm", [object_work.delete(), document.delete(), None])
+def test_a_manifest_is_sent_from_its_document_and_never_without(dock, harm) -> None:
+    body = b'{"v":1}'
+    with dock.bench.ledger.transaction() as txn:
+        txn.add(entries.store_added("main", type="s3", required=True, returned=False))
+        undocked = entries.camera_undocked(
+            CAMERA,
+            docking_id=DOCKING_ID,
+            reason="removed",
+            complete=True,
+            items={},
+            manifest_sha256=txn.rows.keep_document(body),
+        )
+        txn.add(undocked)
+        own_objects.restore_work(txn.conn)
+        if harm is not None:
+            txn.conn.execute(harm)
+        own_objects.restore_work(txn.conn)
+    dock.work_on("main")
+    sent = [one.body for key, one in dock.stores["main"].objects.items() if "manifest" in key]
+    lost = harm is not None and harm.table is document
+    assert sent == ([] if lost else [body])
+    told = dock.bench.entries("object.refused" if lost else "object.confirmed")
+    assert [one["kind"] for one in told] == ["manifest"]
+    assert len(dock.bench.open_alarms()) == lost
+    if lost:
+        # Its document came back; a person has it sent.
         with dock.bench.ledger.transaction() as txn:
-            outbox.queue_object(txn, "now", [("main", True)], "k", "manifest", body)
-
-    queue(b"a")
-    queue(b"a")
-    with pytest.raises(UsageError):
-        queue(b"b")
+            txn.rows.keep_document(body)
+            own_objects.retry(txn, ["main"])
+        dock.work_on("main")
+        assert dock.bench.entries("object.confirmed") != []
+        assert dock.bench.open_alarms() == []
 
 
 def reinstate(txn, item_id: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody import inventory
 from bodycam_ingest.custody.projection.step import Fault
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import object_keys, rows
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import UploadState
 
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bodycam_ingest.custody.projection.step import Step
-
-MANIFEST: Final = "manifest"
-CHECKPOINT: Final = "checkpoint"
 
 
 # -- cameras and dockings ------------------------------------------------------------------------
@@ -92,6 +90,19 @@ def _undocked(step: Step) -> None:
             ended_at=step.t, end_reason=data["reason"], complete=bool(data["complete"])
         )
     )
+    key = object_keys.manifest_key(
+        docking.camera, dt.datetime.fromisoformat(docking.started_at), docking.docking_id
+    )
+    if step.state.document(data["manifest_sha256"]) is None:
+        step.faults.append(_missing_document("manifest", data["manifest_sha256"]))
+    digest, queued = bytes.fromhex(data["manifest_sha256"]), UploadState.QUEUED
+    for store in step.state.stores().values():
+        if store.configured:
+            step.put(
+                rows.MetadataObject(
+                    store.store, key, rows.MANIFEST, digest, queued, None, step.fact.seq
+                )
+            )
 
 
 def _assigned(step: Step) -> None:
@@ -150,27 +161,32 @@ def _role(step: Step) -> str:
 
 
 def _object_confirmed(step: Step) -> None:
-    data, store = step.data, _store(step).store
-    digest = bytes.fromhex(data["sha256"])
-    before = step.state.get(rows.MetadataObject, store, data["key"])
-    if data["kind"] == MANIFEST:
+    data, store, key = step.data, _store(step).store, step.data["key"]
+    digest, confirmed = bytes.fromhex(data["sha256"]), UploadState.CONFIRMED
+    before = step.state.get(rows.MetadataObject, store, key)
+    if data["kind"] == rows.MANIFEST:
         if before is None or before.sha256 != digest:
-            step.illegal(f"no such manifest was made for {store}: {data['key']}")
-            return
-        step.put(before._replace(state=UploadState.CONFIRMED))
+            step.illegal(f"no such manifest was made for {store}: {key}")
+        else:
+            step.put(before._replace(state=confirmed, seq=step.fact.seq))
         return
     size = data["size"]
-    if size > step.fact.seq:
-        step.illegal(f"a checkpoint of {size} entries before there were so many")
+    made = rows.MetadataObject(store, key, rows.CHECKPOINT, digest, confirmed, size, step.fact.seq)
+    taken = before is not None and before[:-1] != made[:-1]
+    if taken or not _is_checkpoint(key, size) or size > step.fact.seq:
+        step.illegal(f"{key} in {store} is no place for a checkpoint of {size} entries")
         return
-    confirmed = UploadState.CONFIRMED
-    step.put(rows.MetadataObject(store, data["key"], CHECKPOINT, digest, confirmed, size, step.t))
+    step.put(made)
+
+
+def _is_checkpoint(key: str, size: int) -> bool:
+    return object_keys.checkpoint_size(key.rpartition("/")[2]) == size
 
 
 def _object_refused(step: Step) -> None:
-    before = step.state.get(rows.MetadataObject, step.data["store"], step.data["key"])
-    if before is not None and before.kind == MANIFEST:
-        step.put(before._replace(state=UploadState.REFUSED))
+    before = step.state.get(rows.MetadataObject, _store(step).store, step.data["key"])
+    if before is not None and before.kind == rows.MANIFEST:
+        step.put(before._replace(state=UploadState.REFUSED, seq=step.fact.seq))
 
 
 # -- findings ------------------------------------------------------------------------------------
