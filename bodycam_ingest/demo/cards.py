@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import os
-from typing import TYPE_CHECKING, Final
-
-from bodycam_ingest.demo.mp4 import make_clip
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import random
+import struct
+from pathlib import Path
+from typing import Final
 
 # 2026-01-15 14:30:44 UTC, even, as FAT keeps times in steps of two seconds.
 _FIRST_MTIME_S: Final = 1_768_487_444
@@ -23,6 +22,28 @@ class Layout(enum.Enum):
     TIMESTAMPED = "timestamped"
     DATED_FOLDERS = "dated_folders"
     PER_OFFICER = "per_officer"
+
+
+@functools.cache
+def _clip() -> bytes:
+    """A second of moving picture, 32 pixels square."""
+    return Path(__file__).with_name("clip.mp4").read_bytes()
+
+
+def make_clip(seed: int, *, size_bytes: int = 60_000) -> bytes:
+    """A playable clip; another seed gives another file.
+
+    Args:
+        seed: marks the file.
+        size_bytes: how long it shall be, if that is more than its pictures need.
+
+    Returns:
+        The file: the same arguments give the same bytes. What it is longer than its pictures is a
+        box that players skip (`free`, ISO/IEC 14496-12 8.1.2).
+    """
+    clip = _clip()
+    filling = random.Random(seed).randbytes(max(16, size_bytes - len(clip) - 8))  # noqa: S311 - no secret
+    return clip + struct.pack(">I4s", 8 + len(filling), b"free") + filling
 
 
 def _numbered(seed: int, clips: int, clip_bytes: int) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest.demo.mp4 import make_clip
+from bodycam_ingest.demo.cards import make_clip
 from tests.support.dock import Dock
 
 if TYPE_CHECKING:

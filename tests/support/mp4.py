@@ -184,7 +184,7 @@ def make_clip(seed: int, *, size_bytes: int = 60_000, columns: int = 4, rows: in
     Returns:
         The file: the same arguments give the same bytes.
     """
-    chance = random.Random(seed)  # noqa: S311 - colours, no secrets
+    chance = random.Random(seed)
     # Above 4, so that no start code can arise inside of the samples.
     shade = (chance.randrange(40, 200), chance.randrange(40, 216), chance.randrange(40, 216))
     distinct = [
