@@ -15,8 +15,10 @@ _STATE = "/var/lib/bodycam-ingest/state"
 _DATABASE = f"file:{_STATE}/bodycam.db?mode=ro"
 _QUERY = """
 SELECT item.item_id, item.path, item.state, hex(item.sha256), item.size_bytes, item.mtime_ns,
-       item.attempts, item.last_error, item.docking_id, upload.key
+       coalesce(item_work.attempts, 0), coalesce(item_work.last_error, ''), item.docking_id,
+       item.camera, item.discovered_at, upload.item_id IS NOT NULL
 FROM item LEFT JOIN upload ON upload.item_id = item.item_id
+          LEFT JOIN item_work ON item_work.item_id = item.item_id
 WHERE item.camera = ? ORDER BY item.item_id
 """
 _DOCKINGS = """
@@ -53,13 +55,20 @@ def status() -> object:
 def stored(camera: str) -> dict[str, object]:
     """What the database says."""
     database = sqlite3.connect(_DATABASE, uri=True, timeout=60)
-    names = "item_id path state sha256 size_bytes mtime_ns attempts last_error docking_id key"
+    names = (
+        "item_id path state sha256 size_bytes mtime_ns attempts last_error docking_id camera "
+        "discovered_at queued"
+    )
     items = [
         dict(zip(names.split(), row, strict=True)) for row in database.execute(_QUERY, [camera])
     ]
     for item in items:
         item["path"] = item["path"].decode("utf-8", "backslashreplace")
         item["sha256"] = item["sha256"].lower()
+        day = item["discovered_at"][:10].replace("-", "/")
+        name = item["path"].rpartition("/")[2]
+        place = f"{item['camera']}/{day}/{item['docking_id']}/{item['item_id']}/{name}"
+        item["key"] = f"evidence/{place}" if item["queued"] else None
     names = "docking_id bay ended_at inventoried complete"
     dockings = [
         dict(zip(names.split(), row, strict=True)) for row in database.execute(_DOCKINGS, [camera])
