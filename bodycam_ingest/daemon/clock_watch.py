@@ -16,6 +16,7 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import docktime, findings
 from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, SUBJECT, Known, Word
+from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
         Who vouched for it before, or why nobody did.
     """
     now, synchronised = clock.read(), clock.synchronised()
-    found = _look(txn.conn, docktime.checked(txn.conn), now, synchronised=synchronised)
+    found = _look(txn.conn, told_clock(txn.conn), now, synchronised=synchronised)
     confirmed = dataclasses.replace(found, word=Word(PERSON))
     _record(txn, confirmed, synchronised=synchronised, actor=actor)
     doubt = found.word.doubt
@@ -183,11 +184,11 @@ class ClockWatch:
             if self._ledger.commits != self._seen_commits:
                 # A person may have vouched for it meanwhile.
                 self._seen_commits = self._ledger.commits
-                self._row = docktime.checked(conn)
+                self._row = told_clock(conn)
             found = _look(conn, self._row, now, synchronised=synchronised)
         if _is_news(found, self._row):
             with self._ledger.transaction() as txn:
-                row = docktime.checked(txn.conn)
+                row = told_clock(txn.conn)
                 found = _look(txn.conn, row, now, synchronised=synchronised)
                 if _is_news(found, row):
                     _record(txn, found, synchronised=synchronised)

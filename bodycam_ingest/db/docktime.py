@@ -3,7 +3,8 @@
 Dock time is what this dock knows to have passed, in ms. While it runs it is the time since boot,
 which nobody sets; a reboot adds what the clock says was between, within bounds. Retention measures
 by it, so that no step of the clock makes a copy older than it is. `clock.checked` entries say what
-it was, and every entry of the same boot how much passed since.
+it was, and every entry of the same boot how much passed since. It decides what is deleted, so it is
+read from its entry, and the row that is made of it decides nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import sqlalchemy as sa
 from bodycam_ingest.custody.entry import parse_entry
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.ledger_tree import LOG_ID
-from bodycam_ingest.db.projected import ProjectedRows
+from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.db.schema import item_work, ledger_entry, object_work, store_work, upload_work
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import HORIZON_MS
-from bodycam_ingest.model.rows import THE_CLOCK, DockClock
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.model.rows import DockClock
 
 NTP: Final = "ntp"
 PERSON: Final = "person"
@@ -73,11 +74,6 @@ class Word:
     since: str = ""
 
 
-def checked(conn: sa.Connection) -> DockClock | None:
-    """The dock's clock as it was recorded last, None before the first time."""
-    return ProjectedRows(conn).get(DockClock, THE_CLOCK)
-
-
 def known(conn: sa.Connection, row: DockClock, boot_id: str) -> Known:
     """How the clocks stood when the dock is known to have run last, had nobody set them since.
 
@@ -107,7 +103,7 @@ def _last_mono_ms(conn: sa.Connection, boot_id: str) -> int:
 
 def word(conn: sa.Connection) -> Word:
     """Who says that the clock is right."""
-    return word_of(checked(conn))
+    return word_of(told_clock(conn))
 
 
 def word_of(row: DockClock | None) -> Word:
@@ -133,7 +129,7 @@ def doubt_is_known(conn: sa.Connection) -> bool:
 
 def now_ms(conn: sa.Connection) -> int:
     """Dock time now, ms; 0 before the clocks were ever read."""
-    row = checked(conn)
+    row = told_clock(conn)
     if row is None:
         return 0
     now = clock.read()

@@ -136,6 +136,20 @@ def altered_docking(conn: sa.Connection, kept: rows.Docking) -> str:
     return wrong_fields(rows.Docking, kept, told, but=("released_at",))
 
 
+def told_clock(conn: sa.Connection) -> rows.DockClock | None:
+    """The dock's clock as its newest entry makes it, whatever its row says; None before one."""
+    newest = conn.execute(
+        sa.select(ledger_entry.c.seq, ledger_entry.c.body)
+        .where(ledger_entry.c.log_id == LOG_ID, ledger_entry.c.type == "clock.checked")
+        .order_by(ledger_entry.c.seq.desc())
+        .limit(1)
+    ).first()
+    right = _InMemory()
+    if newest is not None:
+        right.take(*newest)
+    return right.get(rows.DockClock, rows.THE_CLOCK)
+
+
 class OpenAlarms:
     """The alarms that are open by the ledger's entries, whatever the rows of findings say.
 

@@ -363,3 +363,12 @@ def test_an_entry_that_moves_dock_time_otherwise_than_time_passed_is_refused(ben
     )
     with pytest.raises(IllegalTransitionError), bench.ledger.transaction() as txn:
         txn.add(draft)
+
+
+def test_a_changed_row_of_the_clock_decides_nothing(bench, hands):
+    watch(bench)
+    hands.pass_time(1000)
+    with bench.ledger.transaction() as txn:
+        txn.conn.exec_driver_sql("UPDATE dock_clock SET dock_ms = 9000000000, vouched = 'person'")
+    assert dock_ms(bench) == 1000
+    assert word(bench).doubt == "unsynchronised"

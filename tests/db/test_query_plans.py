@@ -25,6 +25,7 @@ ASKED_AFTER_EVERY_COMMIT = {
     "objects_without_work": own_objects.any_without_work,
     "news": lambda conn: own_objects.first_news_at(conn, 9),
     "next_object": lambda conn: own_objects.next_due(conn, "archive", 9, []),
+    "clock": docktime.now_ms,
     "dock_time": lambda conn: docktime.known(conn, CLOCK, "b"),
     "open_dockings": dockings.open_dockings,
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
