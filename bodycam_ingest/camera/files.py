@@ -1,17 +1,10 @@
-"""Opening what lies on a camera's volume: never followed out of it, never blocked by it.
-
-The kernel does the guarding where it can: openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and
-RESOLVE_NO_XDEV. Where the call is missing or forbidden, the path is walked name by name with
-O_NOFOLLOW and the device compared at every step.
-"""
+"""Opening what lies on a camera's volume: never followed out of it, never blocked by it."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-import struct
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.errors import (
@@ -22,6 +15,7 @@ from bodycam_ingest.errors import (
     SourceUnreadableError,
     TooManyOpenFilesError,
 )
+from bodycam_ingest.linux import beneath
 from bodycam_ingest.model.evidence import FileStamp, printable_path
 
 if TYPE_CHECKING:
@@ -29,10 +23,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.errors import IngestError
 
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_SYS_OPENAT2: Final = 437
-# RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
-_RESOLVE: Final = 0x01 | 0x02 | 0x04 | 0x08
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -113,55 +103,14 @@ def read_head(mount_path: Path, path: bytes, length: int) -> bytes:
         os.close(fd)
 
 
-def _openat2(root_fd: int, path: bytes, flags: int) -> int:
-    how = struct.pack("QQQ", flags, 0, _RESOLVE)
-    fd = _libc.syscall(_SYS_OPENAT2, root_fd, path, how, len(how))
-    if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(fd)
-
-
-def _open_by_walking(root_fd: int, path: bytes, flags: int) -> int:
-    names = path.split(b"/")
-    if b".." in names or b"." in names or b"" in names:
-        raise OSError(errno.EXDEV, "the path leaves the volume")
-    device = os.fstat(root_fd).st_dev
-    fd = os.dup(root_fd)
-    try:
-        for index, name in enumerate(names):
-            last = index == len(names) - 1
-            inner = os.open(name, flags if last else _DIRECTORY, dir_fd=fd)
-            os.close(fd)
-            fd = inner
-            if os.fstat(fd).st_dev != device:
-                break
-    except OSError:
-        os.close(fd)
-        raise
-    if os.fstat(fd).st_dev != device:
-        os.close(fd)
-        raise OSError(errno.EXDEV, "another file system is mounted there")
-    return fd
-
-
 def _open(root_fd: int, path: bytes, flags: int) -> int:
     if b"\0" in path:
         raise OSError(errno.EINVAL, "a NUL byte in the path")
     try:
         # Evidence keeps its access time, where the file is ours to ask that of.
-        return _open_guarded(root_fd, path, flags | os.O_NOATIME)
+        return beneath.open_beneath(root_fd, path, flags | os.O_NOATIME, one_device=True)
     except PermissionError:
-        return _open_guarded(root_fd, path, flags)
-
-
-def _open_guarded(root_fd: int, path: bytes, flags: int) -> int:
-    try:
-        return _openat2(root_fd, path, flags)
-    except OSError as error:
-        if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EAGAIN}:
-            raise
-    return _open_by_walking(root_fd, path, flags)
+        return beneath.open_beneath(root_fd, path, flags, one_device=True)
 
 
 def open_beneath(root_fd: int, path: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from dataclasses import dataclass
@@ -22,19 +23,20 @@ _DOUBLINGS_MAX: Final = 20
 # So long without a fault, and an earlier one counts as over.
 _HEALED_AFTER_S: Final = 60.0
 _PAUSE_MAX_S: Final = 5.0
-_here: Final = threading.local()
+# Of this thread, and of those that a step hands work to with `contextvars.copy_context`.
+_here: Final[contextvars.ContextVar[Worker | None]] = contextvars.ContextVar("worker", default=None)
 
 
 def moving() -> None:
     """Say that the step moves which runs in this thread; does nothing outside of a worker."""
-    worker: Worker | None = getattr(_here, "worker", None)
+    worker = _here.get()
     if worker is not None:
         worker.beat()
 
 
 def heartbeat() -> Callable[[int], None]:
     """What says that the worker of this thread moves, to be called from any thread with a count."""
-    worker: Worker | None = getattr(_here, "worker", None)
+    worker = _here.get()
 
     def beat(_count: int) -> None:
         if worker is not None:
@@ -146,7 +148,7 @@ class Worker:
         return Stall(self.name, silent_s, alive)
 
     def _run(self) -> None:
-        _here.worker = self
+        _here.set(self)
         while True:
             self.beat()
             # Cleared before it is asked whether to stop, so that a stop is never slept through.

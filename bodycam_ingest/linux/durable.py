@@ -10,6 +10,8 @@ import contextlib
 import ctypes
 import errno
 import os
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -64,6 +66,50 @@ def fsync_directory(path: Path | bytes | str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@dataclass
+class _Asked:
+    """Who wants one directory synced: how many wait, asked so far, and were served of these."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    waiting: int = 0
+    asked: int = 0
+    served: int = 0
+
+
+class DirectorySync:
+    """Syncs directories for many threads: one fsync(2) serves all who asked before it began."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[int, int], _Asked] = {}
+
+    def sync(self, fd: int) -> None:
+        """Make the names in an open directory durable.
+
+        Raises:
+            OSError: as fsync(2).
+        """
+        status = os.fstat(fd)
+        directory = (status.st_dev, status.st_ino)
+        with self._lock:
+            one = self._asked.setdefault(directory, _Asked())
+            one.waiting += 1
+            one.asked += 1
+            mine = one.asked
+        try:
+            with one.lock:
+                if one.served < mine:
+                    with self._lock:
+                        serving = one.asked
+                    fsync_directory(f"/proc/self/fd/{fd}")
+                    one.served = serving
+        finally:
+            with self._lock:
+                one.waiting -= 1
+                if not one.waiting:
+                    del self._asked[directory]
 
 
 def _write_temporary(path: Path, data: bytes, mode: int) -> Path:

@@ -119,6 +119,18 @@ class GroupCommit:
         except OSError as error:
             self._faults[key] = error
             return
+        self.add_open(key, fd)
+
+    def add_open(self, key: int, fd: int) -> None:
+        """Make durable what was done through a descriptor, of a directory too; closes it.
+
+        Args:
+            key: what a fault is told under.
+            fd: the descriptor.
+
+        Raises:
+            OSError: no thread could be started.
+        """
         if self._threads is None:
             os.close(fd)
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 from bodycam_ingest.errors import StoreConflictError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bodycam_ingest.model.evidence import (
         Confirmation,
@@ -78,6 +78,20 @@ class ObjectStore(Protocol):
     """A place for objects that are created once and never overwritten."""
 
     name: str
+
+    def write_together(
+        self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace = ...
+    ) -> None:
+        """Create many small objects at once, where that is quicker than one after the other.
+
+        Each is sent afterwards all the same: `send` finds done what was done here, and tells of
+        what failed.
+
+        Args:
+            batch: objects and their bytes.
+            pace: called with the bytes that are about to be sent.
+        """
+        ...
 
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = ...

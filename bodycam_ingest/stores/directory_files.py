@@ -23,13 +23,11 @@ from bodycam_ingest.errors import (
     ReadBackUnprovenError,
     StoreConflictError,
     StoreError,
-    StoreFullError,
-    StoreMisconfiguredError,
     StoreMismatchError,
     StoreObstructedError,
-    StoreUnreachableError,
 )
 from bodycam_ingest.linux import durable
+from bodycam_ingest.linux.beneath import open_beneath
 from bodycam_ingest.linux.direct_io import ALIGNMENT_BYTES, MediumFile, NewFile
 from bodycam_ingest.model.evidence import FoundObject
 from bodycam_ingest.stores.contract import ITEM_ID
@@ -42,70 +40,19 @@ if TYPE_CHECKING:
     from bodycam_ingest.stores.contract import ByteSource, Pace
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-_FILE_MODE: Final = 0o440
+FILE_MODE: Final = 0o440
 # Ours have 4 KB at most.
 _NOTE_BYTES_MAX: Final = 64 * 1024
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Up to here writing past the cache costs one wait more than it saves.
+SMALL_BYTES: Final = 256 * 1024
 _TRIAL: Final = re.compile(r"\.{1,2}[0-9A-HJKMNP-TV-Z]{26}\.trial(\.tmp)?")
 # Another dock's trial, in an archive that they share, lasts moments.
 _TRIAL_AGE_S: Final = 600
 
-_CLASSES: Final[Mapping[int, type[StoreError]]] = {
-    errno.ENOSPC: StoreFullError,
-    errno.EDQUOT: StoreFullError,
-    errno.EROFS: StoreMisconfiguredError,
-    errno.EACCES: StoreMisconfiguredError,
-    errno.EPERM: StoreMisconfiguredError,
-    errno.ENOTDIR: StoreMisconfiguredError,
-    errno.ENOENT: StoreUnreachableError,
-    errno.EIO: StoreUnreachableError,
-    errno.ENODEV: StoreUnreachableError,
-    errno.ENXIO: StoreUnreachableError,
-    errno.ESTALE: StoreUnreachableError,
-    errno.ENOTCONN: StoreUnreachableError,
-    errno.EHOSTDOWN: StoreUnreachableError,
-    errno.EHOSTUNREACH: StoreUnreachableError,
-    errno.ENETUNREACH: StoreUnreachableError,
-    errno.ECONNREFUSED: StoreUnreachableError,
-    errno.ECONNRESET: StoreUnreachableError,
-    errno.ETIMEDOUT: StoreUnreachableError,
-    errno.EINTR: StoreUnreachableError,
-    errno.EAGAIN: StoreUnreachableError,
-    errno.EMFILE: StoreUnreachableError,
-    errno.ENFILE: StoreUnreachableError,
-}
-_HINTS: Final[Mapping[int, str]] = {
-    errno.ENOSPC: "Make room below {path}; uploads go on by themselves.",
-    errno.EDQUOT: "Raise the quota of the daemon's user on {path}, or make room.",
-    errno.EROFS: "Mount {path} writable. Where it is, the service may not write there: name it in "
-    "ReadWritePaths= of the unit.",
-    errno.EACCES: "Give {path} and all below it to the daemon's user (chown, chmod u+rwX).",
-    errno.EPERM: "Give {path} and all below it to the daemon's user (chown, chmod u+rwX).",
-    errno.EIO: "Look at the disk or share below {path}; uploads go on by themselves.",
-}
 
-
-@contextlib.contextmanager
-def faults(doing: str, path: Path) -> Iterator[None]:
-    """Translate what the operating system says about a store's files.
-
-    Args:
-        doing: what is being done, for people.
-        path: the store's directory, named in what is to be done about it.
-
-    Raises:
-        StoreError: as its subclass says, for every `OSError` of the block.
-    """
-    try:
-        yield
-    except OSError as error:
-        kind = _CLASSES.get(error.errno or 0, StoreError)
-        hint = _HINTS.get(error.errno or 0, "").format(path=path)
-        text = f"{doing}: {error.strerror or error} (errno {error.errno})"
-        raise kind(text, hint=hint) from error
-
-
-def read_small(path: Path, most_bytes: int) -> bytes | None:
+def read_small(path: Path | str, most_bytes: int) -> bytes | None:
     """A small file's bytes; None for what is missing, no regular file, or larger.
 
     Raises:
@@ -131,49 +78,92 @@ def read_small(path: Path, most_bytes: int) -> bytes | None:
     return data if len(data) <= most_bytes else None
 
 
-def check_way(root: Path, directory: Path) -> bool:
-    """Whether all directories down to one are there.
+class Place:
+    """Where an object lies.
 
     Args:
-        root: the store's directory.
-        directory: a directory below it.
+        fd: its directory, open; closed by whoever opened it.
+        key: its key.
+    """
+
+    def __init__(self, fd: int, key: str) -> None:
+        self.fd = fd
+        self.key = key
+        self._name = key.rpartition("/")[2]
+        # Whatever is done to the directory's own path meanwhile, these lead into that directory.
+        self._base = f"/proc/self/fd/{fd}/"
+        self.path = f"{self._base}{self._name}"
+        self.note = f"{self._base}.{self._name}.meta.json"
+
+    def temporary(self) -> str:
+        """A name for a try: each has its own, so that no two rename each other's half."""
+        return f"{self._base}.{self._name}.{ULID()}.part"
+
+    def clear_leftovers(self) -> None:
+        """Remove what a try that was cut off left; safe, because every try has its own name."""
+        for name in os.listdir(self.fd):  # noqa: PTH208 - of a descriptor
+            if name.startswith(f".{self._name}.") and name.endswith(".part"):
+                remove(f"{self._base}{name}")
+
+
+def remove(path: str) -> None:
+    """Remove a file; one that is not there is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a plain string
+
+
+def open_directory(root_fd: int, directory: str) -> int | None:
+    """A descriptor of a directory of the store, None when it is not there.
+
+    Args:
+        root_fd: the store's directory, or one below it.
+        directory: path relative to it; empty for itself.
 
     Raises:
-        StoreObstructedError: something else lies in the place of one: a link, a FIFO, a file.
+        StoreObstructedError: something else lies there or on the way: a link, a FIFO, a file.
         OSError: the medium failed.
     """
-    above = root
-    for part in directory.relative_to(root).parts:
-        above /= part
-        try:
-            mode = above.stat(follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            return False
-        if not stat.S_ISDIR(mode):
-            raise StoreObstructedError(f"{above.relative_to(root)} is no directory of the store")
-    return True
-
-
-def look(root: Path, key: str) -> FoundObject | None:
-    """What lies at a key, None when nothing does.
-
-    Raises:
-        StoreObstructedError: what should be a directory above it is none.
-        OSError: the medium failed.
-    """
-    target = root / key
-    if not check_way(root, target.parent):
-        return None
     try:
-        found = target.stat(follow_symlinks=False)
+        return open_beneath(root_fd, directory.encode() or b".", _DIRECTORY, one_device=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+            raise StoreObstructedError(
+                f"{directory}, or what lies above it, is no directory of the store"
+            ) from error
+        raise
+
+
+@contextlib.contextmanager
+def place_of(root_fd: int, key: str) -> Iterator[Place | None]:
+    """Where an object lies, None when its directory is not there; faults as `open_directory`."""
+    fd = open_directory(root_fd, key.rpartition("/")[0])
+    if fd is None:
+        yield None
+        return
+    try:
+        yield Place(fd, key)
+    finally:
+        os.close(fd)
+
+
+def look(place: Place) -> FoundObject | None:
+    """What lies there, None when nothing does.
+
+    Raises:
+        OSError: the medium failed.
+    """
+    try:
+        found = os.stat(place.path, follow_symlinks=False)  # noqa: PTH116 - a plain string
     except FileNotFoundError:
         return None
     # What has no note was not written by us, nor was what is no file: it is then nobody's.
-    metadata = read_note(target) if stat.S_ISREG(found.st_mode) else {}
-    return FoundObject(key=key, size_bytes=found.st_size, metadata=metadata)
+    metadata = read_note(place) if stat.S_ISREG(found.st_mode) else {}
+    return FoundObject(key=place.key, size_bytes=found.st_size, metadata=metadata)
 
 
-def open_object(path: Path) -> int:
+def open_object(place: Place) -> int:
     """A descriptor of an object's file for reading.
 
     Raises:
@@ -181,67 +171,60 @@ def open_object(path: Path) -> int:
         OSError: the medium failed.
     """
     try:
-        fd = os.open(path, _READ)
+        fd = os.open(place.path, _READ)
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
-            raise StoreMismatchError(f"there is no file {path.name}: {error.strerror}") from error
+            raise StoreMismatchError(f"there is no file {place.key}: {error.strerror}") from error
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StoreMismatchError(f"{path.name} is no regular file")
+        raise StoreMismatchError(f"{place.key} is no regular file")
     return fd
 
 
-def temporary_of(target: Path) -> Path:
-    """Each try has its own name: two writers can then never rename each other's half."""
-    return target.with_name(f".{target.name}.{ULID()}.part")
-
-
-def _note_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.meta.json")
-
-
-def write_note(target: Path, obj: StoreObject) -> None:
-    """Write the metadata, which reserves the key: create-only too, so that one writer wins.
-
-    Raises:
-        StoreConflictError: the key is reserved for another item.
-        OSError: the medium failed.
-    """
+def note_of(obj: StoreObject) -> bytes:
+    """The note that lies beside an object: what else would be lost with a name and bytes alone."""
     note: dict[str, Any] = {
         "v": 1,
         "size_bytes": obj.digests.size_bytes,
         "content_type": obj.content_type,
         "metadata": dict(obj.metadata),
     }
-    data = json.dumps(note, sort_keys=True, indent=1).encode() + b"\n"
-    path, temporary = _note_path(target), temporary_of(target)
+    return json.dumps(note, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def write_note(place: Place, obj: StoreObject) -> None:
+    """Write the metadata, which reserves the key: create-only too, so that one writer wins.
+
+    The note's bytes are durable when this returns, its name is not yet.
+
+    Raises:
+        StoreConflictError: the key is reserved for another item.
+        OSError: the medium refused.
+    """
+    temporary = place.temporary()
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
+        _write_small(temporary, note_of(obj))
         try:
-            durable.rename_no_replace(temporary, path)
+            durable.rename_no_replace(temporary, place.note)
         except FileExistsError:
-            owner = read_note(target).get(ITEM_ID)
+            owner = read_note(place).get(ITEM_ID)
             if owner != obj.metadata[ITEM_ID]:
                 raise StoreConflictError(f"{obj.key} is reserved for item {owner!r}") from None
             # An earlier intention of our own, without an object: nothing is lost with it.
-            temporary.replace(path)
-        durable.fsync_directory(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+            os.replace(temporary, place.note)  # noqa: PTH105 - plain strings
+    except BaseException:
+        remove(temporary)
+        raise
 
 
-def read_note(target: Path) -> Mapping[str, str]:
+def read_note(place: Place) -> Mapping[str, str]:
     """The metadata beside an object; empty where it is missing or not ours.
 
     Raises:
         OSError: the medium failed.
     """
-    data = read_small(_note_path(target), _NOTE_BYTES_MAX)
+    data = read_small(place.note, _NOTE_BYTES_MAX)
     if data is None:
         return {}
     try:
@@ -251,11 +234,17 @@ def read_note(target: Path) -> Mapping[str, str]:
         return {}
 
 
-def clear_leftovers(target: Path) -> None:
-    """Remove what a try that was cut off left; safe, because every try has its own name."""
-    for name in os.listdir(target.parent):  # noqa: PTH208 - names are compared, not opened
-        if name.startswith(f".{target.name}.") and name.endswith(".part"):
-            (target.parent / name).unlink(missing_ok=True)
+def _write_small(path: str, data: bytes) -> None:
+    """Write a new small file, through the cache: its bytes are durable, its name is not yet."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fchmod(fd, FILE_MODE)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def try_to_write(root: Path) -> None:
@@ -296,40 +285,91 @@ def _area(size_bytes: int) -> memoryview:
     return memoryview(mmap.mmap(-1, wanted + -wanted % ALIGNMENT_BYTES))
 
 
-def copy(temporary: Path, obj: StoreObject, source: ByteSource, pace: Pace) -> None:
-    """Write an object's bytes, durably.
+def write(place: Place, obj: StoreObject, source: ByteSource, pace: Pace) -> bool:
+    """Write an object's bytes under its name, never over another; the name is not durable yet.
 
     Args:
-        temporary: where; must not exist.
+        place: where.
         obj: what its bytes must be.
         source: the bytes.
         pace: called before they are written.
+
+    Returns:
+        Whether the object is this one's; False where something lay there already.
 
     Raises:
         LocalCopyDamagedError: the source has other bytes.
         OSError: the medium refused.
         AbandonedError: the process must end.
     """
+    temporary = place.temporary()
+    copy = _copy_small if obj.digests.size_bytes <= SMALL_BYTES else _copy
+    try:
+        copy(temporary, obj, source, pace)
+        with durable.act("store.put"):
+            durable.rename_no_replace(temporary, place.path)
+    except FileExistsError:
+        remove(temporary)
+        return False
+    except BaseException:
+        remove(temporary)
+        raise
+    return True
+
+
+def _copy_small(temporary: str, obj: StoreObject, source: ByteSource, pace: Pace) -> None:
+    data = source.read_at(0, obj.digests.size_bytes)
+    must_be(obj, hashlib.sha256(data).digest())
+    pace(len(data))
+    _write_small(temporary, data)
+
+
+def _copy(temporary: str, obj: StoreObject, source: ByteSource, pace: Pace) -> None:
     size_bytes = obj.digests.size_bytes
     digest = hashlib.sha256()
     buffer = _area(size_bytes)
-    with NewFile(os.fspath(temporary)) as file:
+    with NewFile(temporary) as file:
         for offset in range(0, size_bytes, CHUNK_BYTES):
             data = source.read_at(offset, min(CHUNK_BYTES, size_bytes - offset))
             pace(len(data))
             digest.update(data)
             buffer[: len(data)] = data
             file.write(buffer, len(data))
-        if digest.digest() != obj.digests.sha256:
-            raise LocalCopyDamagedError(f"the copy of {obj.key} is no longer what was read")
-        file.finish(_FILE_MODE)
+        must_be(obj, digest.digest())
+        file.finish(FILE_MODE)
 
 
-def sha256_from_medium(path: Path, pace: Pace) -> bytes:
+def must_be(obj: StoreObject, sha256: bytes) -> None:
+    """Refuse bytes of another digest.
+
+    Raises:
+        LocalCopyDamagedError: they are.
+    """
+    if sha256 != obj.digests.sha256:
+        raise LocalCopyDamagedError(f"the copy of {obj.key} is no longer what was read")
+
+
+def is_unclaimed(place: Place, obj: StoreObject, found: FoundObject, pace: Pace) -> bool:
+    """Whether what lies there is this object but for its note: a crash may lose the one name alone.
+
+    Raises:
+        StoreError: it could only be read from memory.
+        OSError: the medium failed.
+        AbandonedError: the process must end.
+    """
+    return (
+        not found.metadata
+        and found.size_bytes == obj.digests.size_bytes
+        and stat.S_ISREG(os.stat(place.path, follow_symlinks=False).st_mode)  # noqa: PTH116 - as above
+        and sha256_from_medium(place, pace) == obj.digests.sha256
+    )
+
+
+def sha256_from_medium(place: Place, pace: Pace) -> bytes:
     """A file's digest, as the medium gives its bytes.
 
     Args:
-        path: the file.
+        place: the file.
         pace: called as its bytes come.
 
     Raises:
@@ -339,10 +379,10 @@ def sha256_from_medium(path: Path, pace: Pace) -> bytes:
     """
     digest = hashlib.sha256()
     unproven = StoreError(
-        f"{path.name} could only be read from memory",
+        f"{place.key} could only be read from memory",
         hint="Find what holds the store's files in memory: a scanner, a backup, a mount.",
     )
-    with MediumFile(os.fspath(path)) as file:
+    with MediumFile(place.path) as file:
         if not file.in_memory and not file.past_cache():
             raise unproven
         buffer = _area(file.size_bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bodycam_ingest.model.evidence import (
         Confirmation,
@@ -53,6 +53,17 @@ class AttendedStore:
     def _pace(self, count: int) -> None:
         self._moving()
         self._throttle.take(count, self._moving)
+        self._moving()
+
+    def write_together(
+        self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace | None = None
+    ) -> None:
+        """As `ObjectStore.write_together`.
+
+        Raises:
+            AbandonedError: the process must end.
+        """
+        self._store.write_together(batch, self._both(pace))
         self._moving()
 
     def send(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.uploads import UploadRow
 
 SMALL_BYTES: Final = 256 * 1024
-CROWD_ITEMS: Final = 32
+CROWD_ITEMS: Final = 64
 # A failing store is tried by one worker; the others look again after this.
 _STAND_BY_S: Final = 0.5
 

@@ -6,12 +6,15 @@ again stand in the database.
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import contextvars
 import dataclasses
 import hashlib
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -33,10 +36,12 @@ from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Lines
 from bodycam_ingest.upload.outcomes import Proven, UploadRecord
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
+from bodycam_ingest.upload.sources import BytesSource, StagedSource
 from bodycam_ingest.upload.store_state import StoreRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from sqlalchemy import Engine
 
@@ -48,61 +53,27 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.backoff import Delay, Line
     from bodycam_ingest.stores import ObjectStore
     from bodycam_ingest.upload.attended_store import AttendedStore
+    from bodycam_ingest.upload.sources import LocalCopy
 
 log = structlog.get_logger(__name__)
 
 _PROBE_EVERY_MS: Final = 24 * 3600 * 1000
 # Proofs of small items are recorded together, but not later than that.
 _TELL_EVERY_S: Final = 2.0
+# Objects of a crowd that are under way at once.
+_CROWD_THREADS: Final = 8
 # A wait longer than that is no other worker's trial of the same store.
 _IDLE_TRIAL_S: Final = 1.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
 
 
-class LocalCopy(Protocol):
-    """A sealed copy in staging, open."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Work:
+    """An item on its way to a store."""
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
-
-
-class _Copy:
-    """A sealed copy that is opened when it is first read.
-
-    Args:
-        open_staged: opens it.
-    """
-
-    def __init__(self, open_staged: Callable[[], LocalCopy]) -> None:
-        self._open_staged = open_staged
-        self._copy: LocalCopy | None = None
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`."""
-        if self._copy is None:
-            self._copy = self._open_staged()
-        return self._copy.read_at(offset, length)
-
-    def close(self) -> None:
-        """Close it."""
-        if self._copy is not None:
-            self._copy.close()
-
-
-class _Body:
-    """One of the daemon's own objects as a source."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`."""
-        return self._body[offset : offset + length]
+    row: UploadRow
+    obj: StoreObject
+    copy: StagedSource
 
 
 @dataclasses.dataclass(slots=True)
@@ -241,31 +212,75 @@ class Uploader:
         waiting: list[Proven] = []
         told_s = time.monotonic()
         took = False
+        works = [self._work_for(row, item) for row, item in self._sendable(rows)]
+        sending = self._sent(store, health, works)
         try:
-            for row, item in self._sendable(rows):
-                if self._stopping.is_set():
-                    break
-                journal = DatabaseJournal(self._ledger, row, self._parts_of(row))
-                try:
-                    proven = self._send_item(store, row, item, journal)
-                except AbandonedError:
-                    # Begun again at the next start; the journal knows what is already there.
-                    break
-                except IngestError as error:
-                    failure = Failure(error, health, journal.progressed)
-                    if self._record.failed(row, failure):
+            for row, outcome in sending:
+                if isinstance(outcome, Failure):
+                    # Begun again at the next start, where the process ends; the journal knows what
+                    # is already there.
+                    ends = isinstance(outcome.error, AbandonedError)
+                    if ends or self._record.failed(row, outcome):
                         break
                     continue
                 took = True
-                waiting += [proven] if proven else []
+                waiting += [outcome] if outcome else []
                 if time.monotonic() - told_s > _TELL_EVERY_S:
                     self._tell(waiting)
                     told_s = time.monotonic()
                 self._moving()
         finally:
+            sending.close()
             # What was proven is told also where something else ended the work.
             self._tell(waiting)
         return took
+
+    def _sent(
+        self, store: ObjectStore, health: StoreHealth, works: Sequence[_Work]
+    ) -> Generator[tuple[UploadRow, Proven | Failure | None]]:
+        """Send uploads, a crowd of them several at a time; closed early, the rest is not begun.
+
+        Of a small object most of the time is spent waiting, for the line or for the disk.
+        """
+        if len(works) <= 1:
+            for work in works:
+                yield work.row, self._send(store, health, work)
+            return
+        fresh = [work for work in works if work.row.state is not UploadState.STORED]
+        with contextlib.suppress(AbandonedError), contextlib.ExitStack() as opened:
+            for work in fresh:
+                opened.callback(work.copy.close)
+            store.write_together([(work.obj, work.copy) for work in fresh])
+        begun: collections.deque[tuple[UploadRow, Future[Proven | Failure | None]]]
+        begun = collections.deque()
+        with ThreadPoolExecutor(_CROWD_THREADS, "crowd") as threads:
+            for work in works:
+                if len(begun) == _CROWD_THREADS:
+                    row, job = begun.popleft()
+                    yield row, job.result()
+                # With what is known of the worker's own thread, so that it is seen to move.
+                run = contextvars.copy_context().run
+                begun.append((work.row, threads.submit(run, self._send, store, health, work)))
+            for row, job in begun:
+                yield row, job.result()
+
+    def _send(
+        self, store: ObjectStore, health: StoreHealth, work: _Work
+    ) -> Proven | Failure | None:
+        if self._stopping.is_set():
+            return Failure(AbandonedError("the daemon is stopping"), health)
+        journal = DatabaseJournal(self._ledger, work.row, self._parts_of(work.row))
+        try:
+            with contextlib.closing(work.copy):
+                return self._send_item(store, work, journal)
+        except IngestError as error:
+            return Failure(error, health, journal.progressed)
+
+    def _work_for(self, row: UploadRow, item: ItemRow) -> _Work:
+        # The head was signed after the entry that the metadata names: it covers that entry.
+        metadata = item.metadata(self._dock_id, self._ledger.head.checkpoint)
+        obj = StoreObject(key=item.key(), digests=item.digests(), metadata=metadata)
+        return _Work(row, obj, StagedSource(lambda: self._open_staged(item.staged_path)))
 
     def _sendable(self, found: Sequence[UploadRow]) -> list[tuple[UploadRow, ItemRow]]:
         """Uploads with their items, as they are now; those that may still be sent."""
@@ -323,24 +338,20 @@ class Uploader:
             )
 
     def _send_item(
-        self, store: ObjectStore, row: UploadRow, item: ItemRow, journal: DatabaseJournal
+        self, store: ObjectStore, work: _Work, journal: DatabaseJournal
     ) -> Proven | None:
-        digests = item.digests()
-        # The head was signed after the entry that the metadata names: it covers that entry.
-        metadata = item.metadata(self._dock_id, self._ledger.head.checkpoint)
-        obj = StoreObject(key=item.key(), digests=digests, metadata=metadata)
-        with contextlib.closing(_Copy(lambda: self._open_staged(item.staged_path))) as copy:
-            if row.state is UploadState.STORED:
-                stored = StoredObject(obj.key, row.version_id, row.etag)
-            else:
-                stored = store.send(obj, copy, journal)
-                large = digests.size_bytes > SMALL_BYTES
-                # Proving a large object can take long: what is known is told before.
-                if large and not self._record.stored(row, digests, stored):
-                    return None
-            if self._stopping.is_set():
+        row, obj, copy = work.row, work.obj, work.copy
+        if row.state is UploadState.STORED:
+            stored = StoredObject(obj.key, row.version_id, row.etag)
+        else:
+            stored = store.send(obj, copy, journal)
+            large = obj.digests.size_bytes > SMALL_BYTES
+            # Proving a large object can take long: what is known is told before.
+            if large and not self._record.stored(row, obj.digests, stored):
                 return None
-            return Proven(row, digests, store.confirm(obj, stored, source=copy))
+        if self._stopping.is_set():
+            return None
+        return Proven(row, obj.digests, store.confirm(obj, stored, source=copy))
 
     def _send_object(self, store: ObjectStore, one: OwnObject) -> None:
         body = one.body
@@ -348,7 +359,7 @@ class Uploader:
             raise LocalCopyDamagedError(
                 f"the bytes of {one.key} are gone or altered", hint="Run `bodycam-ingest verify`."
             )
-        source, sha256 = _Body(body), hashlib.sha256(body).digest()
+        source, sha256 = BytesSource(body), hashlib.sha256(body).digest()
         digests = Digests(
             size_bytes=len(body),
             sha256=sha256,

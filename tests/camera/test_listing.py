@@ -18,7 +18,7 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     SourceLimitError,
 )
-from bodycam_ingest.linux import open_writers
+from bodycam_ingest.linux import beneath, open_writers
 from bodycam_ingest.model.evidence import EntryKind, FileStamp
 from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
 from tests.support.recordings import limits_of
@@ -73,7 +73,7 @@ def test_no_path_leads_out_of_the_volume(card, monkeypatch, path, kernel_guards)
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(files, "_openat2", refused)
+        monkeypatch.setattr(beneath, "_openat2", refused)
     (root.parent / "outside").write_bytes(b"secret")
     (root / "etc").symlink_to("/etc")
     (root / "link").symlink_to("../outside")
@@ -89,7 +89,7 @@ def test_a_file_in_a_directory_opens_either_way(card, monkeypatch, kernel_guards
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(files, "_openat2", refused)
+        monkeypatch.setattr(beneath, "_openat2", refused)
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "c").write_bytes(b"clip")
     found = files.open_beneath(fd, b"a/b/c")
@@ -195,7 +195,7 @@ def test_a_file_mounted_over_a_file_is_not_opened(card, monkeypatch, kernel_guar
         def refused(*_):
             raise OSError(38, "ENOSYS")
 
-        monkeypatch.setattr(files, "_openat2", refused)
+        monkeypatch.setattr(beneath, "_openat2", refused)
     (root / "A.MP4").write_bytes(b"clip")
     mounted = subprocess.run(
         ["mount", "--bind", "/proc/version", root / "A.MP4"], check=False, capture_output=True

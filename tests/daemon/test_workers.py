@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextvars
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -122,6 +124,26 @@ class Clock:
         self.waits.append(timeout_s)
         self.now_s += timeout_s
         return False
+
+
+def test_what_a_step_hands_to_other_threads_is_seen_to_move_too():
+    told: list[object] = []
+
+    def handed_over():
+        worker._moved_s -= 1000
+        moving()
+        told.append(worker.stall())
+
+    def step():
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(contextvars.copy_context().run, handed_over).result()
+        worker.stop()
+        return 60.0
+
+    worker = Worker("test", step, lambda _error: None, silence_max_s=30)
+    worker.start()
+    assert worker.join(60)
+    assert told == [None]
 
 
 def test_a_crash_loop_waits_longer_each_time_and_is_told_once(monkeypatch):

@@ -128,6 +128,22 @@ def test_a_key_reserved_for_another_item_is_a_conflict(store, root):
     assert list(store.keys("")) == []
 
 
+def test_an_object_that_lost_the_name_of_its_note_alone_is_ours_if_its_bytes_are(store, root):
+    """As after a power cut on a file system that keeps no order among names."""
+    data = some_bytes(10)
+    obj = object_of(data)
+    stored = store.send(obj, Bytes(data), Journal())
+    note = (root / obj.key).parent / ".clip.mp4.meta.json"
+    note.unlink()
+    assert store.send(obj, Bytes(data), Journal()) == stored
+    store.confirm(obj, stored)
+    note.unlink()
+    (root / obj.key).chmod(0o600)
+    (root / obj.key).write_bytes(data[::-1])
+    with pytest.raises(StoreConflictError):
+        store.send(obj, Bytes(data), Journal())
+
+
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"metadata": 1}', b'{"metadata": {}}'])
 def test_an_object_whose_note_is_damaged_is_nobodys(store, root, note):
     data = some_bytes(10)
@@ -158,7 +174,7 @@ FAULTS = [
 def test_what_the_disk_says_has_its_class_and_leaves_nothing(
     store, root, monkeypatch, code, kind, call
 ):
-    data = some_bytes(100_000)
+    data = some_bytes(1_000_000)
     obj = object_of(data)
 
     def fail(*_args):

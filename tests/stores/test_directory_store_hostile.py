@@ -71,12 +71,16 @@ def refuse(code: int, *, after: int):
 
 @pytest.mark.parametrize(("code", "kind"), FAULTS)
 @pytest.mark.parametrize("after", [0, 1], ids=["at once", "in the middle"])
-def test_what_write_says_is_never_hidden(store, root, monkeypatch, code, kind, after):
-    data = some_bytes(5_000_000)
+@pytest.mark.parametrize("size", [10, 5_000_000])
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_what_writing_says_is_never_hidden(store, root, monkeypatch, code, kind, after, size, call):
+    data = some_bytes(size)
     obj = object_of(data)
-    real, fail = os.write, refuse(code, after=after)
+    # That directories are there is durable, so that the first two calls are for note and object.
+    store.send(object_of(b"", f"{obj.key.rpartition('/')[0]}/other.mp4"), Bytes(b""), Journal())
+    real, fail = getattr(os, call), refuse(code, after=after)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda fd, view: fail(real, fd, view))
+        patch.setattr(os, call, lambda *arguments: fail(real, *arguments))
         with pytest.raises(StoreError) as caught:
             store.send(obj, Bytes(data), Journal())
     assert type(caught.value) is kind

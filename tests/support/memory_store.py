@@ -31,7 +31,7 @@ from bodycam_ingest.model.evidence import (
 from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import StoreObject
@@ -140,6 +140,11 @@ class MemoryStore:
         del self.open[upload_id]
 
     # -- the client's side --
+
+    def write_together(
+        self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace = at_once
+    ) -> None:
+        """As `ObjectStore.write_together`: nothing."""
 
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once

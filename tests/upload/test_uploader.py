@@ -513,12 +513,13 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
 
 
 def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
-    ids = [add(dock, random_bytes(3000)) for _ in range(18)]
+    ids = [add(dock, random_bytes(3000)) for _ in range(30)]
     main = dock.stores["main"]
     main.faults.append(Fault("look", lambda: StoreError("400 InvalidRequest"), times=-1))
     dock.drain("main")
     assert dock.bench.open_alarms() == [("store", "store:main")]
-    assert len([call for call in main.calls if call[0] == "look"]) == 2
+    # Two, and those that were under way beside them.
+    assert len([call for call in main.calls if call[0] == "look"]) <= 10
     assert dock.bench.store_row("main").paused_until_ms > dock.clock.ms
     main.faults.clear()
     dock.clock.ms += 7 * HOUR_MS

@@ -34,7 +34,7 @@ from bodycam_ingest.stores.s3.probe import probe
 from bodycam_ingest.stores.s3.settings import object_params, retain_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bodycam_ingest.model.evidence import StoreObject, StoreProbe
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
@@ -58,6 +58,11 @@ class S3Store:
         self._config = client.config
         self._prefix = f"{client.config.prefix}/" if client.config.prefix else ""
         self._probe: StoreProbe | None = None
+
+    def write_together(
+        self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace = at_once
+    ) -> None:
+        """Nothing: S3 has no request that creates more than one object."""
 
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
