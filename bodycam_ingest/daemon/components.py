@@ -26,7 +26,13 @@ from bodycam_ingest.errors import IngestError
 from bodycam_ingest.model.backoff import Delays, delay_s
 from bodycam_ingest.release import Releaser, Retention, Witnesses
 from bodycam_ingest.stores import open_store
-from bodycam_ingest.upload import SETTLES_S, AnchorKeeper, StoreKeeper, Uploader
+from bodycam_ingest.upload import (
+    CROWD_THREADS,
+    SETTLES_S,
+    AnchorKeeper,
+    StoreKeeper,
+    Uploader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -283,7 +289,7 @@ def _open_source(cameras: Cameras) -> DeviceSource:
 
 def _open_stores(config: Config) -> dict[str, ObjectStore]:
     return {
-        store.name: open_store(store, workers=config.workers(store), moving=moving)
+        store.name: open_store(store, uploads=config.workers(store) * CROWD_THREADS, moving=moving)
         for store in config.stores
     }
 

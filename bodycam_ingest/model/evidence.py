@@ -265,12 +265,14 @@ class StoreProbe:
         verifies_payload: it refused bytes that differ from the signed payload digest.
         returns_checksum: it tells an object's SHA-256 afterwards.
         reads_back: objects are confirmed by reading them, whatever the store says.
+        creates_only: it refused to create what exists already.
     """
 
     verifies_checksum: bool
     verifies_payload: bool
     returns_checksum: bool
     reads_back: bool
+    creates_only: bool = False
 
 
 def encode_path(path: bytes) -> str | dict[str, str]:

@@ -315,7 +315,11 @@ class DirectoryStore:
         with self._root() as root_fd, faults(f"{self.name}: trying to write", self._path):
             files.try_to_write(_path(root_fd))
         return StoreProbe(
-            verifies_checksum=False, verifies_payload=False, returns_checksum=False, reads_back=True
+            verifies_checksum=False,
+            verifies_payload=False,
+            returns_checksum=False,
+            reads_back=True,
+            creates_only=True,
         )
 
     def identity(self, *, first: bool = True) -> str:

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from bodycam_ingest.config.stores import DirectoryStoreConfig, S3StoreConfig
     from bodycam_ingest.stores.contract import ObjectStore
 
-# Connections that one store keeps: its workers', and those of `verify` and `doctor`.
+# Connections that one store keeps: those of uploads, and those of `verify` and `doctor`.
 _SPARE_CONNECTIONS = 4
 
 
 def open_store(
     config: DirectoryStoreConfig | S3StoreConfig,
     *,
-    workers: int = 2,
+    uploads: int = 2,
     moving: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
     """A store as configured; nothing is asked of it yet.
 
     Args:
         config: its table.
-        workers: uploads to it at the same time.
+        uploads: how many go to it at the same time.
         moving: called at each request and each piece of a body, so that long work is seen to move.
 
     Returns:
@@ -37,7 +37,7 @@ def open_store(
         return DirectoryStore(config.name, config.path)
     from bodycam_ingest.stores.s3 import S3Client, S3Store  # noqa: PLC0415 - botocore
 
-    return S3Store(S3Client(config, connections=workers + _SPARE_CONNECTIONS, moving=moving))
+    return S3Store(S3Client(config, connections=uploads + _SPARE_CONNECTIONS, moving=moving))
 
 
 def prepare_store(config: DirectoryStoreConfig | S3StoreConfig) -> str:

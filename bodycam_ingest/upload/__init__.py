@@ -2,6 +2,6 @@
 
 from bodycam_ingest.upload.checkpoints import SETTLES_S, AnchorKeeper
 from bodycam_ingest.upload.store_changes import StoreKeeper
-from bodycam_ingest.upload.uploader import Uploader
+from bodycam_ingest.upload.uploader import CROWD_THREADS, Uploader
 
-__all__ = ["SETTLES_S", "AnchorKeeper", "StoreKeeper", "Uploader"]
+__all__ = ["CROWD_THREADS", "SETTLES_S", "AnchorKeeper", "StoreKeeper", "Uploader"]

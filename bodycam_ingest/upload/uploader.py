@@ -61,7 +61,7 @@ _PROBE_EVERY_MS: Final = 24 * 3600 * 1000
 # Proofs of small items are recorded together, but not later than that.
 _TELL_EVERY_S: Final = 2.0
 # Objects of a crowd that are under way at once.
-_CROWD_THREADS: Final = 8
+CROWD_THREADS: Final = 8
 # A wait longer than that is no other worker's trial of the same store.
 _IDLE_TRIAL_S: Final = 1.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
@@ -253,9 +253,9 @@ class Uploader:
             store.write_together([(work.obj, work.copy) for work in fresh])
         begun: collections.deque[tuple[UploadRow, Future[Proven | Failure | None]]]
         begun = collections.deque()
-        with ThreadPoolExecutor(_CROWD_THREADS, "crowd") as threads:
+        with ThreadPoolExecutor(CROWD_THREADS, "crowd") as threads:
             for work in works:
-                if len(begun) == _CROWD_THREADS:
+                if len(begun) == CROWD_THREADS:
                     row, job = begun.popleft()
                     yield row, job.result()
                 # With what is known of the worker's own thread, so that it is seen to move.

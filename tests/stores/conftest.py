@@ -167,10 +167,11 @@ def harness(request, tmp_path):
     if request.param == "directory":
         prepare(tmp_path)
         return DirectoryHarness(DirectoryStore("directory", tmp_path), tmp_path)
-    open_s3 = request.getfixturevalue("open_s3")
-    return S3Harness(
-        open_s3(), request.getfixturevalue("seaweed"), request.getfixturevalue("proxy")
-    )
+    store = request.getfixturevalue("open_s3")()
+    # As before its first upload: who it is and what it does is known.
+    store.identity()
+    store.probe()
+    return S3Harness(store, request.getfixturevalue("seaweed"), request.getfixturevalue("proxy"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import hashlib
 import pytest
 
 from bodycam_ingest.errors import (
+    StoreConflictError,
     StoreIntegrityError,
     StoreMisconfiguredError,
     StoreMismatchError,
@@ -138,6 +139,56 @@ def test_the_store_that_verifies_is_told_by_trying(open_s3, seaweed):
     obj = object_of(data)
     stored = store.send(obj, Bytes(data), Journal())
     assert store.confirm(obj, stored).proof is ProofKind.PART_CHECKSUMS
+
+
+def methods(proxy):
+    return [seen.line.partition(" ")[0] for seen in proxy.requests]
+
+
+def test_to_a_store_that_refuses_what_exists_a_small_object_takes_two_requests(open_s3, proxy):
+    store = open_s3()
+    store.identity()
+    assert store.probe().creates_only
+    data = some_bytes(1000)
+    obj = object_of(data)
+    proxy.clear()
+    stored = store.send(obj, Bytes(data), Journal())
+    assert store.confirm(obj, stored).checksum
+    assert methods(proxy) == ["PUT", "HEAD"]
+    # Sent once more, as after a lost answer: refused, and found to be ours.
+    assert store.send(obj, Bytes(data), Journal()) == stored
+    assert methods(proxy) == ["PUT", "HEAD", "PUT", "HEAD"]
+    other = some_bytes(1000, seed=1)
+    with pytest.raises(StoreConflictError):
+        store.send(object_of(other, obj.key), Bytes(other), Journal())
+    assert b"".join(store.read(obj.key)) == data
+
+
+def test_where_a_store_ignores_the_condition_each_key_is_looked_at_first(open_s3, proxy):
+    store = open_s3()
+    identity = store.identity()
+    proxy.add(Fault("status", match=r"^PUT \S*\.bodycam-store", status=200, code=""))
+    assert not store.probe().creates_only
+    assert store.identity() == identity
+    data = some_bytes(1000)
+    obj = object_of(data)
+    proxy.clear()
+    store.send(obj, Bytes(data), Journal())
+    assert methods(proxy) == ["HEAD", "PUT"]
+
+
+@pytest.mark.parametrize("mark", [None, b"x" * 1000])
+def test_a_mark_that_is_not_ours_is_not_put_again(open_s3, seaweed, proxy, mark):
+    store = open_s3()
+    if mark is not None:
+        key = store._prefix + ".bodycam-store"
+        seaweed.admin().put_object(Bucket=seaweed.bucket, Key=key, Body=mark)
+    assert not store.probe().creates_only
+    assert not [
+        seen
+        for seen in proxy.requests
+        if seen.line.startswith("PUT ") and "bodycam-store" in seen.line
+    ]
 
 
 def test_a_store_that_verifies_nothing_is_read_back(open_s3, proxy):

@@ -110,6 +110,8 @@ def build(
     try:
         session = botocore.session.Session(profile=profile)
         session.register_component("data_loader", _models())
+        # Times in answers are not looked at, and reading them costs as much as signing does.
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         client = session.create_client(
             "s3",
             region_name=config.region,
@@ -121,6 +123,9 @@ def build(
             aws_session_token=keys.token if keys else None,
             config=ClientConfig(
                 signature_version="s3v4",
+                # Made anew for each request else, as is the comparison of its parameters.
+                user_agent="bodycam-ingest",
+                parameter_validation=False,
                 # Neither the environment nor ~/.aws/config sends evidence to another place.
                 ignore_configured_endpoint_urls=True,
                 s3={"addressing_style": "path"},

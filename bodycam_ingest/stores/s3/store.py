@@ -7,6 +7,8 @@ the composite over them, or, where the store verifies neither, reading all of it
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 MARKER: Final = ".bodycam-store"
 # A slow line must give one piece within the time that a thread may be silent.
 _CHUNK_BYTES: Final = 64 * 1024
+_MARK_BYTES_MAX: Final = 64
 _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
@@ -96,10 +99,9 @@ class S3Store:
                 lambda: self._look_ours(obj),
             )
             stored = upload.run(source, pace)
-        else:
-            stored = self._put(obj, source, params, pace)
-        self._lock(stored)
-        return stored
+            self._lock(stored)
+            return stored
+        return self._put(obj, source, params, pace)
 
     def _create_params(self, obj: StoreObject) -> dict[str, Any]:
         return {
@@ -111,7 +113,9 @@ class S3Store:
     def _put(
         self, obj: StoreObject, source: ByteSource, params: dict[str, Any], pace: Pace
     ) -> StoredObject:
-        found = self._look_ours(obj)
+        # A store that refuses what exists needs no look before: it answers that it is taken.
+        sure = self._probe is not None and self._probe.creates_only
+        found = None if sure else self._look_ours(obj)
         if found is not None:
             return StoredObject(obj.key, found.version_id, found.etag)
         data = source.read_at(0, obj.digests.size_bytes)
@@ -319,7 +323,12 @@ class S3Store:
             StoreError: as its subclass says.
         """
         params = object_params(self._config, dt.datetime.now(tz=dt.UTC))
-        self._probe = probe(self._client, self._prefix, params)
+        found = probe(self._client, self._prefix, params)
+        mark = self._read_mark()
+        # The one object that is there for good: whoever ignores the condition puts the same bytes
+        # over it. What has more bytes is none of ours.
+        refuses = mark is not None and len(mark) < _MARK_BYTES_MAX and not self._put_mark(mark)
+        self._probe = dataclasses.replace(found, creates_only=refuses)
         return self._probe
 
     def identity(self, *, first: bool = True) -> str:
@@ -334,40 +343,49 @@ class S3Store:
             StoreMisconfiguredError: there is no mark, and this is not the first contact.
             StoreError: as its subclass says.
         """
-        key = self._prefix + MARKER
-        for _ in range(2):
-            try:
-                answer = self._client.call("get_object", expect=("404", "NoSuchKey"), Key=key)
-            except Answer as missing:
-                if not first:
-                    raise StoreMisconfiguredError(
-                        f"{self._client.describe()} has no {key}",
-                        hint="Another bucket or prefix than at first contact: bring the old one "
-                        "back, or give the new one a name of its own.",
-                    ) from missing
-                self._mark(key)
-                continue
-            try:
-                mark = answer["Body"].read(64)
-            except FAILURES as error:
-                raise failure(error, f"{self.name}: reading {MARKER}") from error
-            return f"s3:{mark.decode('ascii', 'replace').strip()}"
-        raise StoreError(f"{self.name}: {MARKER} was written and is not there")
+        mark = self._read_mark()
+        if mark is None and not first:
+            raise StoreMisconfiguredError(
+                f"{self._client.describe()} has no {self._prefix}{MARKER}",
+                hint="Another bucket or prefix than at first contact: bring the old one back, or "
+                "give the new one a name of its own.",
+            )
+        if mark is None:
+            # Where another dock comes first, its mark is the one that counts.
+            self._put_mark(f"{ULID()}\n".encode())
+            mark = self._read_mark()
+        if mark is None:
+            raise StoreError(f"{self.name}: {MARKER} was written and is not there")
+        return f"s3:{mark.decode('ascii', 'replace').strip()}"
 
-    def _mark(self, key: str) -> None:
-        body = f"{ULID()}\n".encode()
+    def _read_mark(self) -> bytes | None:
+        """The mark, as far as it may be long; None when there is none."""
+        try:
+            answer = self._client.call(
+                "get_object", expect=("404", "NoSuchKey"), Key=self._prefix + MARKER
+            )
+        except Answer:
+            return None
+        try:
+            with contextlib.closing(answer["Body"]) as body:
+                return bytes(body.read(_MARK_BYTES_MAX))
+        except FAILURES as error:
+            raise failure(error, f"{self.name}: reading {MARKER}") from error
+
+    def _put_mark(self, body: bytes) -> bool:
+        """Create the mark; returns whether the store did not refuse it as being there."""
         try:
             self._client.call(
                 "put_object",
                 expect=_TAKEN,
-                Key=key,
+                Key=self._prefix + MARKER,
                 Body=body,
                 ChecksumSHA256=b64(hashlib.sha256(body).digest()),
                 IfNoneMatch="*",
             )
         except Answer:
-            # Another dock came first; its mark is the one that counts.
-            return
+            return False
+        return True
 
     def close(self) -> None:
         """Close idle connections."""
