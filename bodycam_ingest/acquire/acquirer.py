@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from bodycam_ingest.acquire.activity import Activity
 from bodycam_ingest.acquire.batch import Crowd
 from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError, StagingFullError
@@ -73,6 +74,7 @@ class Acquirer:
         self.staging: Final = StagingArea(staging_dir)
         self.pool: Final = pool or BufferPool()
         self.room: Final = Room(staging_dir, min_free_bytes=min_free_bytes)
+        self.activity: Final = Activity()
         self._abandon = abandon
         self._pump = Pump(self.pool, abandon)
         self._sealer = Sealer(self.staging, self._pump)
@@ -105,6 +107,7 @@ class Acquirer:
         """
         check_abandoned(self._abandon)
         with (
+            self.activity.busy(),
             self._sealer.claim(wanted.item_id),
             self.room.reserve(wanted.stamp.size_bytes) as room,
         ):
@@ -164,7 +167,7 @@ class Acquirer:
         }
         outcomes: dict[int, Acquired | IngestError] = {}
         # Where there is no room for all, each is asked whether it fits alone.
-        with contextlib.suppress(StagingFullError):
+        with contextlib.suppress(StagingFullError), self.activity.busy():
             total_bytes = sum(one.stamp.size_bytes for one in small.values())
             with self.room.reserve(total_bytes):
                 crowd = Crowd(self._sealer, root_fd, progress, self._abandon)
@@ -200,7 +203,8 @@ class Acquirer:
             StagingError: the dock's side failed.
             AbandonedError: the daemon is stopping.
         """
-        return self.copies.verify(acquired.staged_path, acquired.digests, progress).value
+        with self.activity.busy():
+            return self.copies.verify(acquired.staged_path, acquired.digests, progress).value
 
     def read_back_batch(
         self, acquired: Sequence[Acquired], progress: Callable[[int], None] = _ignore

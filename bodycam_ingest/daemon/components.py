@@ -99,6 +99,7 @@ class Plant:
             lines=self._lines,
             moving=moving,
         )
+        self.uploader.lines.courtesy.copying = self.acquirer.activity.is_on
         self.releaser = Releaser(self.engine, self.ledger, self.required)
         self.anchors = AnchorKeeper(
             self.engine,

@@ -78,6 +78,8 @@ class ObjectStore(Protocol):
     """A place for objects that are created once and never overwritten."""
 
     name: str
+    # Whether its work takes this machine's disks, and not its processors and line alone.
+    on_disk: bool
 
     def write_together(
         self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace = ...

@@ -86,6 +86,8 @@ class DirectoryStore:
         path: the directory, prepared by `prepare`.
     """
 
+    on_disk = True
+
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self._path = path

@@ -6,6 +6,8 @@ looking, reading and listing can each take longer than a thread may be silent.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
         StoreProbe,
     )
     from bodycam_ingest.stores import ByteSource, ObjectStore, Pace, UploadJournal
-    from bodycam_ingest.upload.throttle import Budget
+    from bodycam_ingest.upload.throttle import Budget, Courtesy
 
 
 class AttendedStore:
@@ -29,26 +31,46 @@ class AttendedStore:
         store: the store.
         throttle: the budget of the line to it.
         moving: called before and after each call, and at every piece of its bytes.
+        courtesy: makes room for copying.
     """
 
     def __init__(
-        self, store: ObjectStore, throttle: Budget, moving: Callable[[], None] = lambda: None
+        self,
+        store: ObjectStore,
+        throttle: Budget,
+        moving: Callable[[], None] = lambda: None,
+        courtesy: Courtesy | None = None,
     ) -> None:
         self.name = store.name
+        self.on_disk = store.on_disk
         self._store = store
         self._throttle = throttle
         self._moving = moving
+        self._courtesy = courtesy
+        # What its work takes of this machine: of its disks too, or of its processors alone.
+        self._clock_s = time.monotonic if store.on_disk else time.thread_time
 
-    def _both(self, pace: Pace | None) -> Pace:
-        """Our own pace and that of whoever asked."""
+    @contextlib.contextmanager
+    def _paced(self, pace: Pace | None = None) -> Iterator[Pace]:
+        """Our own pace and that of whoever asked, in the thread that does the work."""
         self._pace(0)
+        since_s = self._clock_s()
 
         def both(count: int) -> None:
+            nonlocal since_s
+            self._make_room(self._clock_s() - since_s)
             self._pace(count)
             if pace is not None:
                 pace(count)
+            since_s = self._clock_s()
 
-        return both
+        yield both
+        self._make_room(self._clock_s() - since_s)
+        self._moving()
+
+    def _make_room(self, spent_s: float) -> None:
+        if self._courtesy is not None:
+            self._courtesy.pay(spent_s, self._moving)
 
     def _pace(self, count: int) -> None:
         self._moving()
@@ -63,8 +85,8 @@ class AttendedStore:
         Raises:
             AbandonedError: the process must end.
         """
-        self._store.write_together(batch, self._both(pace))
-        self._moving()
+        with self._paced(pace) as both:
+            self._store.write_together(batch, both)
 
     def send(
         self,
@@ -78,9 +100,8 @@ class AttendedStore:
         Raises:
             AbandonedError: the process must end.
         """
-        stored = self._store.send(obj, source, journal, self._both(pace))
-        self._moving()
-        return stored
+        with self._paced(pace) as both:
+            return self._store.send(obj, source, journal, both)
 
     def confirm(
         self,
@@ -94,9 +115,8 @@ class AttendedStore:
         Raises:
             AbandonedError: the process must end.
         """
-        confirmation = self._store.confirm(obj, stored, self._both(pace), source)
-        self._moving()
-        return confirmation
+        with self._paced(pace) as both:
+            return self._store.confirm(obj, stored, both, source)
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
         """As `ObjectStore.look`."""

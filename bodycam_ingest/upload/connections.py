@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.model.backoff import Line, closed_for_s
 from bodycam_ingest.upload.attended_store import AttendedStore
-from bodycam_ingest.upload.throttle import Throttle
+from bodycam_ingest.upload.throttle import Courtesy, Throttle
 
 if TYPE_CHECKING:
     import threading
@@ -50,6 +50,7 @@ class Lines:
         lines: Callable[[], Mapping[str, Line]],
         stopping: threading.Event,
     ) -> None:
+        self.courtesy = Courtesy(stopping)
         self._lines = lines
         self._shared = Throttle(self._shared_rate, stopping)
         self._own = {
@@ -78,4 +79,4 @@ class Lines:
 
     def attend(self, store: ObjectStore, moving: Callable[[], None]) -> AttendedStore:
         """A store that keeps to its line."""
-        return AttendedStore(store, _Budget(self, store.name), moving)
+        return AttendedStore(store, _Budget(self, store.name), moving, self.courtesy)

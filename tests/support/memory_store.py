@@ -80,6 +80,8 @@ class MemoryStore:
         identity: who it says it is; its name where empty.
     """
 
+    on_disk = False
+
     def __init__(self, name: str, identity: str = "") -> None:
         self.name = name
         self.identity_now = identity or f"memory:{name}"

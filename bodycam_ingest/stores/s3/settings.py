@@ -1,11 +1,15 @@
-"""What objects in a bucket are created with."""
+"""What objects in a bucket are created with, and whether they were."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from bodycam_ingest.errors import StoreMisconfiguredError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bodycam_ingest.config import S3StoreConfig
 
 
@@ -27,3 +31,26 @@ def object_params(config: S3StoreConfig, now: dt.datetime) -> dict[str, Any]:
 def retain_until(config: S3StoreConfig, now: dt.datetime) -> dt.datetime:
     """When the lock of an object that is created at `now` ends."""
     return now + dt.timedelta(days=config.object_lock_days)
+
+
+def check_made(config: S3StoreConfig, key: str, head: Mapping[str, Any]) -> None:
+    """Refuse an object that was not made as asked.
+
+    Args:
+        config: what was asked.
+        key: the object.
+        head: what the store tells of it.
+
+    Raises:
+        StoreMisconfiguredError: it is not encrypted or not locked.
+    """
+    if config.sse != "none" and head.get("ServerSideEncryption") != config.sse:
+        raise StoreMisconfiguredError(
+            f"{config.name} took {key} without encrypting it by {config.sse}",
+            hint="Choose an sse that this store has, or set none.",
+        )
+    if config.object_lock_days and not head.get("ObjectLockMode"):
+        raise StoreMisconfiguredError(
+            f"{config.name} did not lock {key}",
+            hint="Switch Object Lock on for the bucket, or set object_lock_days = 0.",
+        )

@@ -33,7 +33,7 @@ from bodycam_ingest.stores.s3.errors import FAILURES, failure
 from bodycam_ingest.stores.s3.limits import check_size
 from bodycam_ingest.stores.s3.multipart import MultipartUpload
 from bodycam_ingest.stores.s3.probe import probe
-from bodycam_ingest.stores.s3.settings import object_params, retain_until
+from bodycam_ingest.stores.s3.settings import check_made, object_params, retain_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,6 +54,8 @@ class S3Store:
     Args:
         client: makes the requests.
     """
+
+    on_disk = False
 
     def __init__(self, client: S3Client) -> None:
         self.name = client.name
@@ -192,7 +194,7 @@ class S3Store:
         found = None if head is None else _found(obj.key, head)
         if head is None or found is None or not is_ours(obj, found):
             raise StoreMismatchError(f"{self.name} does not hold {obj.key} as it was stored")
-        self._check_settings(obj.key, head)
+        check_made(self._config, obj.key, head)
         stored = StoredObject(
             obj.key, stored.version_id or found.version_id, found.etag, stored.checksum
         )
@@ -208,19 +210,6 @@ class S3Store:
             proof = ProofKind.STORE_CHECKSUM if single else ProofKind.PART_CHECKSUMS
             return Confirmation(stored, proof, told)
         return self._read_back(obj, stored, pace)
-
-    def _check_settings(self, key: str, head: dict[str, Any]) -> None:
-        asked = self._config
-        if asked.sse != "none" and head.get("ServerSideEncryption") != asked.sse:
-            raise StoreMisconfiguredError(
-                f"{self.name} took {key} without encrypting it by {asked.sse}",
-                hint="Choose an sse that this store has, or set none.",
-            )
-        if asked.object_lock_days and not head.get("ObjectLockMode"):
-            raise StoreMisconfiguredError(
-                f"{self.name} did not lock {key}",
-                hint="Switch Object Lock on for the bucket, or set object_lock_days = 0.",
-            )
 
     def _read_back(self, obj: StoreObject, stored: StoredObject, pace: Pace) -> Confirmation:
         digest = hashlib.sha256()
