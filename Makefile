@@ -52,8 +52,10 @@ vm: $(STAMP)  ## the installed software in a virtual machine with USB cameras (a
 vm-smoke: $(STAMP)  ## of that: install, a FAT32 and an exFAT camera, a pull of each, a power cut
 	$(PYTEST) -m "vm and smoke" tests/vm
 
-bench: $(STAMP)  ## this daemon against cp, sha256sum and rsync, side by side
+bench: $(STAMP)  ## this daemon against cp, sha256sum, rsync, rclone and ascmhl, side by side
 	$(BIN)/python -m tests.benchmarks.acquire
+	$(BIN)/python -m tests.benchmarks.beside
+	$(BIN)/python -m tests.benchmarks.endtoend
 
 run: $(STAMP)  ## the daemon: make run CONFIG=path/to/config.toml
 	@test -n "$(CONFIG)" || { echo "usage: make run CONFIG=path/to/config.toml" >&2; exit 2; }

@@ -26,7 +26,7 @@ from bodycam_ingest.acquire.read_back import Verifier
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import BATCH_ITEMS, Workshop
 from bodycam_ingest.acquire.staging_watch import StagingWatch
-from bodycam_ingest.camera import files
+from bodycam_ingest.camera import SourceFile, files
 from bodycam_ingest.daemon import log
 from bodycam_ingest.db import items
 from bodycam_ingest.db.state_dir import initialise, open_ledger
@@ -38,10 +38,13 @@ from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.pump import Pump
+from tests.benchmarks.uploads import Uploads
 from tests.support import facts
 from tests.support.dockbench import docked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import FileStamp
@@ -70,40 +73,111 @@ class Beside(threading.Thread):
             self.outcomes += self._acquirer.read_back_batch(copies)
 
 
-def copier(source: Path, staging: Path, *, own_file_system: bool | None) -> dict[str, object]:
+class Camera(threading.Thread):
+    """One camera's recordings, copied one after the other and verified beside the next.
+
+    Args:
+        acquirer: shared by all cameras.
+        source: the card.
+        paths: the recordings of this camera.
+        verifier: reads the copies back.
+        bytes_per_s: what the camera gives; 0 is as fast as it can.
+    """
+
+    def __init__(
+        self,
+        acquirer: Acquirer,
+        source: Path,
+        paths: Sequence[tuple[bytes, os.stat_result]],
+        verifier: Beside,
+        bytes_per_s: float,
+    ) -> None:
+        super().__init__(name="camera")
+        self._acquirer = acquirer
+        self._source = source
+        self._verifier = verifier
+        self.bytes_per_s = bytes_per_s
+        self.free_at_s = time.monotonic()
+        docking_id = str(ULID())
+        self._wanted = [
+            Wanted(str(ULID()), docking_id, path, files.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
+            for path, status in paths
+        ]
+        self.fault: object = None
+
+    def run(self) -> None:
+        small = all(one.stamp.size_bytes <= SMALL_FILE_BYTES for one in self._wanted)
+        step = BATCH_ITEMS if small else 1
+        root_fd = files.open_volume(self._source)
+        try:
+            for start in range(0, len(self._wanted), step):
+                outcomes = self._acquirer.acquire_batch(root_fd, self._wanted[start : start + step])
+                copies = [one for one in outcomes if isinstance(one, Acquired)]
+                if len(copies) != len(outcomes):
+                    self.fault = outcomes
+                self._verifier.line.put(copies)
+        finally:
+            os.close(root_fd)
+
+
+def _slow_down() -> None:
+    """Have reads of a camera's thread take as long as its own rate makes them."""
+    fill = SourceFile.fill
+
+    def slow(file: SourceFile, buffer: memoryview, length: int) -> int:
+        count = fill(file, buffer, length)
+        camera = threading.current_thread()
+        if isinstance(camera, Camera) and camera.bytes_per_s:
+            camera.free_at_s = max(camera.free_at_s, time.monotonic() - 0.05)
+            camera.free_at_s += count / camera.bytes_per_s
+            time.sleep(max(0.0, camera.free_at_s - time.monotonic()))
+        return count
+
+    setattr(SourceFile, "fill", slow)  # noqa: B010 - mypy forbids the plain form
+
+
+def copier(
+    source: Path,
+    staging: Path,
+    *,
+    own_file_system: bool | None,
+    cameras: int = 1,
+    bytes_per_s: float = 0.0,
+    uploads: Uploads | None = None,
+) -> dict[str, object]:
     """Acquire and verify every recording, and record nothing."""
     acquirer = Acquirer(staging, own_file_system=own_file_system)
     acquirer.staging.recover()
-    docking_id = str(ULID())
-    started = time.perf_counter()
-    root_fd = files.open_volume(source)
-    wanted = [
-        Wanted(str(ULID()), docking_id, path, files.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
-        for path, status in listed(source)
-    ]
-    small = all(one.stamp.size_bytes <= SMALL_FILE_BYTES for one in wanted)
-    step = BATCH_ITEMS if small else 1
+    _slow_down()
     verifier = Beside(acquirer)
+    found = listed(source)
+    docked = [
+        Camera(acquirer, source, found[number::cameras], verifier, bytes_per_s)
+        for number in range(cameras)
+    ]
+    if uploads is not None:
+        uploads.begin(acquirer.activity.is_on)
+    started = time.perf_counter()
     verifier.start()
-    try:
-        for start in range(0, len(wanted), step):
-            crowd = wanted[start : start + step]
-            outcomes = acquirer.acquire_batch(root_fd, crowd)
-            copies = [one for one in outcomes if isinstance(one, Acquired)]
-            if len(copies) != len(crowd):
-                raise SystemExit(f"not all were acquired: {outcomes}")
-            verifier.line.put(copies)
-    finally:
-        verifier.line.put(None)
-        verifier.join()
-        os.close(root_fd)
+    for camera in docked:
+        camera.start()
+    for camera in docked:
+        camera.join()
+    copied_s = time.perf_counter() - started
+    verifier.line.put(None)
+    verifier.join()
     seconds = time.perf_counter() - started
-    if len(verifier.outcomes) != len(wanted) or not all(
+    note = f"copied after {copied_s:.2f} s"
+    if uploads is not None:
+        note += f", {uploads.end() / seconds / 1e6:.0f} MB/s uploaded meanwhile"
+    if any(camera.fault for camera in docked):
+        raise SystemExit(f"not all were acquired: {[camera.fault for camera in docked]}")
+    if len(verifier.outcomes) != len(found) or not all(
         isinstance(one, str) for one in verifier.outcomes
     ):
         raise SystemExit("not all were verified")
     methods = sorted({str(one) for one in verifier.outcomes})
-    return {"seconds": seconds, "note": f"read back: {', '.join(methods)}"}
+    return {"seconds": seconds, "note": f"read back: {', '.join(methods)}; {note}"}
 
 
 def _a_minute(*_: object, **__: object) -> float:
@@ -221,15 +295,31 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("staging", type=Path)
     parser.add_argument("--own-file-system", action="store_true", default=None)
+    parser.add_argument("--cameras", type=int, default=1, help="read at the same time")
+    parser.add_argument("--rate", type=float, default=0.0, help="of each camera, MB/s")
+    parser.add_argument("--uploads", type=Path, help="a store, as JSON, that is sent to meanwhile")
+    parser.add_argument("--pushing", action="store_true", help="uploads make no room")
     asked = parser.parse_args()
     nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     log.configure("info", "json", stream=nowhere)
     before = resource.getrusage(resource.RUSAGE_SELF)
-    if asked.what == "limit":
-        answer = limit(asked.source, asked.staging)
-    else:
-        run = daemon if asked.what == "daemon" else copier
-        answer = run(asked.source, asked.staging, own_file_system=asked.own_file_system)
+    match asked.what:
+        case "limit":
+            answer = limit(asked.source, asked.staging)
+        case "daemon":
+            answer = daemon(asked.source, asked.staging, own_file_system=asked.own_file_system)
+        case _:
+            uploads = None
+            if asked.uploads:
+                uploads = Uploads(asked.uploads, asked.source, makes_room=not asked.pushing)
+            answer = copier(
+                asked.source,
+                asked.staging,
+                own_file_system=asked.own_file_system,
+                cameras=asked.cameras,
+                bytes_per_s=asked.rate * 1e6,
+                uploads=uploads,
+            )
     after = resource.getrusage(resource.RUSAGE_SELF)
     answer["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     answer["memory_mb"] = after.ru_maxrss / 1024
