@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import logging
 import os
 import sys
@@ -37,14 +36,6 @@ _RANKS: Final[Mapping[str, int]] = {
     "critical": logging.CRITICAL,
     "exception": logging.ERROR,
 }
-_COLOURS: Final[Mapping[str, str]] = {
-    "debug": "\x1b[2m",
-    "info": "\x1b[32m",
-    "warning": "\x1b[33m",
-    "error": "\x1b[31m",
-    "critical": "\x1b[31;1m",
-}
-_PLAIN: Final = "\x1b[0m"
 _FRAMES_MAX: Final = 50
 # What the journal takes for a line's priority when the line begins with it (sd-daemon(3)).
 _PRIORITIES: Final[Mapping[str, str]] = {
@@ -109,9 +100,14 @@ def configure(
     out = sys.stdout if stream is None else stream
     terminal = out.isatty()
     as_json = format == "json" or (format == "auto" and not terminal)
-    render: list[Processor] = [_render_json if as_json else _Console(coloured=terminal)]
+    render: Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
+    )
+    prepare = [] if as_json else [_exception_as_text]
     if _is_journal(out):
-        render = [_Journal(render[0])]
+        render = _Journal(render)
     set_level(level)
     _bound.clear()
     if dock:
@@ -121,7 +117,8 @@ def configure(
             _drop_below_threshold,
             structlog.contextvars.merge_contextvars,
             _order,
-            *render,
+            *prepare,
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=lambda *_: line_logger,
@@ -235,32 +232,12 @@ class _Journal:
         return "\n".join(priority + line for line in text.split("\n"))
 
 
-def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return json.dumps(event)
-
-
-class _Console:
-    """One line for people: time, level, event, then `key=value`; a cause on indented lines."""
-
-    def __init__(self, *, coloured: bool) -> None:
-        self._coloured = coloured
-
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        level = event.pop("level")
-        told = event.pop("exception", [])
-        colour, plain = (_COLOURS.get(level, ""), _PLAIN) if self._coloured else ("", "")
-        at = f"{event.pop('timestamp')} " if "timestamp" in event else ""
-        head = f"{at}{colour}{level:<8}{plain} {event.pop('event')}"
-        pairs = [f"{key}={_quoted(value)}" for key, value in event.items()]
-        lines = [" ".join([head, *pairs])]
-        for cause in told:
-            lines.append(f"    {cause['type']}: {cause['message']}")
-            lines += [f"      at {frame}" for frame in cause["at"]]
-        return "\n".join(lines)
-
-
-def _quoted(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and (not text or any(c in text for c in ' "=')):
-        return json.dumps(text, ensure_ascii=False)
-    return text
+def _exception_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    told = event.pop("exception", [])
+    lines = []
+    for cause in told:
+        lines.append(f"    {cause['type']}: {cause['message']}")
+        lines += [f"      at {frame}" for frame in cause["at"]]
+    if lines:
+        event["exception"] = "\n".join(lines)
+    return event

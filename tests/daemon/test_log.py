@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import threading
 import warnings
 
@@ -63,7 +64,7 @@ def test_a_hostile_value_stays_inside_of_its_line(log_format, value, terminal):
     text = stream.getvalue()
     assert text.count("\n") == 1
     assert text.endswith("\n")
-    own = text.replace("\x1b[32m", "").replace("\x1b[0m", "")
+    own = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert all(c.isprintable() for c in own.rstrip("\n"))
 
 
@@ -108,8 +109,8 @@ def test_auto_is_console_on_a_terminal_alone():
     structlog.get_logger("x").info("a.b", name="two words")
     log.configure(stream=pipe)
     structlog.get_logger("x").info("a.b", name="two words")
-    assert 'name="two words"' in terminal.getvalue()
-    assert "\x1b[32minfo" in terminal.getvalue()
+    assert "two words" in terminal.getvalue()
+    assert "\x1b[32m" in terminal.getvalue()
     assert json.loads(pipe.getvalue())["name"] == "two words"
 
 
@@ -226,7 +227,8 @@ def test_every_line_of_a_traceback_has_its_priority_in_the_journal(monkeypatch, 
         lines_told = told(stream)
     assert len(lines_told) > 1
     assert all(line.startswith("<3>") for line in lines_told)
-    assert lines_told[0].startswith("<3>error")
+    assert "error" in lines_told[0]
+    assert lines_told[1] == "<3>    ValueError: c"
 
 
 def test_what_goes_elsewhere_than_to_the_journal_has_its_time(monkeypatch, tmp_path):
