@@ -72,12 +72,6 @@ class UploadWindow:
     start_minute: int
     end_minute: int
 
-    def holds(self, minute: int) -> bool:
-        """Whether a minute of the day (0 to 1439) lies inside."""
-        if self.start_minute <= self.end_minute:
-            return self.start_minute <= minute < self.end_minute
-        return minute >= self.start_minute or minute < self.end_minute
-
 
 def _window(value: Any) -> Any:
     if not isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bodycam_ingest.config import (
 )
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import SYSTEM, Moment, Position, build_entry
+from bodycam_ingest.model.backoff import closed_for_s
 from tests.config.test_faults import S3
 from tests.support.dock import SMALL_CONFIG
 
@@ -149,4 +151,5 @@ def test_the_largest_configuration_has_room_in_entries(tmp_path):
 )
 def test_windows_hold_their_minutes_also_past_midnight(tmp_path, window, minute, inside):
     config = read(tmp_path, SMALL_CONFIG + f'[upload]\nwindows = ["{window}"]')
-    assert config.upload.windows[0].holds(minute) is inside
+    local = dt.datetime(2026, 3, 14) + dt.timedelta(minutes=minute)  # noqa: DTZ001 - local time
+    assert (closed_for_s(config.upload.windows, local) == 0) is inside
