@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.daemon.control import Request
 
 
-def pull(context: Context, request: Request) -> dict[str, Any]:
-    """Have a lever pulled: by the daemon where one runs, else on the ledger opened here.
+def execute(context: Context, request: Request) -> dict[str, Any]:
+    """Have an admin command executed: by the daemon where one runs, else on the ledger opened here.
 
     Args:
         context: the command line's own options.
@@ -36,7 +36,7 @@ def pull(context: Context, request: Request) -> dict[str, Any]:
     config = context.load()
     with progress("Working", None) as done:
         answered = control.ask(config.dock.state_dir, request, _Waiting(done))
-        return _pull_here(config, request, done) if answered is None else answered
+        return _execute_here(config, request, done) if answered is None else answered
 
 
 class _Waiting:
@@ -56,8 +56,8 @@ class _Waiting:
             say("The daemon works on it, and goes on if this command is ended.")
 
 
-def _pull_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
-    from bodycam_ingest.daemon import Levers  # noqa: PLC0415 - only where no daemon runs
+def _execute_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
+    from bodycam_ingest.daemon import AdminCommands  # noqa: PLC0415 - only where no daemon runs
     from bodycam_ingest.db.state_dir import open_ledger  # noqa: PLC0415 - the same
     from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - the same
 
@@ -65,7 +65,8 @@ def _pull_here(config: Config, request: Request, done: Callable[[int], None]) ->
     try:
         copies = open_copies(config.staging.dir)
         stores = [store.name for store in config.stores]
-        return Levers(engine, ledger, copies, stores).pull(request, user_name(os.getuid()), done)
+        admin = AdminCommands(engine, ledger, copies, stores)
+        return admin.execute(request, user_name(os.getuid()), done)
     finally:
         ledger.close()
         engine.dispose()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.admin import database, execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
@@ -74,7 +74,7 @@ def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int
     from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
     serial = whole(context, lookup.camera_serial, serial)
-    done = pull(context, AssignRequest.of(camera=serial, officer=officer))
+    done = execute(context, AssignRequest.of(camera=serial, officer=officer))
     if as_json:
         emit_json(done)
     else:

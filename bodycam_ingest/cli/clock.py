@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.admin import database, execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.daemon.control import ConfirmClockRequest
@@ -58,7 +58,7 @@ def confirm(context: Context, *, reason: str, as_json: bool) -> int:
 
     It holds until the clock is set forward, or found to have run ahead while the dock was off.
     """
-    done = pull(context, ConfirmClockRequest.of(reason=reason))
+    done = execute(context, ConfirmClockRequest.of(reason=reason))
     if as_json:
         emit_json(done)
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.admin import database, execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
@@ -87,7 +87,7 @@ def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> i
     from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
     finding_id = whole(context, lookup.finding_id, finding_id)
-    done = pull(context, CloseFindingRequest.of(finding=finding_id, reason=reason))
+    done = execute(context, CloseFindingRequest.of(finding=finding_id, reason=reason))
     if as_json:
         emit_json(done)
     else:

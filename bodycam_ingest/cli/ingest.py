@@ -50,12 +50,12 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
             "the daemon is running on this state directory",
             hint="Put the directory below one of cameras.mount_roots, or stop the daemon first.",
         )
-    plant = assemble(config, _halt)
+    components = assemble(config, _halt)
     try:
         with progress("Reading", None) as done:
-            report = rescue(plant, mounted, upload=upload, progress=done)
+            report = rescue(components, mounted, upload=upload, progress=done)
     finally:
-        plant.close()
+        components.close()
     if as_json:
         emit_json({**asdict(report), "whole": report.whole()})
     else:

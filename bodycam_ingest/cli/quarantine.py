@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.admin import database, execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
@@ -69,8 +69,8 @@ def _whole(context: Context, item_id: str) -> str:
     return whole(context, lookup.item_id, item_id)
 
 
-def _pull(context: Context, request: Request, *, as_json: bool) -> int:
-    done = pull(context, request)
+def _execute(context: Context, request: Request, *, as_json: bool) -> int:
+    done = execute(context, request)
     if as_json:
         emit_json(done)
     else:
@@ -90,7 +90,7 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
     """
     item_id = _whole(context, item_id)
     request = QuarantineRequest.of(item=item_id, reason=reason)
-    return _pull(context, request, as_json=as_json)
+    return _execute(context, request, as_json=as_json)
 
 
 @command.command("requeue")
@@ -105,7 +105,7 @@ def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> in
     """
     item_id = _whole(context, item_id)
     request = RequeueRequest.of(item=item_id, reason=reason)
-    return _pull(context, request, as_json=as_json)
+    return _execute(context, request, as_json=as_json)
 
 
 @command.command("reinstate")
@@ -118,4 +118,4 @@ def reinstate(context: Context, *, item_id: str, as_json: bool) -> int:
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
-    return _pull(context, ReinstateRequest.of(item=item_id), as_json=as_json)
+    return _execute(context, ReinstateRequest.of(item=item_id), as_json=as_json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest.cli.admin import pull
+from bodycam_ingest.cli.admin import execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
@@ -32,7 +32,7 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
         from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
         item_id = whole(context, lookup.item_id, item_id)
-    done = pull(context, RetryRequest.of(item=item_id, store=store))
+    done = execute(context, RetryRequest.of(item=item_id, store=store))
     if as_json:
         emit_json(done)
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, pull
+from bodycam_ingest.cli.admin import database, execute
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
 from bodycam_ingest.daemon.control import BackfillRequest, RetireStoreRequest
@@ -84,7 +84,7 @@ def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
 
     Take its [[stores]] table out of the configuration and restart the daemon first.
     """
-    done = pull(context, RetireStoreRequest.of(store=name, reason=reason))
+    done = execute(context, RetireStoreRequest.of(store=name, reason=reason))
     if as_json:
         emit_json(done)
         return 0
@@ -101,7 +101,7 @@ def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
 @pass_context
 def backfill(context: Context, *, name: str | None, as_json: bool) -> int:
     """Queue what staging still has for a store that never got it; for all stores without NAME."""
-    done = pull(context, BackfillRequest.of(store=name))
+    done = execute(context, BackfillRequest.of(store=name))
     if as_json:
         emit_json(done)
         return 0

@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from bodycam_ingest.daemon.admin import Levers
-    from bodycam_ingest.daemon.components import Plant, assemble
+    from bodycam_ingest.daemon.admin import AdminCommands
+    from bodycam_ingest.daemon.components import Components, assemble
     from bodycam_ingest.daemon.ingest_once import RescueReport, look_at, rescue
     from bodycam_ingest.daemon.service import run
     from bodycam_ingest.daemon.status import dock_status
 
 _HOME: Final = {
-    "Levers": "admin",
-    "Plant": "components",
+    "AdminCommands": "admin",
+    "Components": "components",
     "RescueReport": "ingest_once",
     "assemble": "components",
     "dock_status": "status",
@@ -26,7 +26,16 @@ _HOME: Final = {
     "run": "service",
 }
 
-__all__ = ["Levers", "Plant", "RescueReport", "assemble", "dock_status", "look_at", "rescue", "run"]
+__all__ = [
+    "AdminCommands",
+    "Components",
+    "RescueReport",
+    "assemble",
+    "dock_status",
+    "look_at",
+    "rescue",
+    "run",
+]
 
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The admin's levers: each is recorded in the ledger with who pulled it.
+"""The admin's admin: each is recorded in the ledger with who pulled it.
 
 The daemon runs them when its control socket is asked; without a daemon the command line runs the
 same functions on the ledger that it opened itself.
@@ -12,7 +12,7 @@ from bodycam_ingest.acquire import take_back
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.daemon import clock_watch
-from bodycam_ingest.daemon.admin_stores import StoreLevers
+from bodycam_ingest.daemon.admin_stores import StoreCommands
 from bodycam_ingest.daemon.control import (
     AssignRequest,
     BackfillRequest,
@@ -44,7 +44,7 @@ def _ignore(_count_bytes: int) -> None:
     pass
 
 
-class Levers:
+class AdminCommands:
     """Carries out what an admin asks for.
 
     Args:
@@ -61,9 +61,9 @@ class Levers:
         self._ledger = ledger
         self._copies = copies
         self._stores = frozenset(stores)
-        self._store_levers = StoreLevers(ledger, stores)
+        self._store_commands = StoreCommands(ledger, stores)
 
-    def pull(
+    def execute(
         self, request: Request, user: str, progress: Callable[[int], None] = _ignore
     ) -> dict[str, Any]:
         """Carry out one request.
@@ -78,7 +78,7 @@ class Levers:
 
         Raises:
             UnknownSubjectError: no such item, camera, store or finding.
-            UsageError: it is no lever, or cannot be done in this state.
+            UsageError: it is no admin command, or cannot be done in this state.
         """
         actor = Actor(kind="user", id=user)
         match request:
@@ -104,15 +104,15 @@ class Levers:
             case ConfirmClockRequest():
                 done = self._confirm_clock(request.reason, actor)
             case RetireStoreRequest():
-                done = self._store_levers.retire(request.store, request.reason, actor)
+                done = self._store_commands.retire(request.store, request.reason, actor)
             case BackfillRequest():
-                done = self._store_levers.backfill(request.store, actor)
+                done = self._store_commands.backfill(request.store, actor)
             case other:
-                raise UsageError(f"{type(other).__name__} is no lever")
+                raise UsageError(f"{type(other).__name__} is no admin command")
         return done
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
-        stores = self._store_levers.named(store)
+        stores = self._store_commands.named(store)
         with self._ledger.transaction() as txn:
             failing = storehealth.failing(txn.conn)
             if item_id is not None:

@@ -1,4 +1,4 @@
-"""The admin's levers on the set of stores: retire one, queue what one never got."""
+"""The admin's admin on the set of stores: retire one, queue what one never got."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE_ITEMS: Final = 200
 _PAGES_MAX: Final = 25
 
 
-class StoreLevers:
+class StoreCommands:
     """Carries out what an admin asks of the set of stores.
 
     Args:

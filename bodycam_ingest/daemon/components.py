@@ -13,24 +13,31 @@ from bodycam_ingest.acquire import Acquirer, StagingWatch, Verifier, Workshop
 from bodycam_ingest.audit import SelfCheck
 from bodycam_ingest.camera import DeviceSource, is_taken, open_source
 from bodycam_ingest.config import CurrentConfig
-from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.recovery import Recovery
 from bodycam_ingest.daemon.workers import heartbeat, moving
 from bodycam_ingest.db import own_objects
-from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.knownstores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
-from bodycam_ingest.docking import Absentees, BayKeeper, Dock, MountRoots, Reception, Rules
+from bodycam_ingest.docking import (
+    Absentees,
+    CameraIdentification,
+    Dock,
+    DockingManager,
+    MountRoots,
+    Rules,
+)
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.model.backoff import Delays, delay_s
-from bodycam_ingest.release import Releaser, Retention, Witnesses
+from bodycam_ingest.release import Purger, Releaser, Witnesses
 from bodycam_ingest.stores import open_store
 from bodycam_ingest.upload import (
     CROWD_THREADS,
     SETTLES_S,
-    AnchorKeeper,
-    StoreKeeper,
+    CheckpointPublisher,
+    StoreChanges,
     Uploader,
 )
 
@@ -52,7 +59,7 @@ def _ignore() -> None:
     """Nobody wants to know."""
 
 
-class Plant:
+class Components:
     """The daemon's parts, wired.
 
     Args:
@@ -101,27 +108,29 @@ class Plant:
         )
         self.uploader.lines.courtesy.copying = self.acquirer.activity.is_on
         self.releaser = Releaser(self.engine, self.ledger, self.required)
-        self.anchors = AnchorKeeper(
+        self.checkpoints = CheckpointPublisher(
             self.engine,
             self.ledger,
             names,
             interval_s=config.custody.anchor_interval_s,
             heartbeat_s=config.custody.heartbeat_interval_s,
         )
-        self.retention = self._retention()
-        self.levers = Levers(self.engine, self.ledger, self.acquirer.copies, list(self.stores))
-        self.storekeeper = self._store_keeper(config)
+        self.purger = self._purger()
+        self.admin = AdminCommands(
+            self.engine, self.ledger, self.acquirer.copies, list(self.stores)
+        )
+        self.store_changes = self._store_changes(config)
         self._build_bays(config, halt)
         self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
         self._clock = ClockWatch(self.engine, self.ledger)
         self._absentees = Absentees(self.engine, self.ledger)
         self._self_check = SelfCheck(self.engine)
-        self._anchor_news = self._news(settles_s=SETTLES_S)
-        self._purge_news = self._news()
+        self._checkpoint_watch = self._commit_watch(settles_s=SETTLES_S)
+        self._purge_watch = self._commit_watch()
         self._next_left_over_s = 0.0
 
-    def _retention(self) -> Retention:
-        return Retention(
+    def _purger(self) -> Purger:
+        return Purger(
             self.engine,
             self.ledger,
             self.acquirer.staging,
@@ -136,8 +145,8 @@ class Plant:
             delay_s=self._delay_s,
         )
 
-    def _store_keeper(self, config: Config) -> StoreKeeper:
-        return StoreKeeper(
+    def _store_changes(self, config: Config) -> StoreChanges:
+        return StoreChanges(
             self.engine,
             self.ledger,
             [Wanted(store.name, store.type, store.required) for store in config.stores],
@@ -149,7 +158,7 @@ class Plant:
             read_slots=threading.Semaphore(config.cameras.max_parallel),
             abandon=self._abandon,
         )
-        self.reception = Reception(
+        self.identification = CameraIdentification(
             dock=self._dock,
             shop=self._shop,
             verifier=self.verifier,
@@ -157,9 +166,9 @@ class Plant:
             profiles=config.cameras.profile,
         )
         self.source = _open_source(config.cameras)
-        self.keeper = BayKeeper(
+        self.manager = DockingManager(
             source=self.source,
-            reception=self.reception,
+            identification=self.identification,
             releaser=self.releaser,
             halt=halt,
             cameras=self._rules.cameras,
@@ -173,10 +182,10 @@ class Plant:
         Args:
             progress: called again and again while it goes on.
         """
-        self.storekeeper.note()
+        self.store_changes.note()
         self._recovery.begin(progress)
         self.verifier.put_left_over()
-        self.retention.begin()
+        self.purger.begin()
 
     def _restore_work(self) -> None:
         """Work may be lost: it is made again from what is queued."""
@@ -196,11 +205,11 @@ class Plant:
         Raises:
             ConfigError: as it says.
         """
-        self.storekeeper.meet(self.stores)
+        self.store_changes.meet(self.stores)
 
     def stores_step(self) -> float:
         """One page of what a change of the set of stores brings with it."""
-        return self.storekeeper.step()
+        return self.store_changes.step()
 
     def self_check_step(self) -> float:
         """One look at the database's pages, indexes and schema, where it is time for it."""
@@ -208,7 +217,7 @@ class Plant:
 
     def bays_step(self) -> float:
         """One look at the bays, and at the directories in which cameras appear."""
-        wait_s = self.keeper.tick()
+        wait_s = self.manager.tick()
         self._roots.look()
         return wait_s
 
@@ -219,42 +228,42 @@ class Plant:
 
     def upload_step(self, store: str) -> Callable[[], float]:
         """A worker's step for one store."""
-        news = self._news()
+        watch = self._commit_watch()
 
         def step() -> float:
-            if not news.due():
+            if not watch.due():
                 return _IDLE_S
             wait_s = self.uploader.run_due(store)
-            news.looked(wait_s)
+            watch.looked(wait_s)
             return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
 
         return step
 
     def purge_step(self) -> float:
         """One staged copy that every required store holds."""
-        if not self._purge_news.due():
+        if not self._purge_watch.due():
             return _IDLE_S
-        wait_s = self.retention.step(self.required)
-        self._purge_news.looked(wait_s)
+        wait_s = self.purger.step(self.required)
+        self._purge_watch.looked(wait_s)
         return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
 
     def housekeeping(self) -> None:
         """Whatever is due of clock, anchors, cameras and read-backs; nothing that asks a store."""
         self._clock.tick()
         self._absentees.tick()
-        if self._anchor_news.due():
-            self.anchors.tick()
-            self._anchor_news.looked()
+        if self._checkpoint_watch.due():
+            self.checkpoints.tick()
+            self._checkpoint_watch.looked()
         now_s = time.monotonic()
         if now_s >= self._next_left_over_s:
             self._next_left_over_s = now_s + _LEFT_OVER_EVERY_S
             self.verifier.put_left_over()
             self._restore_work()
             if self._watch.look():
-                self.keeper.wake()
+                self.manager.wake()
 
-    def _news(self, *, settles_s: float = 0.0) -> News:
-        return News(lambda: self.ledger.commits, settles_s=settles_s)
+    def _commit_watch(self, *, settles_s: float = 0.0) -> CommitWatch:
+        return CommitWatch(lambda: self.ledger.commits, settles_s=settles_s)
 
     def _lines(self) -> Mapping[str, Line]:
         return self.config.now.lines()
@@ -271,7 +280,7 @@ class Plant:
         self._abandon.set()
         self.uploader.stop()
         self.verifier.wake()
-        self.keeper.wake()
+        self.manager.wake()
 
     def close(self) -> None:
         """Let go of stores and ledger."""
@@ -295,7 +304,7 @@ def _open_stores(config: Config) -> dict[str, ObjectStore]:
     }
 
 
-def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
+def assemble(config: Config, halt: Callable[[IngestError], None]) -> Components:
     """Build everything that the daemon runs.
 
     Args:
@@ -305,10 +314,10 @@ def assemble(config: Config, halt: Callable[[IngestError], None]) -> Plant:
     Raises:
         IngestError: ledger or stores cannot be opened; nothing was begun.
     """
-    plant = Plant(config, halt)
+    components = Components(config, halt)
     try:
-        plant.admit_stores()
+        components.admit_stores()
     except IngestError:
-        plant.close()
+        components.close()
         raise
-    return plant
+    return components

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.camera import Condition
-    from bodycam_ingest.daemon.components import Plant
+    from bodycam_ingest.daemon.components import Components
     from bodycam_ingest.docking import Docking
 
 log = structlog.get_logger(__name__)
@@ -119,12 +119,16 @@ def look_at(path: Path, serial: str) -> MountedVolume:
 
 
 def rescue(
-    plant: Plant, mounted: MountedVolume, *, upload: bool, progress: Callable[[int, int], None]
+    components: Components,
+    mounted: MountedVolume,
+    *,
+    upload: bool,
+    progress: Callable[[int, int], None],
 ) -> RescueReport:
     """Take one directory in.
 
     Args:
-        plant: the dock's parts; no daemon runs.
+        components: the dock's parts; no daemon runs.
         mounted: the directory.
         upload: also send what is due, once; the rest is the daemon's.
         progress: told of bytes read since the last call, and of how many there are.
@@ -132,36 +136,36 @@ def rescue(
     Raises:
         IngestError: only those whose disposition is HALT; a file's own fault is in the report.
     """
-    plant.recover()
-    while plant.recovery_step() == 0.0:
+    components.recover()
+    while components.recovery_step() == 0.0:
         pass
     serial = safe_serial(mounted.camera)
-    docking = plant.reception.open_docking(
+    docking = components.identification.open_docking(
         mounted, serial, source=FixedSource(mounted), reason="rescue pass"
     )
     begun_s = time.monotonic()
-    with _verifying(plant) as wait_verified:
+    with _verifying(components) as wait_verified:
         with _watched(docking, progress):
-            there = _read_all(plant, docking)
+            there = _read_all(components, docking)
         wait_verified()
     seconds = time.monotonic() - begun_s
     docking.finish("finished" if there else "removed")
     if upload:
-        _upload_due(plant)
-    report = _report(plant, docking.docking_id, serial, removed=not there)
+        _upload_due(components)
+    report = _report(components, docking.docking_id, serial, removed=not there)
     report.read_bytes, report.seconds = docking.progress.bytes_done, round(seconds, 1)
     return report
 
 
 @contextlib.contextmanager
-def _verifying(plant: Plant) -> Iterator[Callable[[], None]]:
+def _verifying(components: Components) -> Iterator[Callable[[], None]]:
     """Read back in a thread beside; yields a function that waits until all of it is done."""
     halted: list[IngestError] = []
-    worker = Worker("verifier", plant.verify_step, halted.append, silence_max_s=_PATIENCE_S)
+    worker = Worker("verifier", components.verify_step, halted.append, silence_max_s=_PATIENCE_S)
     worker.start()
 
     def wait_verified() -> None:
-        while not plant.verifier.idle() and not halted:
+        while not components.verifier.idle() and not halted:
             time.sleep(_POLL_S)
 
     try:
@@ -197,7 +201,7 @@ def _watched(docking: Docking, progress: Callable[[int, int], None]) -> Iterator
         watcher.join()
 
 
-def _read_all(plant: Plant, docking: Docking) -> bool:
+def _read_all(components: Components, docking: Docking) -> bool:
     shown = 0
     moved_s = time.monotonic()
     while docking.look_once():
@@ -209,24 +213,24 @@ def _read_all(plant: Plant, docking: Docking) -> bool:
         if time.monotonic() - moved_s > _PATIENCE_S:
             log.warning("rescue.files_still_move", docking_id=docking.docking_id)
             return True
-        time.sleep(max(_POLL_S, plant.config.now.cameras.settle_s / 2))
+        time.sleep(max(_POLL_S, components.config.now.cameras.settle_s / 2))
     return False
 
 
-def _upload_due(plant: Plant) -> None:
-    for store in plant.stores:
-        while plant.uploader.run_due(store) == 0.0:
+def _upload_due(components: Components) -> None:
+    for store in components.stores:
+        while components.uploader.run_due(store) == 0.0:
             pass
-    if plant.anchors.tick():
-        for store in plant.stores:
-            while plant.uploader.run_due(store) == 0.0:
+    if components.checkpoints.tick():
+        for store in components.stores:
+            while components.uploader.run_due(store) == 0.0:
                 pass
-    plant.releaser.tick({})
+    components.releaser.tick({})
 
 
-def _report(plant: Plant, docking_id: str, serial: str, *, removed: bool) -> RescueReport:
+def _report(components: Components, docking_id: str, serial: str, *, removed: bool) -> RescueReport:
     report = RescueReport(docking_id, serial, removed=removed)
-    with plant.engine.connect() as conn:
+    with components.engine.connect() as conn:
         named = [row["item_id"] for row in dockings.inventory_items(conn, docking_id)]
         for row in items.by_ids(conn, named):
             report.states[row.state.value] = report.states.get(row.state.value, 0) + 1

@@ -15,7 +15,7 @@ from bodycam_ingest import __version__
 from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import log, status
-from bodycam_ingest.daemon.components import Plant, assemble
+from bodycam_ingest.daemon.components import Components, assemble
 from bodycam_ingest.daemon.control import Lane, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.supervision import Supervisor
@@ -62,7 +62,7 @@ class Daemon:
         self._halted: IngestError | None = None
         self._stopping = threading.Event()
         self._hangup = threading.Event()
-        self._plant: Plant | None = None
+        self._components: Components | None = None
         self._supervisor: Supervisor | None = None
         self._control: ControlServer | None = None
         self._standing: status.Standing | None = None
@@ -90,36 +90,36 @@ class Daemon:
         Raises:
             IngestError: the start failed; nothing was begun.
         """
-        plant = self._plant = assemble(self._config, self.halt)
+        components = self._components = assemble(self._config, self.halt)
         try:
-            self._begin(plant)
-            plant.recover(sd_notify.still_starting)
-            supervisor = self._start(plant)
+            self._begin(components)
+            components.recover(sd_notify.still_starting)
+            supervisor = self._start(components)
             sd_notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
-            self._supervise(plant, supervisor)
-            self._end(plant, supervisor)
+            self._supervise(components, supervisor)
+            self._end(components, supervisor)
         except IngestError as error:
-            self._note_halt(plant, error)
+            self._note_halt(components, error)
             raise
         finally:
-            plant.close()
+            components.close()
         return self._halted.exit_code if self._halted else 0
 
     @staticmethod
-    def _note_halt(plant: Plant, error: IngestError) -> None:
+    def _note_halt(components: Components, error: IngestError) -> None:
         # For `status`, which has no log to read. Where the fault is that nothing can be written,
         # the log alone has it.
-        with contextlib.suppress(IngestError), plant.ledger.transaction() as txn:
+        with contextlib.suppress(IngestError), components.ledger.transaction() as txn:
             stops.note_halt(txn.conn, clock.now_text(), error)
 
     # -- start --
 
-    def _begin(self, plant: Plant) -> None:
-        with plant.ledger.transaction() as txn:
+    def _begin(self, components: Components) -> None:
+        with components.ledger.transaction() as txn:
             stops.note_start(txn.conn)
             # A start is what a person does who mended something: nothing waits out an old pause.
-            storehealth.hurry(txn, list(plant.stores))
+            storehealth.hurry(txn, list(components.stores))
             txn.append(
                 "daemon.started",
                 "daemon",
@@ -132,43 +132,43 @@ class Daemon:
             )
             _record_config(txn, self._config, (), at="start")
 
-    def _start(self, plant: Plant) -> Supervisor:
+    def _start(self, components: Components) -> Supervisor:
         config = self._config
-        supervisor = self._supervisor = Supervisor(plant.engine, plant.ledger, self.halt)
+        supervisor = self._supervisor = Supervisor(components.engine, components.ledger, self.halt)
         self._standing = status.Standing(
-            plant.engine,
+            components.engine,
             config.dock.id,
-            lambda: plant.ledger.commits,
-            lambda: len(plant.keeper.live()),
+            lambda: components.ledger.commits,
+            lambda: len(components.manager.live()),
         )
         self._control = ControlServer(
-            config.dock.state_dir, self._answer, lambda: explain(plant.engine)
+            config.dock.state_dir, self._answer, lambda: explain(components.engine)
         )
         add = supervisor.add
         add("control", self._serve_control, _SILENCE_MAX_S)
         for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
             add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
-        bays = add("bays", plant.bays_step, _LONG_SILENCE_MAX_S)
+        bays = add("bays", components.bays_step, _LONG_SILENCE_MAX_S)
         add("recovery", self._recover, _LONG_SILENCE_MAX_S)
-        add("verifier", plant.verify_step, _LONG_SILENCE_MAX_S)
+        add("verifier", components.verify_step, _LONG_SILENCE_MAX_S)
         add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
-        add("purge", plant.purge_step, _LONG_SILENCE_MAX_S)
-        add("stores", plant.stores_step, _LONG_SILENCE_MAX_S)
-        add("self-check", plant.self_check_step, _LONG_SILENCE_MAX_S)
+        add("purge", components.purge_step, _LONG_SILENCE_MAX_S)
+        add("stores", components.stores_step, _LONG_SILENCE_MAX_S)
+        add("self-check", components.self_check_step, _LONG_SILENCE_MAX_S)
         for store in config.stores:
             for number in range(config.workers(store)):
                 add(
                     f"upload-{store.name}-{number}",
-                    plant.upload_step(store.name),
+                    components.upload_step(store.name),
                     _LONG_SILENCE_MAX_S,
                 )
-        plant.source.start(bays.wake)
+        components.source.start(bays.wake)
         supervisor.start()
         return supervisor
 
     def _recover(self) -> float:
-        plant = self._plant
-        wait_s = plant.recovery_step() if plant is not None else None
+        components = self._components
+        wait_s = components.recovery_step() if components is not None else None
         return _RECOVERED_S if wait_s is None else wait_s
 
     def _serve_control(self) -> float:
@@ -185,31 +185,31 @@ class Daemon:
         return step
 
     def _housekeeping(self) -> float:
-        plant = self._plant
-        if plant is not None:
-            plant.housekeeping()
+        components = self._components
+        if components is not None:
+            components.housekeeping()
             if self._standing and (words := self._standing.change()):
                 sd_notify.tell(f"STATUS={words}")
         return 0.5
 
     # -- while it runs --
 
-    def _supervise(self, plant: Plant, supervisor: Supervisor) -> None:
+    def _supervise(self, components: Components, supervisor: Supervisor) -> None:
         while not self._stopping.wait(_TICK_S):
             if self._hangup.is_set():
                 self._hangup.clear()
-                self._try_reload(plant)
+                self._try_reload(components)
             supervisor.look()
 
-    def _try_reload(self, plant: Plant) -> None:
+    def _try_reload(self, components: Components) -> None:
         try:
-            self._reload(plant)
+            self._reload(components)
         except IngestError as error:
             self.halt(error)
         except Exception:  # a defect must not leave threads that work on a closed ledger
             logger.exception("config.reload_failed")
 
-    def _reload(self, plant: Plant) -> None:
+    def _reload(self, components: Components) -> None:
         sd_notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = self._reload_config()
@@ -218,12 +218,12 @@ class Daemon:
             sd_notify.tell("READY=1")
             return
         # What of it waits for a restart is recorded and told once.
-        waits = plant.config.waiting(fresh)
-        with plant.ledger.transaction() as txn:
+        waits = components.config.waiting(fresh)
+        with components.ledger.transaction() as txn:
             keys = _record_config(txn, fresh, waits, at="reload")
         waiting = [key for key in keys if key in waits]
         applied = [key for key in keys if key not in waits]
-        plant.config.reload(fresh)
+        components.config.reload(fresh)
         log.set_level(fresh.log.level)
         if waiting:
             logger.warning("config.needs_restart", keys=waiting)
@@ -233,17 +233,17 @@ class Daemon:
     def _answer(
         self, request: Request, user: str, progress: Callable[[int], None]
     ) -> Mapping[str, Any]:
-        plant = self._plant
-        if plant is None:
+        components = self._components
+        if components is None:
             raise ControlError("the daemon is starting", hint="Try again in a moment.")
         if isinstance(request, StatusRequest):
             return status.dock_status(
-                plant.engine,
+                components.engine,
                 dock_id=self._config.dock.id,
-                required=plant.required,
-                live=plant.keeper.live(),
-                progress=plant.keeper.progress(),
-                lines=plant.config.now.lines(),
+                required=components.required,
+                live=components.manager.live(),
+                progress=components.manager.progress(),
+                lines=components.config.now.lines(),
             )
 
         def moved(count_bytes: int) -> None:
@@ -251,38 +251,38 @@ class Daemon:
             progress(count_bytes)
 
         logger.info("control.request", command=request.command, user=user)
-        done = plant.levers.pull(request, user, moved)
-        plant.storekeeper.look_again()
+        done = components.admin.execute(request, user, moved)
+        components.store_changes.look_again()
         if self._supervisor is not None:
             self._supervisor.retry()
-        plant.keeper.wake()
+        components.manager.wake()
         return done
 
     # -- end --
 
-    def _end(self, plant: Plant, supervisor: Supervisor) -> None:
+    def _end(self, components: Components, supervisor: Supervisor) -> None:
         sd_notify.tell("STOPPING=1")
         logger.info("daemon.stopping")
         until_s = time.monotonic() + STOP_WITHIN_S
-        plant.abandon()
+        components.abandon()
         if self._control is not None:
             self._control.stop()
         supervisor.stop()
-        plant.source.stop()
+        components.source.stop()
         left = supervisor.join(until_s)
-        if not plant.keeper.join(max(0.1, until_s - time.monotonic())):
+        if not components.manager.join(max(0.1, until_s - time.monotonic())):
             left.append("dockings")
         if left:
             # Their work is abandoned: it is durable up to its last step, and begun again.
             logger.warning("daemon.abandoned", workers=left)
         if self._halted is None:
             try:
-                with plant.ledger.transaction() as txn:
+                with components.ledger.transaction() as txn:
                     txn.append("daemon.stopped", "daemon", {"abandoned": left})
             except IngestError as error:
                 self.halt(error)
         if self._halted is not None:
-            self._note_halt(plant, self._halted)
+            self._note_halt(components, self._halted)
         logger.info("daemon.stopped")
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.db import backlog, dockings, stops, views
-from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.docking import LEFT_EARLY
 from bodycam_ingest.linux import clock
@@ -134,7 +134,7 @@ class Standing:
         self._engine = engine
         self._dock_id = dock_id
         self._cameras = cameras
-        self._news = News(commits)
+        self._commits = CommitWatch(commits)
         self._said = ""
 
     def text(self) -> str:
@@ -152,9 +152,9 @@ class Standing:
 
     def change(self) -> str | None:
         """The words if they are not what this last returned, else None."""
-        if not self._news.due():
+        if not self._commits.due():
             return None
-        self._news.looked()
+        self._commits.looked()
         text = self.text()
         if text == self._said:
             return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LONGEST_S: Final = 2.0
 
 
-class News:
+class CommitWatch:
     """Whether there may be something new for one worker; used by that worker's thread alone.
 
     Args:

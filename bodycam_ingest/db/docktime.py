@@ -1,7 +1,7 @@
 """The dock's own time, and whether anybody vouches for its clock.
 
 Dock time is what this dock knows to have passed, in ms. While it runs it is the time since boot,
-which nobody sets; a reboot adds what the clock says was between, within bounds. Retention measures
+which nobody sets; a reboot adds what the clock says was between, within bounds. Purger measures
 by it, so that no step of the clock makes a copy older than it is. `clock.checked` entries say what
 it was, and every entry of the same boot how much passed since. It decides what is deleted, so it is
 read from its entry, and the row that is made of it decides nothing.

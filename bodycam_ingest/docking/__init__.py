@@ -1,9 +1,9 @@
 """One camera from attach to detach: compare with its history, record, have it read, undock."""
 
 from bodycam_ingest.docking.docking import Docking, Rules
-from bodycam_ingest.docking.identification import Reception
+from bodycam_ingest.docking.identification import CameraIdentification
 from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
-from bodycam_ingest.docking.manager import BayKeeper
+from bodycam_ingest.docking.manager import DockingManager
 from bodycam_ingest.docking.mount_roots import MountRoots
 from bodycam_ingest.docking.undock import Dock, end_docking
 
@@ -11,11 +11,11 @@ __all__ = [
     "LEFT_EARLY",
     "RESTARTED",
     "Absentees",
-    "BayKeeper",
+    "CameraIdentification",
     "Dock",
     "Docking",
+    "DockingManager",
     "MountRoots",
-    "Reception",
     "Rules",
     "end_docking",
 ]

@@ -31,7 +31,7 @@ SILENT: Final = "camera_silent"
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class CameraIdentification:
     """Begins dockings.
 
     Args:
@@ -51,7 +51,7 @@ class Reception:
     def _profile(self, mounted: camera.MountedVolume) -> CameraProfile | None:
         return camera.profile_for(mounted.properties, self.profiles)
 
-    def name_camera(self, mounted: camera.MountedVolume) -> str:
+    def identify(self, mounted: camera.MountedVolume) -> str:
         """The serial under which a volume is ingested; never empty, safe everywhere."""
         profile = self._profile(mounted)
         told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
@@ -59,7 +59,7 @@ class Reception:
             f"unknown {mounted.bay}"
         )
 
-    def name_apart(self, serial: str, bay: str) -> str:
+    def disambiguate(self, serial: str, bay: str) -> str:
         """Alarm that two cameras claim one serial; returns a name of its own for the second."""
         other = camera.safe_serial(f"{serial}~{bay}")
         with self.dock.ledger.transaction() as txn:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.camera import DeviceSource, MountedVolume
     from bodycam_ingest.config import Cameras
     from bodycam_ingest.docking.docking import Docking
-    from bodycam_ingest.docking.identification import Reception
+    from bodycam_ingest.docking.identification import CameraIdentification
     from bodycam_ingest.release import Live, Releaser
 
 log = structlog.get_logger(__name__)
@@ -49,12 +49,12 @@ class _Bay:
         return self.thread.is_alive() or self.again_s is not None
 
 
-class BayKeeper:
+class DockingManager:
     """Holds the dockings that run.
 
     Args:
         source: where cameras come from.
-        reception: names cameras and begins dockings.
+        identification: names cameras and begins dockings.
         releaser: releases what may go.
         halt: told of faults on which the process must end.
         cameras: their section of the configuration, as it is now.
@@ -64,13 +64,13 @@ class BayKeeper:
         self,
         *,
         source: DeviceSource,
-        reception: Reception,
+        identification: CameraIdentification,
         releaser: Releaser,
         halt: Callable[[IngestError], None],
         cameras: Callable[[], Cameras],
     ) -> None:
         self._source = source
-        self._reception = reception
+        self._identification = identification
         self._releaser = releaser
         self._halt = halt
         self._cameras = cameras
@@ -90,7 +90,7 @@ class BayKeeper:
         self._tries = {m: n for m, n in self._tries.items() if m in present}
         for gone in [mounted for mounted in self._silent if mounted not in present]:
             self._silent.discard(gone)
-            self._reception.answered(gone.bay)
+            self._identification.answered(gone.bay)
         for bay in bays:
             if bay.again_s is not None:
                 self._settle_failed(bay)
@@ -118,7 +118,7 @@ class BayKeeper:
     def _begin(self, bay: _Bay) -> bool:
         """Name the camera and begin its docking; returns whether there is something to work."""
         mounted = bay.mounted
-        camera = self._reception.name_camera(mounted)
+        camera = self._identification.identify(mounted)
         with self._naming:
             if not self._source.still_there(mounted):
                 return False
@@ -130,15 +130,15 @@ class BayKeeper:
             if rivals:
                 # Never merged: what the one has must not count as known on the other.
                 log.error("camera.serial_twice", camera=camera, bay=mounted.bay)
-                camera = self._reception.name_apart(camera, mounted.bay)
+                camera = self._identification.disambiguate(camera, mounted.bay)
                 if self._rivals(bay, camera):
                     return False
-            docking = self._reception.open_docking(mounted, camera, source=self._source)
+            docking = self._identification.open_docking(mounted, camera, source=self._source)
             with self._lock:
                 bay.camera, bay.docking = camera, docking
         if mounted in self._silent:
             self._silent.discard(mounted)
-            self._reception.answered(mounted.bay)
+            self._identification.answered(mounted.bay)
         return True
 
     def _rivals(self, bay: _Bay, camera: str) -> list[_Bay]:
@@ -172,7 +172,7 @@ class BayKeeper:
         # A defect that comes back at once must not fill the ledger with dockings.
         wait_s = min(_PAUSE_MAX_S, _PAUSE_AFTER_FAULT_S * 2 ** (tries - 1))
         try:
-            self._reception.failed(bay.camera or bay.mounted.bay, why)
+            self._identification.failed(bay.camera or bay.mounted.bay, why)
         except IngestError as error:
             self._halt(error)
             return
@@ -192,7 +192,7 @@ class BayKeeper:
         silent = time.monotonic() - bay.began_s > _SILENT_S and bay.thread.is_alive()
         if silent and bay.mounted not in self._silent:
             self._silent.add(bay.mounted)
-            self._reception.silent(bay.mounted.bay)
+            self._identification.silent(bay.mounted.bay)
 
     def live(self) -> dict[str, Live]:
         """What each running docking knows, by docking."""

@@ -136,7 +136,7 @@ class DockingRecord:
             The item of each file, by path.
         """
         found = {one.entry.path: one.item_id for one in compared if one.item_id is not None}
-        news = self._news(compared)
+        news = self._new_lines(compared)
         for start in range(0, len(news), _CHUNK):
             with self._ledger.transaction() as txn:
                 returned: list[str] = []
@@ -160,7 +160,7 @@ class DockingRecord:
                 )
         return found
 
-    def _news(self, compared: Sequence[Compared]) -> list[Compared]:
+    def _new_lines(self, compared: Sequence[Compared]) -> list[Compared]:
         """What is to be recorded: nothing of a file whose item stands where it stood."""
         with self._dock.engine.connect() as conn:
             away = dockings.items_away(conn, self.row.camera, self.row.volume)

@@ -98,7 +98,7 @@ class Item(NamedTuple):
         verified_seq: entry that says that its copy was read back, None before.
         confirmed_seq: entry of the confirmation that was the last required one, None before.
         released_at: when its camera's copy was released, None before.
-        released_dock_ms: the dock's own time then, ms; None before. Retention counts from it.
+        released_dock_ms: the dock's own time then, ms; None before. Purger counts from it.
         purging_seq: entry of the intent to purge the staged copy, None before.
         quarantine_reason: why it is in quarantine, empty when it is not.
     """

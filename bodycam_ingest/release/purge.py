@@ -54,7 +54,7 @@ _QUICK_TRIES: Final = 30
 _PART_OF_TIME: Final = 20
 
 
-class Retention:
+class Purger:
     """Purges staged copies `keep_days` after their release.
 
     Args:

@@ -13,7 +13,7 @@ import structlog
 
 from bodycam_ingest.custody import inventory, item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, own_objects
-from bodycam_ingest.db.commit_watch import News
+from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
 from bodycam_ingest.model.lifecycle import ItemState
@@ -71,7 +71,7 @@ class Releaser:
         self._engine = engine
         self._ledger = ledger
         self._required = required
-        self._news = News(lambda: ledger.commits)
+        self._commits = CommitWatch(lambda: ledger.commits)
         self._live: Mapping[str, Live] = {}
         self._alarms = OpenAlarms()
 
@@ -89,9 +89,9 @@ class Releaser:
         Returns:
             How many items were released.
         """
-        if not self._news.due() and live == self._live:
+        if not self._commits.due() and live == self._live:
             return 0
-        self._news.looked()
+        self._commits.looked()
         self._live = dict(live)
         with self._engine.connect() as conn:
             waiting = agenda.dockings_to_release(conn, live)

@@ -1,7 +1,7 @@
 """Sends what is due to the stores, has it proven, pauses a store, publishes checkpoints."""
 
-from bodycam_ingest.upload.checkpoints import SETTLES_S, AnchorKeeper
-from bodycam_ingest.upload.store_changes import StoreKeeper
+from bodycam_ingest.upload.checkpoints import SETTLES_S, CheckpointPublisher
+from bodycam_ingest.upload.store_changes import StoreChanges
 from bodycam_ingest.upload.uploader import CROWD_THREADS, Uploader
 
-__all__ = ["CROWD_THREADS", "SETTLES_S", "AnchorKeeper", "StoreKeeper", "Uploader"]
+__all__ = ["CROWD_THREADS", "SETTLES_S", "CheckpointPublisher", "StoreChanges", "Uploader"]

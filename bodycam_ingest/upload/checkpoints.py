@@ -52,7 +52,7 @@ def due(state: AnchorState, size: int, age_ms: int, *, interval_ms: int) -> bool
     return state.news and age_ms >= interval_ms
 
 
-class AnchorKeeper:
+class CheckpointPublisher:
     """Queues checkpoints; the stores' workers send them.
 
     Args:

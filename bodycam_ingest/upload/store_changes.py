@@ -37,7 +37,7 @@ _IDLE_S: Final = 1.0
 _ASK_WITHIN_S: Final = 10.0
 
 
-class StoreKeeper:
+class StoreChanges:
     """Brings items and stores together after the set of stores changed.
 
     Args:

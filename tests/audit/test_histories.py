@@ -28,7 +28,7 @@ from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.release.releaser import Releaser
-from bodycam_ingest.upload.checkpoints import AnchorKeeper
+from bodycam_ingest.upload.checkpoints import CheckpointPublisher
 from tests.support import facts
 from tests.support.dockbench import CAMERA, DOCKING_ID, ORIGIN, digests_of, random_bytes
 from tests.support.memory_store import Fault
@@ -48,7 +48,7 @@ class House(StoreDock):
         self.staging = bench.directory / "staging"
         self.known: list[str] = []
         engine, ledger = bench.engine, bench.ledger
-        self.anchors = AnchorKeeper(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
+        self.anchors = CheckpointPublisher(engine, ledger, STORES, interval_s=1, heartbeat_s=3600)
         self.releaser = Releaser(engine, ledger, REQUIRED)
 
     def add(self, size_bytes=3000):
@@ -59,7 +59,7 @@ class House(StoreDock):
     def pull(self, command, **arguments):
         reason = {"reason": "test"} if command in {"quarantine", "requeue"} else {}
         line = json.dumps({"command": command, **reason, **arguments}).encode()
-        return self.levers.pull(parse(line), "admin")
+        return self.admin.execute(parse(line), "admin")
 
     def send(self, store, rounds=40):
         for _ in range(rounds):
@@ -155,10 +155,10 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
 
     def purge_first(*arguments):
         if not purged:
-            house.retention.step(REQUIRED)
+            house.purger.step(REQUIRED)
             house.anchors.tick()
             house.send_all()
-            house.retention.step(REQUIRED)
+            house.purger.step(REQUIRED)
             purged.append(1)
         return rehash(*arguments)
 
@@ -175,12 +175,12 @@ def test_a_purge_cut_off_before_its_outcome_is_left_open(house):
     house.anchors.tick()
     house.send_all()
     house.releaser.tick({})
-    house.retention.step(REQUIRED)
+    house.purger.step(REQUIRED)
     (house.staging / house.bench.item(item).staged_path).unlink()
     assert house.verify().result() == "unchecked"
     house.anchors.tick()
     house.send_all()
-    house.retention.step(REQUIRED)
+    house.purger.step(REQUIRED)
     assert state(house, item) is ItemState.PURGED
     assert house.holds() is True
 
@@ -380,7 +380,7 @@ _STEPS = {
     "read": _read,
     "anchor": lambda house, _rng: house.anchors.tick(),
     "release": lambda house, _rng: house.releaser.tick({}),
-    "purge": lambda house, _rng: house.retention.step(REQUIRED),
+    "purge": lambda house, _rng: house.purger.step(REQUIRED),
 }
 
 

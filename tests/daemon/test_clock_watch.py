@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 from bodycam_ingest.db import docktime, storehealth
@@ -151,8 +151,8 @@ def told(bench) -> list[str]:
 
 def confirm(bench) -> None:
     copies = open_copies(bench.directory / "staging")
-    levers = Levers(bench.engine, bench.ledger, copies, [])
-    levers.pull(ConfirmClockRequest.of(reason="compared with the radio clock"), "admin")
+    admin = AdminCommands(bench.engine, bench.ledger, copies, [])
+    admin.execute(ConfirmClockRequest.of(reason="compared with the radio clock"), "admin")
 
 
 def test_a_step_forward_is_told_outlives_restarts_and_ends_by_ntp(bench, hands):

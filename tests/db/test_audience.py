@@ -104,7 +104,7 @@ def test_the_group_reaches_the_socket_where_it_may_read(state):
             assert mode(state / SOCKET_NAME) == socket
 
 
-def test_who_is_neither_root_nor_the_daemons_user_may_look_and_pull_no_lever(state, monkeypatch):
+def test_who_is_neither_root_nor_the_daemons_user_may_look_and_change_nothing(state, monkeypatch):
     monkeypatch.setattr(server, "peer", lambda _connection: (12345, "auditor"))
     state.chmod(0o2750)
     with answering(state):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bodycam_ingest.db.commit_watch import LONGEST_S, News
+from bodycam_ingest.db.commit_watch import LONGEST_S, CommitWatch
 
 
 class World:
@@ -21,26 +21,26 @@ def world():
 
 
 def news_of(world, **settings):
-    return News(lambda: world.commits, now_s=lambda: world.now_s, **settings)
+    return CommitWatch(lambda: world.commits, now_s=lambda: world.now_s, **settings)
 
 
 def test_a_worker_looks_at_the_start_and_then_after_each_commit(world):
-    news = news_of(world)
-    assert news.due()
-    news.looked()
-    assert not news.due()
+    commits = news_of(world)
+    assert commits.due()
+    commits.looked()
+    assert not commits.due()
     world.commits += 1
-    assert news.due()
-    news.looked()
-    assert not news.due()
+    assert commits.due()
+    commits.looked()
+    assert not commits.due()
 
 
 def test_a_commit_between_the_question_and_the_look_is_not_passed_over(world):
-    news = news_of(world)
-    assert news.due()
+    commits = news_of(world)
+    assert commits.due()
     world.commits += 1
-    news.looked()
-    assert news.due()
+    commits.looked()
+    assert commits.due()
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_a_commit_between_the_question_and_the_look_is_not_passed_over(world):
 def test_without_one_it_looks_when_something_is_due_and_never_much_later(
     world, wait_s, slept_s, due
 ):
-    news = news_of(world)
-    assert news.due()
-    news.looked(wait_s)
+    commits = news_of(world)
+    assert commits.due()
+    commits.looked(wait_s)
     world.now_s += slept_s
-    assert news.due() is due
+    assert commits.due() is due
 
 
 def test_for_a_while_after_a_commit_time_alone_may_bring_something(world):
-    news = news_of(world, settles_s=1.0)
-    assert news.due()
-    news.looked()
+    commits = news_of(world, settles_s=1.0)
+    assert commits.due()
+    commits.looked()
     world.now_s += 0.9
-    assert news.due()
-    news.looked()
+    assert commits.due()
+    commits.looked()
     world.now_s += 0.2
-    assert not news.due()
+    assert not commits.due()

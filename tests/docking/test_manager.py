@@ -12,7 +12,7 @@ import pytest
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.docking import manager
-from bodycam_ingest.docking.manager import BayKeeper
+from bodycam_ingest.docking.manager import DockingManager
 
 CAMERAS = Cameras(mount_roots=(Path("/media"),), rescan_s=1.0)
 
@@ -57,7 +57,7 @@ class Docking:
         self.ended = reason
 
 
-class Reception:
+class CameraIdentification:
     """Notes which dockings begin and which names were told apart."""
 
     def __init__(self):
@@ -67,7 +67,7 @@ class Reception:
         self.silences = []
         self.speaks = threading.Event()
 
-    def name_camera(self, mounted):
+    def identify(self, mounted):
         if mounted.properties:
             self.speaks.wait(30)
         return mounted.camera
@@ -81,7 +81,7 @@ class Reception:
     def answered(self, bay):
         self.silences.remove(bay)
 
-    def name_apart(self, serial, bay):
+    def disambiguate(self, serial, bay):
         self.apart.append((serial, bay))
         return f"{serial}~{bay}"
 
@@ -104,34 +104,34 @@ def _stand_in(fake: Any) -> Any:
 
 
 class Dock:
-    """A keeper with everything around it."""
+    """A manager with everything around it."""
 
     def __init__(self):
         self.source = _stand_in(Source())
-        self.reception = _stand_in(Reception())
-        self.keeper = BayKeeper(
+        self.identification = _stand_in(CameraIdentification())
+        self.manager = DockingManager(
             source=self.source,
-            reception=self.reception,
+            identification=self.identification,
             releaser=_stand_in(Releaser()),
             halt=lambda error: None,
             cameras=lambda: CAMERAS,
         )
 
     def look(self):
-        self.keeper.tick()
-        for bay in self.keeper._bays:
+        self.manager.tick()
+        for bay in self.manager._bays:
             while bay.docking is None and bay.thread.is_alive() and not bay.mounted.properties:
                 bay.thread.join(0.01)
-        return [(d.camera, d.mounted.bay, d.mounted.volume) for d in self.reception.dockings]
+        return [(d.camera, d.mounted.bay, d.mounted.volume) for d in self.identification.dockings]
 
 
 @pytest.fixture
 def dock():
     dock = Dock()
     yield dock
-    for docking in dock.reception.dockings:
+    for docking in dock.identification.dockings:
         docking.free.set()
-    assert dock.keeper.join(10)
+    assert dock.manager.join(10)
 
 
 def volume(bay, name="", attachment="1", camera="X81A"):
@@ -149,14 +149,14 @@ def volume(bay, name="", attachment="1", camera="X81A"):
 def test_volumes_of_one_camera_in_one_bay_are_one_camera(dock):
     dock.source.volumes = [volume("bay1"), volume("bay1", "lun1")]
     assert dock.look() == [("X81A", "bay1", ""), ("X81A", "bay1", "lun1")]
-    assert dock.reception.apart == []
+    assert dock.identification.apart == []
 
 
 @pytest.mark.parametrize("name", ["", "lun1"])
 def test_one_serial_in_two_bays_is_alarmed_and_never_merged(dock, name):
     dock.source.volumes = [volume("bay1"), volume("bay2", name)]
     assert dock.look() == [("X81A", "bay1", ""), ("X81A~bay2", "bay2", name)]
-    assert dock.reception.apart == [("X81A", "bay2")]
+    assert dock.identification.apart == [("X81A", "bay2")]
     assert len(dock.look()) == 2
 
 
@@ -164,7 +164,7 @@ def test_one_serial_in_two_bays_is_alarmed_and_never_merged(dock, name):
 def test_a_camera_that_comes_back_while_its_reader_hangs_keeps_its_name(dock, bay):
     dock.source.volumes = [volume("bay1")]
     dock.look()
-    (hanging,) = dock.reception.dockings
+    (hanging,) = dock.identification.dockings
     dock.source.volumes = [volume(bay, attachment="2"), volume("bay3", camera="OTHER")]
     # Another bay is not held up meanwhile.
     assert dock.look() == [("X81A", "bay1", ""), ("OTHER", "bay3", "")]
@@ -175,7 +175,7 @@ def test_a_camera_that_comes_back_while_its_reader_hangs_keeps_its_name(dock, ba
             break
         hanging.thread_pause.wait(0.05)
     assert dock.look()[-1] == ("X81A", bay, "")
-    assert dock.reception.apart == []
+    assert dock.identification.apart == []
 
 
 def mute(mounted):
@@ -188,13 +188,13 @@ def test_a_camera_that_does_not_tell_its_name_holds_up_no_other_bay(dock, monkey
     dock.source.volumes = [mute(volume("bay1")), volume("bay2", camera="OTHER")]
     assert dock.look() == [("OTHER", "bay2", "")]
     assert dock.look() == [("OTHER", "bay2", "")]
-    assert dock.reception.silences == ["bay1"]
-    dock.reception.speaks.set()
+    assert dock.identification.silences == ["bay1"]
+    dock.identification.speaks.set()
     until_s = time.monotonic() + 20
     while len(dock.look()) < 2 and time.monotonic() < until_s:
         time.sleep(0.01)
     assert dock.look()[-1] == ("X81A", "bay1", "")
-    assert dock.reception.silences == []
+    assert dock.identification.silences == []
 
 
 def test_a_silent_camera_that_is_pulled_is_no_alarm_any_more(dock, monkeypatch):
@@ -202,11 +202,11 @@ def test_a_silent_camera_that_is_pulled_is_no_alarm_any_more(dock, monkeypatch):
     dock.source.volumes = [mute(volume("bay1"))]
     dock.look()
     dock.look()
-    assert dock.reception.silences == ["bay1"]
+    assert dock.identification.silences == ["bay1"]
     dock.source.volumes = []
     dock.look()
-    assert dock.reception.silences == []
-    dock.reception.speaks.set()
+    assert dock.identification.silences == []
+    dock.identification.speaks.set()
     assert dock.look() == []
 
 
@@ -215,21 +215,21 @@ def test_a_docking_that_crashed_is_an_alarm_and_stays_until_its_camera_goes_or_i
 ):
     dock.source.volumes = [volume("bay1")]
     dock.look()
-    (docking,) = dock.reception.dockings
+    (docking,) = dock.identification.dockings
     docking.fault = RuntimeError("a defect")
     docking.free.set()
-    assert dock.keeper.join(10)
+    assert dock.manager.join(10)
     assert len(dock.look()) == 1
-    ((camera, why),) = dock.reception.failures
+    ((camera, why),) = dock.identification.failures
     assert camera == "X81A"
     assert "RuntimeError" in why
-    assert list(dock.keeper.live()) == [docking.docking_id]
+    assert list(dock.manager.live()) == [docking.docking_id]
     assert docking.ended == ""
 
     dock.source.volumes = []
     dock.look()
     assert docking.ended == "removed"
-    assert dock.keeper.live() == {}
+    assert dock.manager.live() == {}
 
 
 def test_a_docking_that_keeps_crashing_is_begun_later_each_time(dock, monkeypatch):
@@ -242,8 +242,8 @@ def test_a_docking_that_keeps_crashing_is_begun_later_each_time(dock, monkeypatc
         while len(dock.look()) < begun:
             now[0] += 15
         waits.append(now[0])
-        docking = dock.reception.dockings[-1]
+        docking = dock.identification.dockings[-1]
         docking.fault = RuntimeError("a defect")
         docking.free.set()
-        assert dock.keeper.join(10)
+        assert dock.manager.join(10)
     assert [later - sooner for sooner, later in itertools.pairwise(waits)] == [60, 120, 240]

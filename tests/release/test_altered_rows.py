@@ -87,18 +87,18 @@ def test_no_release_on_the_word_of_a_changed_row(house: House) -> None:
 def test_no_purge_on_the_word_of_a_changed_row(house: House) -> None:
     item = confirmed(house)
     assert house.releaser.tick({}) == 1
-    house.retention.step(REQUIRED)
+    house.purger.step(REQUIRED)
     house.anchors.tick()
     house.send_all()
     copy = house.staging / house.bench.item(item).staged_path
     for kind, name in COLUMNS:
         with changed(house, kind, name):
-            house.retention.step(REQUIRED)
+            house.purger.step(REQUIRED)
             assert copy.is_file(), name
         with house.bench.ledger.transaction() as txn:
             items.make_due(txn, [item])
     assert house.bench.entries("item.purged") == []
-    house.retention.step(REQUIRED)
+    house.purger.step(REQUIRED)
     assert not copy.exists(), "put back, it goes"
 
 

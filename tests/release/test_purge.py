@@ -17,7 +17,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.model.lifecycle import ItemState
-from bodycam_ingest.upload.checkpoints import AnchorKeeper
+from bodycam_ingest.upload.checkpoints import CheckpointPublisher
 from tests.support import facts
 from tests.support.dockbench import DOCKING_ID, Bench, random_bytes
 from tests.support.memory_store import Fault, MemoryStore, _Kept
@@ -37,7 +37,7 @@ class Dock(StoreDock):
 
     def restart(self) -> None:
         super().restart()
-        self.retention.begin()
+        self.purger.begin()
 
     def send(self) -> None:
         for store in self.stores:
@@ -57,7 +57,7 @@ class Dock(StoreDock):
         """So many items whose purge stands under a checkpoint in every store."""
         ids = self.released(count)
         for _ in range(count):
-            self.retention.step(self.required)
+            self.purger.step(self.required)
             if all(self.bench.item(i).purging_seq is not None for i in ids):
                 break
         self.anchor()
@@ -66,14 +66,14 @@ class Dock(StoreDock):
     def anchor(self) -> None:
         stores = [(name, True) for name in self.stores]
         engine, ledger = self.bench.engine, self.bench.ledger
-        keeper = AnchorKeeper(engine, ledger, stores, interval_s=0, heartbeat_s=1)
-        keeper._queue(ledger.head.size)
+        manager = CheckpointPublisher(engine, ledger, stores, interval_s=0, heartbeat_s=1)
+        manager._queue(ledger.head.size)
         self.send()
 
     def purge(self, limit: int = 1000) -> None:
         """Steps until nothing is due now."""
         for _ in range(limit):
-            if self.retention.step(self.required) != 0.0:
+            if self.purger.step(self.required) != 0.0:
                 return
         raise AssertionError("there is no end")
 
@@ -106,7 +106,7 @@ def test_a_copy_goes_when_every_required_store_proved_it_again_one_a_step(make) 
     dock = make("a", "b")
     ids = dock.announced(3)
     confirmed = [store.calls.count(("confirm", dock.key(ids[0]))) for store in dock.stores.values()]
-    assert dock.retention.step(dock.required) == 0.0
+    assert dock.purger.step(dock.required) == 0.0
     assert sorted(dock.states(ids)) == ["purged", "released", "released"]
     dock.purge()
     assert dock.states(ids) == ["purged"] * 3
@@ -236,7 +236,7 @@ def test_a_store_that_is_paused_is_not_even_looked_at(make) -> None:
     dock.send()
     assert dock.bench.store_row("b").paused_until_ms > dock.clock.ms
     before = dock.asked("a"), dock.asked("b")
-    wait_s = dock.retention.step(dock.required)
+    wait_s = dock.purger.step(dock.required)
     assert wait_s is not None
     assert wait_s > 0
     assert (dock.asked("a"), dock.asked("b")) == before
@@ -299,7 +299,7 @@ def test_without_any_required_store_nothing_goes(make) -> None:
     dock = make("a")
     ids = dock.announced(2)
     dock.required = []
-    assert dock.retention.step([]) is None
+    assert dock.purger.step([]) is None
     assert dock.states(ids) == ["released"] * 2
 
 
@@ -334,7 +334,7 @@ def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
         dock.restart()
     else:
         request = RetryRequest.of(item=item_id if how == "retry item" else None)
-        dock.levers.pull(request, "admin")
+        dock.admin.execute(request, "admin")
     # A recording that is named is sent again to every store, and goes when each has it.
     dock.send()
     dock.purge()
@@ -388,7 +388,7 @@ def test_while_nobody_vouches_for_the_clock_nothing_is_announced_or_goes(make, h
     hands["dock_ms"], hands["vouched"] = 2 * DAY_MS, ""
     asked, commits = dock.asked(), dock.bench.ledger.commits
     for _ in range(10):
-        assert dock.retention.step(dock.required) is None
+        assert dock.purger.step(dock.required) is None
     assert dock.states(ids + later) == ["released"] * 3
     assert dock.bench.item(later[0]).purging_seq is None
     assert dock.asked() == asked

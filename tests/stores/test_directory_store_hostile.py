@@ -178,16 +178,16 @@ def little_memory():
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("components", PLANTS)
 def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
-    store, root, plant, little_memory
+    store, root, components, little_memory
 ):
     data = some_bytes(10)
     obj = object_of(data)
     stored = store.send(obj, Bytes(data), Journal())
     note = (root / obj.key).parent / ".clip.mp4.meta.json"
     note.unlink()
-    plant(note)
+    components(note)
     assert store.look(obj.key).metadata == {}
     with pytest.raises(StoreMismatchError):
         store.confirm(obj, stored)
@@ -196,47 +196,47 @@ def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("components", PLANTS)
 def test_whatever_lies_where_an_object_belongs_is_a_fault_of_that_object(
-    store, root, plant, little_memory
+    store, root, components, little_memory
 ):
     data = some_bytes(10)
     obj = object_of(data)
     stored = store.send(obj, Bytes(data), Journal())
     (root / obj.key).unlink()
-    plant(root / obj.key)
+    components(root / obj.key)
     with pytest.raises(StoreMismatchError):
         store.confirm(obj, stored)
     with pytest.raises(StoreConflictError):
         store.send(obj, Bytes(data), Journal())
-    if plant in {put_link_to_zero, put_fifo, put_directory}:
+    if components in {put_link_to_zero, put_fifo, put_directory}:
         with pytest.raises(StoreMismatchError):
             next(store.read(obj.key))
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("plant", PLANTS)
-def test_whatever_lies_where_the_marker_belongs_the_store_is_not_taken(store, root, plant):
+@pytest.mark.parametrize("components", PLANTS)
+def test_whatever_lies_where_the_marker_belongs_the_store_is_not_taken(store, root, components):
     (root / MARKER).unlink()
-    plant(root / MARKER)
+    components(root / MARKER)
     with pytest.raises(StoreUnreachableError):
         store.identity()
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("plant", [put_fifo, put_link_to_zero, put_deep, "link"])
+@pytest.mark.parametrize("components", [put_fifo, put_link_to_zero, put_deep, "link"])
 def test_what_lies_in_the_way_to_one_camera_concerns_that_camera_alone(
-    store, root, tmp_path, plant
+    store, root, tmp_path, components
 ):
     data = some_bytes(10)
     obj, other = object_of(data, "evidence/cam-1/a/b.mp4"), object_of(data, "evidence/cam-2/a.mp4")
     (root / "evidence").mkdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    if plant == "link":
+    if components == "link":
         (root / "evidence" / "cam-1").symlink_to(elsewhere)
     else:
-        plant(root / "evidence" / "cam-1")
+        components(root / "evidence" / "cam-1")
     for ask in (
         lambda: store.send(obj, Bytes(data), Journal()),
         lambda: store.look(obj.key),

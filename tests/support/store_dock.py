@@ -7,9 +7,9 @@ import functools
 import random
 from typing import TYPE_CHECKING
 
-from bodycam_ingest.daemon.admin import Levers
+from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.model import backoff
-from bodycam_ingest.release.purge import Retention
+from bodycam_ingest.release.purge import Purger
 from bodycam_ingest.release.store_witness import Witnesses
 from bodycam_ingest.staging.read_back import open_copies
 from bodycam_ingest.upload.uploader import Uploader
@@ -68,7 +68,7 @@ class StoreDock:
             moving=self.moving,
             now_ms=self._now_ms,
         )
-        self.retention = Retention(
+        self.purger = Purger(
             engine,
             ledger,
             self.copies.staging,
@@ -83,7 +83,7 @@ class StoreDock:
             delay_s=delay_s,
             now_ms=self._now_ms,
         )
-        self.levers = Levers(engine, ledger, self.copies, list(self.stores))
+        self.admin = AdminCommands(engine, ledger, self.copies, list(self.stores))
 
     def restart(self) -> None:
         """As after the end of the process."""

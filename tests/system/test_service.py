@@ -96,7 +96,7 @@ def test_a_frozen_worker_gets_no_pings_so_that_systemd_restarts_the_daemon(tmp_p
         "import time, sys\n"
         "import bodycam_ingest.daemon.service as d, bodycam_ingest.daemon.components as a\n"
         "d._LONG_SILENCE_MAX_S = 7.0\n"
-        "a.Plant.housekeeping = lambda self: time.sleep(3600)\n"
+        "a.Components.housekeeping = lambda self: time.sleep(3600)\n"
         "from bodycam_ingest.cli import main\n"
         "sys.argv = ['bodycam-ingest', 'run']\n"
         "main()\n"
@@ -219,11 +219,11 @@ def test_a_defect_in_one_worker_is_an_alarm_until_it_works_and_the_others_go_on(
         "import pathlib, sys\n"
         "import bodycam_ingest.upload.checkpoints as a, bodycam_ingest.daemon.workers as w\n"
         "w._FIRST_PAUSE_S, w._LONGEST_PAUSE_S, w._HEALED_AFTER_S = 0.1, 0.2, 1.0\n"
-        "tick = a.AnchorKeeper.tick\n"
+        "tick = a.CheckpointPublisher.tick\n"
         "def broken(self):\n"
         f"    if pathlib.Path({str(mended)!r}).exists(): return tick(self)\n"
         "    raise ZeroDivisionError('a defect')\n"
-        "a.AnchorKeeper.tick = broken\n"
+        "a.CheckpointPublisher.tick = broken\n"
     )
     dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
     dock.start(command=[sys.executable, "-c", program + RUN])

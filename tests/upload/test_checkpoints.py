@@ -16,7 +16,7 @@ from bodycam_ingest.db.schema import ledger_entry, metadata_object, object_work
 from bodycam_ingest.errors import StoreConflictError, StoreTooLargeError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
-from bodycam_ingest.upload.checkpoints import AnchorKeeper, due
+from bodycam_ingest.upload.checkpoints import CheckpointPublisher, due
 from tests.support.dockbench import ORIGIN
 from tests.support.memory_store import Fault
 from tests.support.store_dock import StoreDock
@@ -68,7 +68,9 @@ class Idle(StoreDock):
         super().start()
         engine, ledger = self.bench.engine, self.bench.ledger
         stores = [(name, True) for name in self.stores]
-        self.keeper = AnchorKeeper(engine, ledger, stores, interval_s=300, heartbeat_s=HOUR_S)
+        self.publisher = CheckpointPublisher(
+            engine, ledger, stores, interval_s=300, heartbeat_s=HOUR_S
+        )
 
     def live(self, hours: float) -> Counter[str]:
         """Let time pass; returns what was recorded, by type."""
@@ -76,7 +78,7 @@ class Idle(StoreDock):
         until_s = self.passed_s + hours * HOUR_S
         while self.passed_s < until_s:
             self.passed_s += 300
-            self.keeper.tick()
+            self.publisher.tick()
             for store in self.stores:
                 self.drain(store)
         return Counter(self.types()[before:])

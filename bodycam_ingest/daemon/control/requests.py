@@ -1,6 +1,6 @@
 """Every request there is, each a type; checked once, where it is read.
 
-The command line makes the same values, so that a lever pulled without a daemon is held to the
+The command line makes the same values, so that a command executed without a daemon is held to the
 same rules.
 """
 

@@ -1,7 +1,7 @@
 """The daemon's side of the control socket.
 
 The socket lies in the state directory, so only the daemon's user, root and, where an admin wants
-it, the group that may read reach it; that group may look, and pull no lever. The peer's user id
+it, the group that may read reach it; that group may look, and change nothing. The peer's user id
 (SO_PEERCRED) becomes the actor of what it asks for.
 
 One thread moves bytes and never waits for a client: each has its own deadlines and buffers. What
