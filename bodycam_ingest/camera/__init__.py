@@ -22,7 +22,7 @@ from bodycam_ingest.camera.profile import (
     serial_in_text,
 )
 from bodycam_ingest.camera.source_file import SourceFile
-from bodycam_ingest.camera.sources.disk_health import Condition, condition
+from bodycam_ingest.camera.sources.disk_health import DiskHealth, disk_health
 from bodycam_ingest.camera.sources.mounted_volume import DeviceSource, MountedVolume
 from bodycam_ingest.camera.sources.registry import open_source, usb_block_devices
 from bodycam_ingest.camera.sources.usb import FILE_SYSTEMS as USB_FILE_SYSTEMS
@@ -30,8 +30,8 @@ from bodycam_ingest.camera.sources.usb import UsbBlockDevice
 
 __all__ = [
     "USB_FILE_SYSTEMS",
-    "Condition",
     "DeviceSource",
+    "DiskHealth",
     "ItemFacts",
     "LimitedSearch",
     "Listing",
@@ -40,7 +40,7 @@ __all__ = [
     "SourceFile",
     "UsbBlockDevice",
     "being_written",
-    "condition",
+    "disk_health",
     "facts_of",
     "is_included",
     "is_taken",

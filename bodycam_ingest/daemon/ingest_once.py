@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from bodycam_ingest.camera import MountedVolume, condition, safe_serial
+from bodycam_ingest.camera import MountedVolume, disk_health, safe_serial
 from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import dockings, items
 from bodycam_ingest.errors import IngestError, UsageError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bodycam_ingest.camera import Condition
+    from bodycam_ingest.camera import DiskHealth
     from bodycam_ingest.daemon.components import Components
     from bodycam_ingest.docking import Docking
 
@@ -47,9 +47,9 @@ class FixedSource:
 
     def present(self) -> list[MountedVolume]:
         """The one directory, while it is there."""
-        return [self._mounted] if self.still_there(self._mounted) else []
+        return [self._mounted] if self.is_present(self._mounted) else []
 
-    def still_there(self, mounted: MountedVolume) -> bool:
+    def is_present(self, mounted: MountedVolume) -> bool:
         """Whether the directory is the one that was named."""
         try:
             status = mounted.mount_path.stat()
@@ -57,9 +57,9 @@ class FixedSource:
             return False
         return (status.st_dev, status.st_ino) == (mounted.device, mounted.inode)
 
-    def condition(self, mounted: MountedVolume) -> Condition:
+    def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands, where there is one."""
-        return condition(mounted.device)
+        return disk_health(mounted.device)
 
     def stop(self) -> None:
         """Nothing runs."""

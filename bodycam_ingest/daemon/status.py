@@ -53,7 +53,7 @@ def dock_status(
             seen = (live or {}).get(row.docking_id)
             decision = decide(
                 docking_facts(
-                    conn, row.docking_id, seen or Live(unsettled=0, unplanned=0), required
+                    conn, row.docking_id, seen or Live(unsettled=0, unclassified=0), required
                 )
             )
             bays.append(

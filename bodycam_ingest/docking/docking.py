@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bodycam_ingest.acquire import Reader
-    from bodycam_ingest.camera import Condition, DeviceSource, MountedVolume
+    from bodycam_ingest.camera import DeviceSource, DiskHealth, MountedVolume
     from bodycam_ingest.config import Cameras
     from bodycam_ingest.docking.camera_findings import CameraTrouble
     from bodycam_ingest.docking.record import DockingRecord
-    from bodycam_ingest.docking.tracker import Card
+    from bodycam_ingest.docking.tracker import InventoryTracker
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class Docking:
         mounted: the volume.
         source: knows whether it is still there.
         record: writes what happens.
-        card: what is known of the card's content.
+        tracker: what is known of the card's content.
         reader: reads items.
         trouble: holds what is wrong with the camera.
         progress: what is shown of it.
@@ -108,7 +108,7 @@ class Docking:
         mounted: MountedVolume,
         source: DeviceSource,
         record: DockingRecord,
-        card: Card,
+        tracker: InventoryTracker,
         reader: Reader,
         trouble: CameraTrouble,
         progress: Progress,
@@ -119,7 +119,7 @@ class Docking:
         self.progress = progress
         self._source = source
         self._record = record
-        self._card = card
+        self._tracker = tracker
         self._reader = reader
         self._trouble = trouble
         self._rules = rules
@@ -127,13 +127,13 @@ class Docking:
         self._wake = threading.Event()
         self._unlisted = Unlisted(record)
         self._on_disk = False
-        self._told_items = -1
-        self._moving = (0, 0)
+        self._reported_items = -1
+        self._unfinished = (0, 0)
 
     def live(self) -> Live:
         """What only this docking knows, for the release decision."""
-        unsettled, unplanned = self._moving
-        return Live(unsettled, unplanned, self._unlisted.reason)
+        unsettled, unclassified = self._unfinished
+        return Live(unsettled, unclassified, self._unlisted.reason)
 
     def removed(self) -> None:
         """Say that the source no longer has this volume."""
@@ -158,7 +158,7 @@ class Docking:
                 if self._gone.is_set() or not self._cycle():
                     self._record.end("removed")
                     return
-                self._tell_copied()
+                self._report_copied()
                 self._wake.wait(self._unlisted.wait_s(self._rules.cameras().rescan_s))
                 self._wake.clear()
         except AbandonedError:
@@ -179,20 +179,20 @@ class Docking:
     def untried(self) -> int:
         """How many files still wait for their first reading, or for a listing that concludes."""
         waiting = sum(not row.last_error for row in self._record.unread_items())
-        return waiting + sum(self._moving) + (not self._card.concluded)
+        return waiting + sum(self._unfinished) + (not self._tracker.concluded)
 
     def finish(self, reason: str) -> None:
         """Record that the caller ends the docking, and why."""
         self._record.end(reason)
 
-    def _tell_copied(self) -> None:
+    def _report_copied(self) -> None:
         """Say once that everything is on the dock, and once more whenever something came along."""
-        if any(self._moving) or self._unlisted.reason or not self._card.concluded:
+        if any(self._unfinished) or self._unlisted.reason or not self._tracker.concluded:
             return
         copied = self._record.copied()
-        if copied is None or (recordings := copied.states.total()) == self._told_items:
+        if copied is None or (recordings := copied.states.total()) == self._reported_items:
             return
-        self._told_items = recordings
+        self._reported_items = recordings
         self._record.all_copied()
         log.info(
             "docking.copied",
@@ -216,7 +216,7 @@ class Docking:
         except IngestError as error:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise
-            there = self._stays()
+            there = self._is_still_present()
             if there:
                 self._unlisted.failed(error)
                 return True
@@ -231,58 +231,60 @@ class Docking:
         return True
 
     def _work(self, root_fd: int) -> None:
-        before = self._condition()
+        before = self._disk_health()
         listing = list_volume(root_fd, self._rules.cameras().limits, self._rules.abandon)
-        after = self._condition()
-        faultless = after == before and after.well
+        after = self._disk_health()
+        faultless = after == before and after.ok
         # Only now does what was listed, or not listed, mean anything.
         sure = faultless and listing.complete
-        if not (self._there() if sure else self._stays()):
+        if not (self._is_present() if sure else self._is_still_present()):
             raise SourceGoneError("the volume went away while it was listed")
         complete = self._judge(listing, faultless=faultless)
-        look = self._card.take(root_fd, listing.entries, complete=complete, now_s=time.monotonic())
+        result = self._tracker.update(
+            root_fd, listing.entries, complete=complete, now_s=time.monotonic()
+        )
         if complete:
             camera = self._record.row.camera
             self._trouble.hold({_OVERSIZED: oversized(root_fd, camera, listing.entries)})
-        self.progress.bytes_total = self._card.bytes_planned
+        self.progress.bytes_total = self._tracker.bytes_to_read
         self.progress.listed |= complete
-        self._moving = (look.unsettled, look.unplanned)
-        self._trouble.settle(look.faults)
-        rows = self._reader.choose(look.due, look.for_room)
+        self._unfinished = (result.unsettled, result.unclassified)
+        self._trouble.settle(result.faults)
+        rows = self._reader.choose(result.due, result.for_room)
         taken = 0
         if rows:
             self.progress.stuck = False
             with self._rules.read_slots:
-                taken = self._reader.read(root_fd, rows, look.stamps, self._stays)
-        self.progress.stuck = not taken and bool(look.due or look.for_room)
+                taken = self._reader.read(root_fd, rows, result.stamps, self._is_still_present)
+        self.progress.stuck = not taken and bool(result.due or result.for_room)
         self._trouble.hold({DOCKING_FAILED: ""})
         if taken:
             # Look again at once: what was read may have changed meanwhile.
             self._wake.set()
 
-    def _stays(self) -> bool:
+    def _is_still_present(self) -> bool:
         """Whether the camera is still there after a fault that a pull may have caused.
 
         Raises:
             AbandonedError: the process must end before that is known.
         """
         until_s = time.monotonic() + _REMOVAL_S
-        while self._there():
+        while self._is_present():
             if not self._on_disk or time.monotonic() >= until_s:
                 return True
             if self._rules.abandon.wait(_REMOVAL_POLL_S):
                 raise AbandonedError("the process ends")
         return False
 
-    def _condition(self) -> Condition:
-        condition = self._source.condition(self.mounted)
-        self._on_disk = self._on_disk or bool(condition.state)
-        return condition
+    def _disk_health(self) -> DiskHealth:
+        health = self._source.disk_health(self.mounted)
+        self._on_disk = self._on_disk or bool(health.state)
+        return health
 
-    def _there(self) -> bool:
+    def _is_present(self) -> bool:
         # A disk loses its state before its volume goes, and a FAT already lists as empty then.
-        here = bool(self._condition().state) or not self._on_disk
-        return here and self._source.still_there(self.mounted)
+        here = bool(self._disk_health().state) or not self._on_disk
+        return here and self._source.is_present(self.mounted)
 
     def _judge(self, listing: Listing, *, faultless: bool) -> bool:
         if listing.fault and (isinstance(listing.fault, SourceGoneError) or not listing.entries):

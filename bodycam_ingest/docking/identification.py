@@ -14,7 +14,7 @@ from bodycam_ingest.db import findings
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
-from bodycam_ingest.docking.tracker import Card
+from bodycam_ingest.docking.tracker import InventoryTracker
 from bodycam_ingest.errors import IngestError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class CameraIdentification:
             mounted=mounted,
             source=source,
             record=record,
-            card=Card(
+            tracker=InventoryTracker(
                 record=record,
                 facts_of=lambda path: camera.facts_of(profile, path, search),
                 included=lambda path: camera.is_included(profile, path),

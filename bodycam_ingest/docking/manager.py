@@ -97,7 +97,7 @@ class DockingManager:
             elif bay.docking is None:
                 if bay.mounted in present:
                     self._tell_silent(bay)
-            elif not self._source.still_there(bay.mounted):
+            elif not self._source.is_present(bay.mounted):
                 bay.docking.removed()
         with self._lock:
             working = [bay.mounted for bay in self._bays]
@@ -120,10 +120,10 @@ class DockingManager:
         mounted = bay.mounted
         camera = self._identification.identify(mounted)
         with self._naming:
-            if not self._source.still_there(mounted):
+            if not self._source.is_present(mounted):
                 return False
             rivals = self._rivals(bay, camera)
-            if not all(self._source.still_there(rival.mounted) for rival in rivals):
+            if not all(self._source.is_present(rival.mounted) for rival in rivals):
                 # The same camera, plugged in again while its last docking still ends: a later look
                 # takes it, under its own name and with its own history.
                 return False
@@ -180,7 +180,7 @@ class DockingManager:
 
     def _settle_failed(self, bay: _Bay) -> None:
         """End the docking of a camera that failed, once it is gone or its time has come."""
-        there = self._source.still_there(bay.mounted)
+        there = self._source.is_present(bay.mounted)
         if there and (bay.again_s or 0.0) > time.monotonic():
             return
         if bay.docking is not None:

@@ -123,7 +123,7 @@ class DockingRecord:
         with self._dock.engine.connect() as conn:
             return dockings.last_inventory_paths(conn, self.row.camera, self.row.volume)
 
-    def plan(
+    def classify(
         self, compared: Sequence[Compared], facts_of: Callable[[bytes], ItemFacts]
     ) -> dict[bytes, str]:
         """Take entries into the inventory, and record the items that are new or back again.

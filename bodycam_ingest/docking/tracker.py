@@ -1,4 +1,4 @@
-"""What one docking knows of its card: what each file is, what moves, what went missing."""
+"""What one docking knows of its tracker: what each file is, what moves, what went missing."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScanResult:
     """What one listing leads to.
 
     Args:
         due: items to read now.
         for_room: items that wait for nothing but room in staging.
         stamps: the files' stamps of both, by item.
-        unsettled: files that still move, or are held open by a writer.
-        unplanned: files that could not be compared yet.
+        unsettled: files that still change, or are held open by a writer.
+        unclassified: files that could not be compared yet.
         faults: codes on which unread items wait.
     """
 
@@ -55,40 +55,40 @@ class Look:
     for_room: Sequence[ItemRow]
     stamps: dict[str, FileStamp]
     unsettled: int
-    unplanned: int
+    unclassified: int
     faults: frozenset[str]
 
 
 @dataclass
-class Card:
-    """The card of one docking.
+class InventoryTracker:
+    """The tracker of one docking.
 
     Args:
         record: writes what is found.
         facts_of: what the camera's profile reads from a path.
         included: whether the profile takes a path.
         settling: knows which files stand still.
-        bytes_planned: bytes of all items that this docking has to read.
+        bytes_to_read: bytes of all items that this docking has to read.
     """
 
     record: DockingRecord
     facts_of: Callable[[bytes], ItemFacts]
     included: Callable[[bytes], bool]
     settling: Settling
-    bytes_planned: int = 0
+    bytes_to_read: int = 0
     _seen: dict[bytes, _Seen] = field(default_factory=dict)
     _others: set[bytes] = field(default_factory=set)
     _absent: dict[bytes, int] = field(default_factory=dict)
     _listings: int = 0
     _shift_hours: int = 0
     _last: frozenset[bytes] | None = None
-    _told: set[tuple[str, str]] = field(default_factory=set)
+    _reported: set[tuple[str, str]] = field(default_factory=set)
     # As last read from the database; None once something may have changed it.
     _unread: list[ItemRow] | None = None
 
-    def take(
+    def update(
         self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
-    ) -> Look:
+    ) -> ScanResult:
         """Take in one listing of a volume that was still there after it.
 
         Args:
@@ -103,7 +103,7 @@ class Card:
         self._unread = None
         if self._last is None:
             self._last = self.record.last_inventory()
-        changed = self._leave_aside(entries)
+        changed = self._ignored(entries)
         files = comparison.files_of(entry for entry in entries if self._is_taken(entry.path))
         self.settling.forget(set(files))
         settled = {
@@ -112,7 +112,7 @@ class Card:
         fresh = self._moved(files, settled)
         changed |= self._compare(root_fd, files, fresh)
         self._conclude(files, complete=complete, changed=changed)
-        return self._look(root_fd, files, settled)
+        return self._result(root_fd, files, settled)
 
     @property
     def concluded(self) -> bool:
@@ -125,32 +125,32 @@ class Card:
             self._unread = self.record.unread_items()
         return self._unread
 
-    # -- what is not taken --
+    # -- what is ignored --
 
     def _is_taken(self, path: bytes) -> bool:
         return path in self._seen or self.included(path)
 
-    def _leave_aside(self, entries: Sequence[InventoryEntry]) -> bool:
-        aside = []
+    def _ignored(self, entries: Sequence[InventoryEntry]) -> bool:
+        ignored = []
         for entry in entries:
             if entry.path in self._others or entry.kind is EntryKind.DIRECTORY:
                 continue
             if entry.kind is not EntryKind.FILE:
-                aside.append(Compared(entry, Verdict.IGNORED, reason=entry.detail))
+                ignored.append(Compared(entry, Verdict.IGNORED, reason=entry.detail))
             elif not self._is_taken(entry.path):
-                aside.append(Compared(entry, Verdict.IGNORED, reason="left out by the profile"))
-        if not aside:
+                ignored.append(Compared(entry, Verdict.IGNORED, reason="left out by the profile"))
+        if not ignored:
             return False
-        self._others.update(one.entry.path for one in aside)
-        self.record.plan(aside, self.facts_of)
+        self._others.update(one.entry.path for one in ignored)
+        self.record.classify(ignored, self.facts_of)
         others = sorted(
             (one.entry.kind.value, one.entry.path)
-            for one in aside
+            for one in ignored
             if one.entry.kind is not EntryKind.FILE
         )
         for kind, entries_of_kind in itertools.groupby(others, key=itemgetter(0)):
             paths = [path for _, path in entries_of_kind]
-            level = log.warning if self._is_news("entry_ignored", kind) else log.debug
+            level = log.warning if self._is_first("entry_ignored", kind) else log.debug
             level(
                 "camera.entry_ignored",
                 docking_id=self.record.row.docking_id,
@@ -160,11 +160,11 @@ class Card:
             )
         return True
 
-    def _is_news(self, event: str, kind: str) -> bool:
-        """Whether files of this kind were not told of yet in this docking."""
-        news = (event, kind) not in self._told
-        self._told.add((event, kind))
-        return news
+    def _is_first(self, event: str, kind: str) -> bool:
+        """Whether nothing of this kind was reported yet in this docking."""
+        first = (event, kind) not in self._reported
+        self._reported.add((event, kind))
+        return first
 
     # -- what is new or changed --
 
@@ -184,13 +184,13 @@ class Card:
                 # It was read already: what lies there now is compared anew.
                 fresh.append(path)
                 continue
-            if _outer_marks(seen.stamp) == _outer_marks(files[path]):
+            if _signature(seen.stamp) == _signature(files[path]):
                 # FAT gives a file another inode number whenever the kernel forgot it meanwhile.
                 seen.stamp = files[path]
                 continue
             self.record.changed(row, files[path])
             self._unread = None
-            self.bytes_planned += files[path].size_bytes - row.size_bytes
+            self.bytes_to_read += files[path].size_bytes - row.size_bytes
             seen.stamp = files[path]
         return fresh
 
@@ -207,13 +207,13 @@ class Card:
         entries = [_file_entry(path, files[path]) for path in sorted(fresh)]
         found = comparison.candidates(entries, known, self._shift_hours)
         compared = comparison.resolve(found, self._samples(root_fd, found))
-        items = self.record.plan(compared, self.facts_of)
+        items = self.record.classify(compared, self.facts_of)
         self._unread = None
         unread = {row.item_id for row in self._unread_items()}
         for path, item_id in items.items():
             self._seen[path] = _Seen(files[path], item_id)
             if item_id in unread:
-                self.bytes_planned += files[path].size_bytes
+                self.bytes_to_read += files[path].size_bytes
         return bool(compared)
 
     def _samples(self, root_fd: int, found: Sequence[comparison.Candidate]) -> dict[bytes, bytes]:
@@ -234,7 +234,7 @@ class Card:
                 failed.setdefault(error.code, []).append((candidate.entry.path, error.message))
         for code, files in failed.items():
             path, message = files[0]
-            level = log.warning if self._is_news("sample_failed", code) else log.debug
+            level = log.warning if self._is_first("sample_failed", code) else log.debug
             level(
                 "camera.sample_failed",
                 docking_id=self.record.row.docking_id,
@@ -258,17 +258,17 @@ class Card:
         if changed or self._listings <= _ABSENCES:
             self.record.inventoried(complete=True, final=final, hour_shift=self._shift_hours)
         if self._listings == _ABSENCES:
-            self._notice(files)
+            self._raise_notices(files)
 
     def _missing(self, files: Mapping[bytes, FileStamp]) -> bool:
         """Count absences; conclude from the second on."""
         unread = self._unread_items()
         mine = {seen.item_id for path, seen in self._seen.items() if path in files}
         suspects = (self._last or frozenset()) | self._seen.keys() | {r.path for r in unread}
-        strangers = {row.path for row in unread if row.item_id not in mine}
+        foreign = {row.path for row in unread if row.item_id not in mine}
         gone: set[bytes] = set()
         for path in suspects:
-            if path in files and path not in strangers:
+            if path in files and path not in foreign:
                 self._absent.pop(path, None)
                 continue
             self._absent[path] = self._absent.get(path, 0) + 1
@@ -287,7 +287,7 @@ class Card:
             self._seen.pop(one.path, None)
         return True
 
-    def _notice(self, files: Mapping[bytes, FileStamp]) -> None:
+    def _raise_notices(self, files: Mapping[bytes, FileStamp]) -> None:
         """Findings that need no action by themselves: holes in the numbering, a dead clock."""
         now_ns = clock.now_ms() * 1_000_000
         dead = [p for p, stamp in files.items() if comparison.is_dead_clock(stamp.mtime_ns, now_ns)]
@@ -298,12 +298,12 @@ class Card:
                 severity="notice",
             )
         # Without anything new in a directory, an earlier docking told of its holes.
-        news = {_directory(path) for path in files.keys() - (self._last or frozenset())}
-        history = self.record.history() if news else []
-        known = self._numbers(news, (one.path for one in history))
+        fresh = {_directory(path) for path in files.keys() - (self._last or frozenset())}
+        history = self.record.history() if fresh else []
+        known = self._numbers(fresh, (one.path for one in history))
         holes = {
             directory: found
-            for directory, listed in self._numbers(news, files).items()
+            for directory, listed in self._numbers(fresh, files).items()
             if (found := comparison.gaps(listed, known=known.get(directory, ())))
         }
         if holes:
@@ -330,7 +330,9 @@ class Card:
 
     # -- what is read now --
 
-    def _look(self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> Look:
+    def _result(
+        self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]
+    ) -> ScanResult:
         now_ms = clock.now_ms()
         due: list[ItemRow] = []
         for_room: list[ItemRow] = []
@@ -354,12 +356,12 @@ class Card:
             due.append(row)
             stamps[row.item_id] = seen.stamp
         moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].stamp != s)
-        return Look(
+        return ScanResult(
             due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
             for_room=for_room,
             stamps=stamps,
             unsettled=unsettled + moved,
-            unplanned=len(files.keys() - self._seen.keys()),
+            unclassified=len(files.keys() - self._seen.keys()),
             faults=frozenset(row.last_error for row in unread),
         )
 
@@ -372,5 +374,5 @@ def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
     return InventoryEntry(path, EntryKind.FILE, stamp)
 
 
-def _outer_marks(stamp: FileStamp) -> tuple[int, int, int]:
+def _signature(stamp: FileStamp) -> tuple[int, int, int]:
     return stamp.size_bytes, stamp.mtime_ns, stamp.device

@@ -27,12 +27,12 @@ class Live:
 
     Args:
         unsettled: files that still grow or have not stood still long enough.
-        unplanned: files listed but not yet compared with the camera's history.
+        unclassified: files listed but not yet compared with the camera's history.
         unlisted: why the camera cannot be listed to its end, for people; empty where it can.
     """
 
     unsettled: int
-    unplanned: int
+    unclassified: int
     unlisted: str = ""
 
 
@@ -62,7 +62,7 @@ class DockingFacts:
     Args:
         inventoried: the volume was listed to its end, without a fault, and was still there after.
         unsettled: files that still grow or have not stood still long enough.
-        unplanned: files listed but not yet compared with the camera's history.
+        unclassified: files listed but not yet compared with the camera's history.
         items: every item of the inventory, new and known.
         alarms: codes of open alarms about this docking, its items or its camera.
         anchored_size: ledger size that every required store holds a checkpoint for.
@@ -71,7 +71,7 @@ class DockingFacts:
 
     inventoried: bool
     unsettled: int
-    unplanned: int
+    unclassified: int
     items: Sequence[ItemStanding]
     alarms: Sequence[str]
     anchored_size: int
@@ -120,7 +120,7 @@ def _still_reading(facts: DockingFacts) -> list[str]:
     reasons = []
     if not facts.inventoried:
         reasons.append("the camera has not been listed to its end")
-    moving = facts.unsettled + facts.unplanned
+    moving = facts.unsettled + facts.unclassified
     if moving:
         reasons.append(_count(moving, "file is", "files are") + " still growing or not compared")
     uncopied = sum(item.state not in _COPIED | _APART for item in facts.items)

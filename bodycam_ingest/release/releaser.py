@@ -41,7 +41,7 @@ def docking_facts(
     return DockingFacts(
         inventoried=dockings.get(conn, docking_id).inventoried,
         unsettled=live.unsettled,
-        unplanned=live.unplanned,
+        unclassified=live.unclassified,
         unlisted=live.unlisted,
         items=[
             ItemStanding(

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bodycam_ingest.camera.sources.disk_health import Condition, condition
+from bodycam_ingest.camera.sources.disk_health import DiskHealth, disk_health
 
 
 @pytest.fixture
@@ -24,39 +24,39 @@ def sysfs(tmp_path):
 
 @pytest.mark.parametrize("minor", [16, 17])
 def test_a_partition_stands_as_its_disk_does(sysfs, minor):
-    found = condition(os.makedev(8, minor), sysfs)
-    assert found == Condition("running", 31)
-    assert found.well
-    assert not found.leaving
+    found = disk_health(os.makedev(8, minor), sysfs)
+    assert found == DiskHealth("running", 31)
+    assert found.ok
+    assert not found.being_removed
 
 
 @pytest.mark.parametrize("state", ["cancel", "deleted"])
 def test_a_disk_that_is_taken_away_is_leaving_before_it_is_gone(sysfs, state):
     (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
-    found = condition(os.makedev(8, 17), sysfs)
-    assert found.leaving
-    assert not found.well
+    found = disk_health(os.makedev(8, 17), sysfs)
+    assert found.being_removed
+    assert not found.ok
 
 
 @pytest.mark.parametrize("state", ["offline", "blocked", "quiesce"])
 def test_a_disk_that_does_not_answer_is_not_well_and_not_leaving(sysfs, state):
     (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
-    found = condition(os.makedev(8, 17), sysfs)
-    assert not found.well
-    assert not found.leaving
+    found = disk_health(os.makedev(8, 17), sysfs)
+    assert not found.ok
+    assert not found.being_removed
 
 
 def test_what_is_no_disk_says_nothing(sysfs):
-    assert condition(os.makedev(0, 40), sysfs) == Condition()
+    assert disk_health(os.makedev(0, 40), sysfs) == DiskHealth()
     (sysfs / "devices/sdb/device/ioerr_cnt").write_text("many\n")
-    assert condition(os.makedev(8, 17), sysfs) == Condition()
-    assert Condition().well
+    assert disk_health(os.makedev(8, 17), sysfs) == DiskHealth()
+    assert DiskHealth().ok
 
 
 def test_what_cannot_be_read_is_not_taken_for_gone(sysfs):
     (sysfs / "devices/sdb/device/state").unlink()
     (sysfs / "devices/sdb/device/state").mkdir()  # reading it fails, with another error
-    found = condition(os.makedev(8, 17), sysfs)
+    found = disk_health(os.makedev(8, 17), sysfs)
     assert found.state == "unknown"
-    assert not found.well
-    assert not found.leaving
+    assert not found.ok
+    assert not found.being_removed

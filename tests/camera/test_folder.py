@@ -110,15 +110,15 @@ def test_a_directory_of_the_same_name_is_not_the_same_camera(root, start):
     (root / "X812").mkdir()
     source = start(FolderSource([root], watch=False))
     before = source.present()[0]
-    assert source.still_there(before)
+    assert source.is_present(before)
     (root / "X812").rename(root / "aside")
-    assert not source.still_there(before)
+    assert not source.is_present(before)
     (root / "X812").mkdir()
-    assert not source.still_there(before)
+    assert not source.is_present(before)
     assert source.present()[0] != before
     (root / "X812").rmdir()
     (root / "aside").rename(root / "X812")
-    assert source.still_there(before)
+    assert source.is_present(before)
     assert source.present()[0] == before
 
 
@@ -128,7 +128,7 @@ def test_a_link_put_in_place_of_a_camera_is_not_that_camera(root, start):
     before = source.present()[0]
     (root / "X812").rename(root / "aside")
     (root / "X812").symlink_to(root / "aside")
-    assert not source.still_there(before)
+    assert not source.is_present(before)
 
 
 def test_a_name_of_any_bytes_gives_text_that_can_be_written(root, start):
@@ -139,7 +139,7 @@ def test_a_name_of_any_bytes_gives_text_that_can_be_written(root, start):
         line = json.dumps([volume.camera, volume.bay, dict(volume.properties)], ensure_ascii=False)
         assert "\n" not in json.loads(line)[0]
         assert line.encode("utf-8")
-        assert source.still_there(volume)
+        assert source.is_present(volume)
     assert len(source.present()) == 3
 
 
@@ -159,10 +159,10 @@ def test_a_mount_point_left_bare_is_no_camera_with_an_empty_card(root, start):
         (point / "A.MP4").write_bytes(b"clip")
         source = start(FolderSource([root], watch=False))
         mounted = source.present()[0]
-        assert source.still_there(mounted)
+        assert source.is_present(mounted)
     finally:
         subprocess.run(["umount", point], check=True)
-    assert not source.still_there(mounted)
+    assert not source.is_present(mounted)
     assert names(source) == []
     (point / "B.MP4").write_bytes(b"dropped here by a vendor's tool")
     assert names(source) == ["X812"]
@@ -176,7 +176,7 @@ def test_a_mount_that_outlived_its_disk_is_no_camera(root, start, monkeypatch):
         source = start(FolderSource([root], watch=False))
         mounted = source.present()[0]
         monkeypatch.setattr(folder, "_pulled", lambda device: device == mounted.device)
-        assert not source.still_there(mounted)
+        assert not source.is_present(mounted)
         assert names(source) == []
     finally:
         subprocess.run(["umount", point], check=True)

@@ -54,7 +54,7 @@ def test_anything_that_a_stat_gives_reaches_inventory_and_ledger(listed):
             fd = os.open(directory, os.O_RDONLY)
             try:
                 for now_s in (1.0, 2.0, 3.0):
-                    bench.card.take(fd, listed, complete=True, now_s=now_s)
+                    bench.tracker.update(fd, listed, complete=True, now_s=now_s)
             finally:
                 os.close(fd)
             bench.pull()

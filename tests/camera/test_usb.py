@@ -118,7 +118,7 @@ def test_a_camera_is_there_once_it_is_mounted(dock, source):
     assert one.device == os.makedev(8, 17)
     assert one.properties["SOURCE"] == "usb"
     assert one.properties["ID_FS_UUID"] == "0000-0017"
-    assert source.still_there(one)
+    assert source.is_present(one)
     assert source.present() == [one]
 
 
@@ -127,7 +127,7 @@ def test_a_pulled_camera_is_gone_though_its_mount_stays(dock, source):
     dock.mount("sdb1")
     (one,) = source.present()
     dock.pull("sdb1")
-    assert not source.still_there(one)
+    assert not source.is_present(one)
     assert source.present() == []
 
 
@@ -139,7 +139,7 @@ def test_the_same_numbers_after_a_pull_are_another_docking(dock, source):
     dock.plug("sdb1")
     dock.mount("sdb1", mount_id=40)
     (after,) = source.present()
-    assert not source.still_there(before)
+    assert not source.is_present(before)
     assert before != after
     assert (before.camera, before.volume, before.bay) == (after.camera, after.volume, after.bay)
 
@@ -149,7 +149,7 @@ def test_a_volume_that_was_mounted_anew_is_another_docking(dock, source):
     dock.mount("sdb1", mount_id=40)
     (before,) = source.present()
     dock.mount("sdb1", mount_id=41)
-    assert not source.still_there(before)
+    assert not source.is_present(before)
     assert source.present() != [before]
     dock.umount("sdb1")
     assert source.present() == []
@@ -161,7 +161,7 @@ def test_a_mount_that_hides_another_is_the_one_that_counts(dock, source):
     dock.mount("sdb1")
     (one,) = source.present()
     dock.mount("sdc1", mount_id=41, at=one.mount_path)
-    assert not source.still_there(one)
+    assert not source.is_present(one)
     assert [camera for camera, _, _ in seen(source)] == ["OTHER"]
 
 

@@ -17,7 +17,7 @@ from bodycam_ingest.acquire.records import Workshop
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import files, profile
 from bodycam_ingest.camera import listing as scan
-from bodycam_ingest.camera.sources.disk_health import Condition
+from bodycam_ingest.camera.sources.disk_health import DiskHealth
 from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.db import items
@@ -28,7 +28,7 @@ from bodycam_ingest.docking import docking as working
 from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
-from bodycam_ingest.docking.tracker import Card
+from bodycam_ingest.docking.tracker import InventoryTracker
 from bodycam_ingest.docking.undock import Dock
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import (
@@ -52,7 +52,7 @@ class Source:
     """A USB port; the kernel notices a pull `lag` looks late."""
 
     def __init__(self):
-        self.disk = Condition("running", 0)
+        self.disk = DiskHealth("running", 0)
         self.pulled = False
         self.lag = 0
 
@@ -65,14 +65,14 @@ class Source:
     def present(self):
         return []
 
-    def still_there(self, mounted):
+    def is_present(self, mounted):
         del mounted
         if self.pulled and self.lag:
             self.lag -= 1
             return True
         return not self.pulled
 
-    def condition(self, mounted):
+    def disk_health(self, mounted):
         del mounted
         return self.disk
 
@@ -128,7 +128,7 @@ class Bench:
             mounted=mounted,
             source=self.source,
             record=record,
-            card=Card(
+            tracker=InventoryTracker(
                 record=record,
                 facts_of=lambda path: profile.facts_of(None, path),
                 included=lambda path: profile.is_included(None, path),
@@ -205,7 +205,7 @@ def test_the_end_of_the_process_does_not_wait_for_what_became_of_the_camera(benc
 
 
 @pytest.mark.parametrize(
-    "after", [Condition("running", 2), Condition("offline", 0), Condition("offline", 2)]
+    "after", [DiskHealth("running", 2), DiskHealth("offline", 0), DiskHealth("offline", 2)]
 )
 def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, monkeypatch, after):
     (bench.root / "0.MP4").write_bytes(b"x")
@@ -229,7 +229,7 @@ def test_a_listing_during_which_the_disk_failed_is_not_the_whole_card(bench, mon
     assert "inventory_incomplete" not in bench.findings()
 
 
-@pytest.mark.parametrize("last", [Condition("cancel", 1), Condition(), Condition("running", 1)])
+@pytest.mark.parametrize("last", [DiskHealth("cancel", 1), DiskHealth(), DiskHealth("running", 1)])
 def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch, last):
     (bench.root / "0.MP4").write_bytes(b"x")
     assert bench.docking.look_once()
@@ -253,7 +253,7 @@ def test_a_disk_that_lost_its_state_is_gone_though_its_volume_still_lists(bench)
     assert bench.docking.look_once()
     (bench.root / "0.MP4").unlink()
     # Nothing failed from the beginning of the listing to its end: the end had come before.
-    bench.source.disk = Condition()
+    bench.source.disk = DiskHealth()
     assert not bench.docking.look_once()
     with bench.engine.connect() as conn:
         (row,) = items.of_camera(conn, "X812", "")

@@ -26,7 +26,7 @@ class Source:
     def present(self):
         return list(self.volumes)
 
-    def still_there(self, mounted):
+    def is_present(self, mounted):
         return mounted in self.volumes
 
 

@@ -18,7 +18,7 @@ from bodycam_ingest.db.schema import finding, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
-from bodycam_ingest.docking.tracker import Card, Look
+from bodycam_ingest.docking.tracker import InventoryTracker, ScanResult
 from bodycam_ingest.docking.undock import Dock, end_docking
 from bodycam_ingest.errors import SourceUnreadableError
 from bodycam_ingest.model.evidence import (
@@ -51,7 +51,7 @@ class Bench:
         self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
         self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
         self.now_s = 0.0
-        self.look = Look([], [], {}, 0, 0, frozenset())
+        self.result = ScanResult([], [], {}, 0, 0, frozenset())
 
     def close(self):
         self.ledger.close()
@@ -60,7 +60,7 @@ class Bench:
     def plug(self, settle_s=0.0):
         mounted = MountedVolume("X812", "folder:X812", "", self.root, 1, 0)
         self.record = DockingRecord.begin(self.dock, mounted, "X812", profile="numbered")
-        self.card = Card(
+        self.tracker = InventoryTracker(
             record=self.record,
             facts_of=lambda path: profile.facts_of(NUMBERED, path),
             included=lambda path: profile.is_included(NUMBERED, path),
@@ -77,18 +77,18 @@ class Bench:
             fd = files.open_volume(self.root)
             try:
                 entries = listing.list_volume(fd, LIMITS).entries
-                self.look = self.card.take(fd, entries, complete=complete, now_s=self.now_s)
+                self.result = self.tracker.update(fd, entries, complete=complete, now_s=self.now_s)
             finally:
                 os.close(fd)
-        return self.look
+        return self.result
 
     def due(self):
-        return [row.path for row in self.look.due]
+        return [row.path for row in self.result.due]
 
     def read_due(self):
         """What the reader does, without a copy."""
-        for row in self.look.due:
-            stamp = self.look.stamps[row.item_id]
+        for row in self.result.due:
+            stamp = self.result.stamps[row.item_id]
             fd = files.open_volume(self.root)
             try:
                 sample = listing.sample(fd, row.path, stamp)
@@ -197,14 +197,14 @@ def test_a_file_that_grows_is_not_read_until_it_stands_still(bench):
     bench.write("0001.MP4", b"cl")
     bench.write("0002.MP4", b"still")
     bench.plug(settle_s=1.5).list(2)
-    assert bench.look.unsettled == 2
+    assert bench.result.unsettled == 2
     assert bench.due() == []
     bench.write("0001.MP4", b"clip", T0_NS + 1)
     bench.list()
     assert bench.due() == [b"0002.MP4"]
-    assert bench.look.unsettled > 0
+    assert bench.result.unsettled > 0
     bench.list(2)
-    assert bench.look.unsettled == 0
+    assert bench.result.unsettled == 0
     assert set(bench.due()) == {b"0001.MP4", b"0002.MP4"}
     grown = next(row for row in bench.items() if row.path == b"0001.MP4")
     assert grown.size_bytes == 4
@@ -216,7 +216,7 @@ def test_a_file_that_a_process_still_writes_is_not_read(bench):
     with (bench.root / "0001.MP4").open("ab"):
         bench.plug().list()
         assert bench.due() == []
-        assert bench.look.unsettled == 1
+        assert bench.result.unsettled == 1
     bench.list()
     assert bench.due() == [b"0001.MP4"]
 
@@ -249,11 +249,11 @@ def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(b
 
     monkeypatch.setattr(tracker, "sample", failing)
     bench.plug().list()
-    assert bench.look.unplanned == 1
+    assert bench.result.unclassified == 1
     assert bench.verdicts() == {b"0002.MP4": Verdict.SAME}
     monkeypatch.setattr(tracker, "sample", real)
     bench.list()
-    assert bench.look.unplanned == 0
+    assert bench.result.unclassified == 0
     assert len(bench.items()) == 2
 
 

@@ -14,7 +14,7 @@ PROVEN = {ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED}
 CLEAR = DockingFacts(
     inventoried=True,
     unsettled=0,
-    unplanned=0,
+    unclassified=0,
     items=[ItemStanding("A", ItemState.CONFIRMED, confirmed_seq=7)],
     alarms=[],
     anchored_size=8,
@@ -31,7 +31,7 @@ all_facts = st.builds(
     DockingFacts,
     inventoried=st.booleans(),
     unsettled=st.integers(0, 2),
-    unplanned=st.integers(0, 2),
+    unclassified=st.integers(0, 2),
     items=st.lists(standings, max_size=6),
     alarms=st.lists(st.sampled_from(["item_vanished", "source_unreadable"]), max_size=2),
     anchored_size=st.integers(0, 20),
@@ -44,7 +44,7 @@ def test_nothing_is_released_unless_every_single_condition_holds(facts):
     may_go = (
         facts.inventoried
         and facts.unsettled == 0
-        and facts.unplanned == 0
+        and facts.unclassified == 0
         and not facts.alarms
         and all(
             item.state in PROVEN
@@ -63,7 +63,7 @@ def test_the_camera_may_be_taken_only_when_all_of_it_was_read_and_verified(facts
     if decide(facts).state not in {BayState.COPIED, BayState.CONFIRMED}:
         return
     assert facts.inventoried
-    assert facts.unsettled == facts.unplanned == 0
+    assert facts.unsettled == facts.unclassified == 0
     assert not {item.state for item in facts.items} & {
         ItemState.DISCOVERED,
         ItemState.ACQUIRED,
@@ -81,7 +81,7 @@ def test_an_empty_camera_is_released():
     [
         ({"inventoried": False}, BayState.READING),
         ({"unsettled": 1}, BayState.READING),
-        ({"unplanned": 1}, BayState.READING),
+        ({"unclassified": 1}, BayState.READING),
         ({"items": [ItemStanding("A", ItemState.ACQUIRED, None)]}, BayState.READING),
         ({"items": [ItemStanding("A", ItemState.VERIFIED, None)]}, BayState.COPIED),
         ({"items": [ItemStanding("A", ItemState.STORED, None)]}, BayState.COPIED),

@@ -95,7 +95,7 @@ def main() -> None:
     source.start(woken.set)
     told["before"] = seen()
     (mounted,) = source.present()
-    told["there"] = source.still_there(mounted)
+    told["there"] = source.is_present(mounted)
     woken.clear()
     camera(2, 32, "BARE")
     told["woken"] = woken.wait(WAIT_S)
@@ -107,7 +107,7 @@ def main() -> None:
     told["woken_again"] = woken.wait(WAIT_S)
     told["after"] = seen()
     (mountinfo.parent / "8:17").unlink()
-    told["gone"] = not source.still_there(mounted)
+    told["gone"] = not source.is_present(mounted)
     source.stop()
     told["numbers"] = [os.makedev(8, 17), os.makedev(8, 33)]
     print(json.dumps(told))

@@ -18,7 +18,7 @@ _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EN
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class DiskHealth:
     """How a disk stands; two that are equal and well mean that nothing failed in between.
 
     Args:
@@ -31,18 +31,18 @@ class Condition:
     errors: int = 0
 
     @property
-    def leaving(self) -> bool:
+    def being_removed(self) -> bool:
         """The kernel is taking it away."""
         return self.state in _LEAVING
 
     @property
-    def well(self) -> bool:
+    def ok(self) -> bool:
         """It answers, as far as the kernel knows."""
         return self.state in {"", "running"}
 
 
-def condition(device: int, block_devices: Path = BLOCK_DEVICES) -> Condition:
-    """The condition of the disk that holds a volume.
+def disk_health(device: int, block_devices: Path = BLOCK_DEVICES) -> DiskHealth:
+    """The health of the disk that holds a volume.
 
     Args:
         device: the volume's device number.
@@ -63,6 +63,6 @@ def condition(device: int, block_devices: Path = BLOCK_DEVICES) -> Condition:
         except OSError as error:
             if error.errno in _NOT_THERE:
                 continue
-            return Condition("unknown")
-        return Condition(state, errors)
-    return Condition()
+            return DiskHealth("unknown")
+        return DiskHealth(state, errors)
+    return DiskHealth()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.camera.sources.disk_health import DiskHealth
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class FolderSource:
                     found.append(volume)
         return found
 
-    def still_there(self, mounted: MountedVolume) -> bool:
+    def is_present(self, mounted: MountedVolume) -> bool:
         """Whether that very directory is still there; a new one of the same name is another."""
         try:
             status = os.lstat(mounted.mount_path)
@@ -118,9 +118,9 @@ class FolderSource:
         same = (status.st_dev, status.st_ino) == (mounted.device, mounted.inode)
         return same and not (mounted.mount_path in self._mount_points and _pulled(status.st_dev))
 
-    def condition(self, mounted: MountedVolume) -> Condition:
+    def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands, where there is one."""
-        return disk_health.condition(mounted.device)
+        return disk_health.disk_health(mounted.device)
 
     def _look(self, root: Path, name: str, root_device: int) -> MountedVolume | None:
         if name.startswith(".") or name in _NO_CAMERAS:

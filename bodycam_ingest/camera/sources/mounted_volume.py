@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.camera.sources.disk_health import DiskHealth
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class DeviceSource(Protocol):
     def present(self) -> Sequence[MountedVolume]:
         """The volumes that are there now, by looking."""
 
-    def still_there(self, mounted: MountedVolume) -> bool:
+    def is_present(self, mounted: MountedVolume) -> bool:
         """Whether that very volume is still there: same directory, same device."""
 
-    def condition(self, mounted: MountedVolume) -> Condition:
+    def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands, without touching it."""
 
     def stop(self) -> None:

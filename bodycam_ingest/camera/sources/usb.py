@@ -27,7 +27,7 @@ from bodycam_ingest.model.evidence import printable_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bodycam_ingest.camera.sources.disk_health import Condition
+    from bodycam_ingest.camera.sources.disk_health import DiskHealth
     from bodycam_ingest.linux.mountinfo import Mount
 
 log = structlog.get_logger(__name__)
@@ -146,18 +146,18 @@ class UsbSource:
             self._tell_clones(found)
         return sorted(found, key=lambda one: (one.bay, one.volume, one.mount_path))
 
-    def still_there(self, mounted: MountedVolume) -> bool:
+    def is_present(self, mounted: MountedVolume) -> bool:
         """Whether that very volume is still there: same device, same mount, not replaced."""
         same = any(
             os.fsencode(mounted.mount_path) == mount.mount_path
             and self._attachment(mount) == mounted.attachment
             for mount in self._mounts().get(mounted.device, ())
         )
-        return same and not self.condition(mounted).leaving
+        return same and not self.disk_health(mounted).being_removed
 
-    def condition(self, mounted: MountedVolume) -> Condition:
+    def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands."""
-        return disk_health.condition(mounted.device, self._block_devices)
+        return disk_health.disk_health(mounted.device, self._block_devices)
 
     # -- what is mounted --
 
