@@ -1,10 +1,10 @@
 """Copies recordings off a camera, makes the copies durable and reads them back."""
 
 from bodycam_ingest.acquire.acquirer import Acquirer
-from bodycam_ingest.acquire.read_back import Verifier
+from bodycam_ingest.acquire.read_back import ReadBackVerifier
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import (
-    Workshop,
+    AcquireContext,
     record_acquired,
     take_back,
 )
@@ -12,11 +12,11 @@ from bodycam_ingest.acquire.staging_watch import FOR_ROOM, StagingWatch
 
 __all__ = [
     "FOR_ROOM",
+    "AcquireContext",
     "Acquirer",
+    "ReadBackVerifier",
     "Reader",
     "StagingWatch",
-    "Verifier",
-    "Workshop",
     "record_acquired",
     "take_back",
 ]

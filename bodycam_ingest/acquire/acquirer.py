@@ -12,18 +12,18 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.acquire.activity import Activity
-from bodycam_ingest.acquire.batch import Crowd
+from bodycam_ingest.acquire.batch import SmallFileBatch
 from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError, StagingFullError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.group_commit import syncfs_tells_errors
-from bodycam_ingest.model.evidence import Acquired, Wanted
+from bodycam_ingest.model.evidence import Acquired, CopyRequest
 from bodycam_ingest.staging import (
     SEALED_MODE,
     BufferPool,
     Digester,
+    FreeSpace,
     Pump,
-    Room,
     Sealer,
     StagedCopies,
     StagingArea,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.evidence import Digests
     from bodycam_ingest.staging import Reservation
 
-__all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "Wanted"]
+__all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "CopyRequest"]
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 _READ_BACK_THREADS: Final = 2
@@ -73,7 +73,7 @@ class Acquirer:
     ) -> None:
         self.staging: Final = StagingArea(staging_dir)
         self.pool: Final = pool or BufferPool()
-        self.room: Final = Room(staging_dir, min_free_bytes=min_free_bytes)
+        self.free_space: Final = FreeSpace(staging_dir, min_free_bytes=min_free_bytes)
         self.activity: Final = Activity()
         self._abandon = abandon
         self._pump = Pump(self.pool, abandon)
@@ -86,7 +86,7 @@ class Acquirer:
     # -- one item --
 
     def acquire(
-        self, root_fd: int, wanted: Wanted, progress: Callable[[int], None] = _ignore
+        self, root_fd: int, request: CopyRequest, progress: Callable[[int], None] = _ignore
     ) -> Acquired:
         """Copy one item; when this returns, the copy is durable under its final name.
 
@@ -94,7 +94,7 @@ class Acquirer:
 
         Args:
             root_fd: directory of the volume's root.
-            wanted: the item.
+            request: the item.
             progress: called from this thread with the bytes read since the last call.
 
         Raises:
@@ -108,53 +108,53 @@ class Acquirer:
         check_abandoned(self._abandon)
         with (
             self.activity.busy(),
-            self._sealer.claim(wanted.item_id),
-            self.room.reserve(wanted.stamp.size_bytes) as room,
+            self._sealer.claim(request.item_id),
+            self.free_space.reserve(request.signature.size_bytes) as room,
         ):
-            with self._sealer.discarding(wanted.docking_id, wanted.item_id):
-                digests = self._write(root_fd, wanted, room, progress)
-                staged_path = self._sealer.seal(wanted.docking_id, wanted.item_id, digests)
-            self._sealer.sync_names(wanted.docking_id)
-        return Acquired(wanted.item_id, digests, staged_path)
+            with self._sealer.discarding(request.docking_id, request.item_id):
+                digests = self._write(root_fd, request, room, progress)
+                staged_path = self._sealer.seal(request.docking_id, request.item_id, digests)
+            self._sealer.sync_names(request.docking_id)
+        return Acquired(request.item_id, digests, staged_path)
 
     def _write(
         self,
         root_fd: int,
-        wanted: Wanted,
+        request: CopyRequest,
         room: Reservation,
         progress: Callable[[int], None],
     ) -> Digests:
-        size_bytes = wanted.stamp.size_bytes
-        digester = Digester(wanted.path, size_bytes, wanted.part_size_bytes)
+        size_bytes = request.signature.size_bytes
+        digester = Digester(request.path, size_bytes, request.part_size_bytes)
 
         def moved(count: int) -> None:
             room.used(count)
             progress(count)
 
         with (
-            SourceFile(root_fd, wanted.path, wanted.stamp) as source,
-            staging_faults(f"writing item {wanted.item_id}"),
+            SourceFile(root_fd, request.path, request.signature) as source,
+            staging_faults(f"writing item {request.item_id}"),
             durable.act("item.write"),
-            self._sealer.new_part(wanted.docking_id, wanted.item_id) as file,
+            self._sealer.new_part(request.docking_id, request.item_id) as file,
         ):
             sinks = (digester.take, file.write)
             source.confirm(self._pump.run(source.fill, size_bytes, sinks, moved))
             file.finish(SEALED_MODE)
         return digester.digests()
 
-    # -- crowds of small items --
+    # -- batches of small items --
 
     def acquire_batch(
         self,
         root_fd: int,
-        wanted: Sequence[Wanted],
+        requests: Sequence[CopyRequest],
         progress: Callable[[int], None] = _ignore,
     ) -> list[Acquired | IngestError]:
         """Copy many items, the small ones made durable together.
 
         Args:
             root_fd: directory of the volume's root.
-            wanted: the items; those over `SMALL_FILE_BYTES` are copied one by one.
+            requests: the items; those over `SMALL_FILE_BYTES` are copied one by one.
             progress: called from this thread with the bytes read since the last call.
 
         Returns:
@@ -162,26 +162,26 @@ class Acquirer:
         """
         small = {
             index: one
-            for index, one in enumerate(wanted)
-            if one.stamp.size_bytes <= SMALL_FILE_BYTES
+            for index, one in enumerate(requests)
+            if one.signature.size_bytes <= SMALL_FILE_BYTES
         }
         outcomes: dict[int, Acquired | IngestError] = {}
         # Where there is no room for all, each is asked whether it fits alone.
         with contextlib.suppress(StagingFullError), self.activity.busy():
-            total_bytes = sum(one.stamp.size_bytes for one in small.values())
-            with self.room.reserve(total_bytes):
-                crowd = Crowd(self._sealer, root_fd, progress, self._abandon)
-                outcomes = crowd.run(small, whole_file_system=self._whole_file_system)
-        for index, one in enumerate(wanted):
+            total_bytes = sum(one.signature.size_bytes for one in small.values())
+            with self.free_space.reserve(total_bytes):
+                batch = SmallFileBatch(self._sealer, root_fd, progress, self._abandon)
+                outcomes = batch.run(small, whole_file_system=self._whole_file_system)
+        for index, one in enumerate(requests):
             if index not in outcomes:
                 outcomes[index] = self._outcome(root_fd, one, progress)
-        return [outcomes[index] for index in range(len(wanted))]
+        return [outcomes[index] for index in range(len(requests))]
 
     def _outcome(
-        self, root_fd: int, wanted: Wanted, progress: Callable[[int], None]
+        self, root_fd: int, request: CopyRequest, progress: Callable[[int], None]
     ) -> Acquired | IngestError:
         try:
-            return self.acquire(root_fd, wanted, progress)
+            return self.acquire(root_fd, request, progress)
         except IngestError as error:
             return error
 

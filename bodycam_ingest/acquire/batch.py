@@ -1,4 +1,4 @@
-"""Copies a crowd of small items: read one after the other, made durable together."""
+"""Copies a batch of small items: read one after the other, made durable together."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping
 
-    from bodycam_ingest.model.evidence import Digests, Wanted
+    from bodycam_ingest.model.evidence import CopyRequest, Digests
     from bodycam_ingest.staging import Sealer
 
 log = structlog.get_logger(__name__)
 
 
-class Crowd:
+class SmallFileBatch:
     """One batch of small items.
 
     Args:
@@ -51,31 +51,31 @@ class Crowd:
         self._root_fd = root_fd
         self._progress = progress
         self._abandon = abandon
-        self._wanted: Mapping[int, Wanted] = {}
+        self._requests: Mapping[int, CopyRequest] = {}
         self._read: dict[int, Digests] = {}
         self._outcomes: dict[int, Acquired | IngestError] = {}
 
     def run(
-        self, wanted: Mapping[int, Wanted], *, whole_file_system: bool
+        self, requests: Mapping[int, CopyRequest], *, whole_file_system: bool
     ) -> dict[int, Acquired | IngestError]:
         """Copy the items.
 
         Args:
-            wanted: the items, under any keys.
+            requests: the items, under any keys.
             whole_file_system: flush all of staging's file system at once.
 
         Returns:
-            Outcomes under the same keys. An item without one must be copied alone: the crowd
+            Outcomes under the same keys. An item without one must be copied alone: the batch
             failed as a whole, or something of the item's name was in the way.
         """
-        self._wanted = wanted
+        self._requests = requests
         with contextlib.ExitStack() as claims:
             try:
                 try:
                     with durable.act("item.write"):
                         self._write(claims, whole_file_system=whole_file_system)
                 except OSError as error:
-                    log.warning("staging.crowd_failed", items=len(wanted), error=str(error))
+                    log.warning("staging.batch_failed", items=len(requests), error=str(error))
                     self._forget(list(self._read))
                 sealed = self._seal()
             except BaseException:
@@ -90,7 +90,7 @@ class Crowd:
         with GroupCommit(
             staging.directory, mode=SEALED_MODE, whole_file_system=whole_file_system
         ) as group:
-            for index, one in self._wanted.items():
+            for index, one in self._requests.items():
                 try:
                     check_abandoned(self._abandon)
                     claims.enter_context(self._sealer.claim(one.item_id))
@@ -109,13 +109,13 @@ class Crowd:
         for index, fault in faults.items():
             # A temporary file in the way is gone now: the item can be copied alone.
             if not isinstance(fault, FileExistsError):
-                doing = f"writing item {self._wanted[index].item_id}"
+                doing = f"writing item {self._requests[index].item_id}"
                 self._outcomes[index] = staging_error(fault, doing)
 
-    def _read_one(self, one: Wanted) -> tuple[bytearray, Digests]:
-        size_bytes = one.stamp.size_bytes
+    def _read_one(self, one: CopyRequest) -> tuple[bytearray, Digests]:
+        size_bytes = one.signature.size_bytes
         data = bytearray(size_bytes)
-        with SourceFile(self._root_fd, one.path, one.stamp) as source, memoryview(data) as view:
+        with SourceFile(self._root_fd, one.path, one.signature) as source, memoryview(data) as view:
             source.confirm(source.fill(view, size_bytes))
             digester = Digester(one.path, size_bytes, one.part_size_bytes)
             digester.take(view, size_bytes)
@@ -125,12 +125,12 @@ class Crowd:
     def _forget(self, indices: Iterable[int]) -> None:
         for index in indices:
             del self._read[index]
-            self._sealer.discard(self._wanted[index].docking_id, self._wanted[index].item_id)
+            self._sealer.discard(self._requests[index].docking_id, self._requests[index].item_id)
 
     def _seal(self) -> dict[int, Acquired]:
         sealed: dict[int, Acquired] = {}
         for index, digests in list(self._read.items()):
-            one = self._wanted[index]
+            one = self._requests[index]
             try:
                 staged_path = self._sealer.seal(one.docking_id, one.item_id, digests)
             except IngestError as error:
@@ -141,12 +141,12 @@ class Crowd:
         return sealed
 
     def _sync_names(self, sealed: Mapping[int, Acquired]) -> None:
-        for docking_id in sorted({self._wanted[index].docking_id for index in sealed}):
+        for docking_id in sorted({self._requests[index].docking_id for index in sealed}):
             outcome: IngestError | None = None
             try:
                 self._sealer.sync_names(docking_id)
             except IngestError as error:
                 outcome = error
             for index, acquired in sealed.items():
-                if self._wanted[index].docking_id == docking_id:
+                if self._requests[index].docking_id == docking_id:
                     self._outcomes[index] = outcome or acquired

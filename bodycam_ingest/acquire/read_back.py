@@ -33,7 +33,7 @@ from bodycam_ingest.model.lifecycle import ItemState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire.records import Workshop
+    from bodycam_ingest.acquire.records import AcquireContext
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
 
@@ -46,16 +46,16 @@ def _ignore(_count: int) -> None:
     """Nobody wants to know."""
 
 
-class Verifier:
+class ReadBackVerifier:
     """Reads acquired copies back from the medium and queues what holds for upload.
 
     Args:
-        shop: what readers and verifier share.
+        context: what readers and verifier share.
         abandon: set when the process must end.
     """
 
-    def __init__(self, shop: Workshop, abandon: threading.Event) -> None:
-        self._shop = shop
+    def __init__(self, context: AcquireContext, abandon: threading.Event) -> None:
+        self._context = context
         self._abandon = abandon
         self._waiting: collections.deque[str] = collections.deque()
         # Looked up already; one of them is one step.
@@ -74,7 +74,7 @@ class Verifier:
 
     def put_left_over(self) -> None:
         """Take items that an earlier process acquired, or whose read-back failed and is due."""
-        with self._shop.engine.connect() as conn:
+        with self._context.engine.connect() as conn:
             rows = items.in_states(conn, [ItemState.ACQUIRED])
         now_ms = clock.now_ms()
         with self._changed:
@@ -117,15 +117,15 @@ class Verifier:
             )
             if self._abandon.is_set() or not (self._batches or self._waiting):
                 return False
-            wanted: list[str] = []
+            item_ids: list[str] = []
             if not self._batches:
                 count = min(len(self._waiting), BATCH_ITEMS)
-                wanted = [self._waiting.popleft() for _ in range(count)]
+                item_ids = [self._waiting.popleft() for _ in range(count)]
             self._busy += 1
             self._changed.notify_all()
         try:
-            if wanted:
-                self._batches.extend(batches(self._rows(wanted)))
+            if item_ids:
+                self._batches.extend(batches(self._rows(item_ids)))
             if self._batches:
                 self._verify(self._batches.popleft(), progress)
         finally:
@@ -135,13 +135,13 @@ class Verifier:
         return True
 
     def _rows(self, item_ids: Sequence[str]) -> list[ItemRow]:
-        with self._shop.engine.connect() as conn:
+        with self._context.engine.connect() as conn:
             found = items.by_ids(conn, item_ids)
         return [row for row in found if row.state is ItemState.ACQUIRED]
 
     def _verify(self, batch: Sequence[ItemRow], progress: Callable[[int], None]) -> None:
         copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
-        outcomes = self._shop.acquirer.read_back_batch(copies, progress)
+        outcomes = self._context.acquirer.read_back_batch(copies, progress)
         held = [
             (row, outcome)
             for row, outcome in zip(batch, outcomes, strict=True)
@@ -163,14 +163,14 @@ class Verifier:
             if not _is_disks(error):
                 self._failed(row, error)
         if lost:
-            self._shop.watch.unreadable([row for row, _ in lost], lost[0][1])
+            self._context.watch.unreadable([row for row, _ in lost], lost[0][1])
 
     def _recorded(self, held: Sequence[tuple[ItemRow, str]]) -> list[tuple[ItemRow, str]]:
         """Record what held, but for items that somebody moved meanwhile; returns what was."""
         if not held:
             return []
         try:
-            with self._shop.ledger.transaction() as txn:
+            with self._context.ledger.transaction() as txn:
                 self._record(txn, held)
         except ItemMovedError as error:
             if len(held) > 1:
@@ -210,16 +210,16 @@ class Verifier:
             staged=row.staged_path,
         )
         try:
-            with self._shop.ledger.transaction() as txn:
+            with self._context.ledger.transaction() as txn:
                 if error.disposition is Disposition.QUARANTINE:
                     reject_copy(txn, row, error)
                 else:
-                    postpone(self._shop, txn, row, error)
+                    postpone(self._context, txn, row, error)
         except ItemMovedError as moved:
             log.warning("item.moved", item_id=row.item_id, message=moved.message)
             if isinstance(error, ReadBackMismatchError) and error.quarantined:
                 # Its copy stays where the ledger says that it is.
-                self._shop.acquirer.staging.put_back(error.quarantined, row.staged_path)
+                self._context.acquirer.staging.put_back(error.quarantined, row.staged_path)
 
 
 def _is_disks(error: IngestError) -> bool:

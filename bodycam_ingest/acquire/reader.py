@@ -17,13 +17,19 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     StagingError,
 )
-from bodycam_ingest.model.evidence import Acquired, FileStamp, Wanted, part_size_for, printable_path
+from bodycam_ingest.model.evidence import (
+    Acquired,
+    CopyRequest,
+    StatSignature,
+    part_size_for,
+    printable_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire.read_back import Verifier
-    from bodycam_ingest.acquire.records import Workshop
+    from bodycam_ingest.acquire.read_back import ReadBackVerifier
+    from bodycam_ingest.acquire.records import AcquireContext
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
 
@@ -47,7 +53,7 @@ class Reader:
     """Reads items off one mounted volume.
 
     Args:
-        shop: what all readers share.
+        context: what all readers share.
         verifier: gets everything that was acquired.
         files_failed: told of files that cannot be read, with their faults, in the transaction that
             postpones them.
@@ -56,25 +62,25 @@ class Reader:
 
     def __init__(
         self,
-        shop: Workshop,
-        verifier: Verifier,
+        context: AcquireContext,
+        verifier: ReadBackVerifier,
         files_failed: Callable[[Txn, Sequence[tuple[ItemRow, IngestError]]], None],
         progress: Callable[[int], None],
     ) -> None:
-        self._shop = shop
+        self._context = context
         self._files_failed = files_failed
         self._verifier = verifier
         self._progress = progress
 
     def choose(self, due: Sequence[ItemRow], for_room: Sequence[ItemRow]) -> list[ItemRow]:
         """What of a listing is to be read now; as `StagingWatch.choose`."""
-        return self._shop.watch.choose(due, for_room)
+        return self._context.watch.choose(due, for_room)
 
     def read(
         self,
         root_fd: int,
         rows: Sequence[ItemRow],
-        stamps: dict[str, FileStamp],
+        signatures: dict[str, StatSignature],
         stays: Callable[[], bool],
     ) -> int:
         """Acquire items, the small ones in batches, the large ones one by one.
@@ -82,7 +88,7 @@ class Reader:
         Args:
             root_fd: directory of the volume's root.
             rows: discovered items that are due and have settled.
-            stamps: each item's stamp as last listed.
+            signatures: each item's signature as last listed.
             stays: whether the camera is still there after a read failed; may take its time.
 
         Returns:
@@ -96,33 +102,33 @@ class Reader:
         waiting = list(batches(rows))
         while waiting:
             batch = waiting.pop(0)
-            wanted = [self._wanted(row, stamps[row.item_id]) for row in batch]
-            if len(wanted) == 1:
-                outcomes = [self._acquire_one(root_fd, wanted[0])]
+            requests = [self._request(row, signatures[row.item_id]) for row in batch]
+            if len(requests) == 1:
+                outcomes = [self._acquire_one(root_fd, requests[0])]
             else:
-                outcomes = self._shop.acquirer.acquire_batch(root_fd, wanted, self._progress)
+                outcomes = self._context.acquirer.acquire_batch(root_fd, requests, self._progress)
             acquired, failed = _sorted_out(batch, outcomes)
             taken += self._record(acquired)
             refused = self._handle(failed, stays)
             if refused is not None:
                 # The disk is at fault, not a file: asking it again for each would change nothing.
                 rest = [row for left in waiting for row in left]
-                self._shop.watch.refused([*refused.rows, *rest], refused.error)
+                self._context.watch.refused([*refused.rows, *rest], refused.error)
                 break
         return taken
 
-    def _wanted(self, row: ItemRow, stamp: FileStamp) -> Wanted:
-        return Wanted(
+    def _request(self, row: ItemRow, signature: StatSignature) -> CopyRequest:
+        return CopyRequest(
             item_id=row.item_id,
             docking_id=row.docking_id,
             path=row.path,
-            stamp=stamp,
-            part_size_bytes=part_size_for(stamp.size_bytes, self._shop.part_size_bytes),
+            signature=signature,
+            part_size_bytes=part_size_for(signature.size_bytes, self._context.part_size_bytes),
         )
 
-    def _acquire_one(self, root_fd: int, wanted: Wanted) -> Acquired | IngestError:
+    def _acquire_one(self, root_fd: int, request: CopyRequest) -> Acquired | IngestError:
         try:
-            return self._shop.acquirer.acquire(root_fd, wanted, self._progress)
+            return self._context.acquirer.acquire(root_fd, request, self._progress)
         except IngestError as error:
             return error
 
@@ -131,7 +137,7 @@ class Reader:
             return 0
         kept = []
         try:
-            with self._shop.ledger.transaction() as txn:
+            with self._context.ledger.transaction() as txn:
                 record_acquired(txn, acquired, recovered=False)
             kept = list(acquired)
         except ItemMovedError:
@@ -146,13 +152,13 @@ class Reader:
                 size_bytes=got.digests.size_bytes,
                 sha256=got.digests.sha256.hex(),
             )
-        self._shop.watch.took()
+        self._context.watch.took()
         self._verifier.put([got.item_id for _, got in kept])
         return len(kept)
 
     def _record_alone(self, row: ItemRow, got: Acquired) -> bool:
         try:
-            with self._shop.ledger.transaction() as txn:
+            with self._context.ledger.transaction() as txn:
                 record_acquired(txn, [(row, got)], recovered=False)
         except ItemMovedError as error:
             log.warning("item.moved", item_id=row.item_id, message=error.message)
@@ -191,9 +197,9 @@ class Reader:
     def _postpone(self, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
         if not failed:
             return
-        with self._shop.ledger.transaction() as txn:
+        with self._context.ledger.transaction() as txn:
             for row, error in failed:
-                postpone(self._shop, txn, row, error, alarm=not isinstance(error, SourceError))
+                postpone(self._context, txn, row, error, alarm=not isinstance(error, SourceError))
             self._files_failed(txn, failed)
         for row, error in failed:
             log.debug(

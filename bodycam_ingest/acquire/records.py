@@ -50,7 +50,7 @@ _ENDED_BY_READING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class AcquireContext:
     """What reading and verifying share.
 
     Args:
@@ -71,19 +71,19 @@ class Workshop:
 
 
 def postpone(
-    shop: Workshop, txn: Txn, row: ItemRow, error: IngestError, *, alarm: bool = True
+    context: AcquireContext, txn: Txn, row: ItemRow, error: IngestError, *, alarm: bool = True
 ) -> None:
     """Persist when an item is tried again, and raise an alarm where its fault wants one.
 
     Args:
-        shop: knows the delays.
+        context: knows the delays.
         txn: the open transaction.
         row: the item.
         error: its fault.
         alarm: the item's own finding is wanted; False where its camera's says it.
     """
     attempts = row.attempts + 1
-    due_ms = clock.now_ms() + round(shop.delay_s(error.delay_class, attempts) * 1000)
+    due_ms = clock.now_ms() + round(context.delay_s(error.delay_class, attempts) * 1000)
     items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
     if alarm and error.alarm_at_once:
         findings.raise_finding(
@@ -98,21 +98,21 @@ def postpone(
 
 
 def batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
-    """Crowds of small items together, every large one alone, in the given order."""
+    """Batches of small items, every large one alone, in the given order."""
     found: list[list[ItemRow]] = []
-    crowd: list[ItemRow] = []
-    crowd_bytes = 0
+    batch: list[ItemRow] = []
+    batch_bytes = 0
     for row in rows:
         if row.size_bytes > SMALL_FILE_BYTES:
             found.append([row])
             continue
-        if len(crowd) >= BATCH_ITEMS or crowd_bytes + row.size_bytes > BATCH_BYTES:
-            found.append(crowd)
-            crowd, crowd_bytes = [], 0
-        crowd.append(row)
-        crowd_bytes += row.size_bytes
-    if crowd:
-        found.append(crowd)
+        if len(batch) >= BATCH_ITEMS or batch_bytes + row.size_bytes > BATCH_BYTES:
+            found.append(batch)
+            batch, batch_bytes = [], 0
+        batch.append(row)
+        batch_bytes += row.size_bytes
+    if batch:
+        found.append(batch)
     return found
 
 

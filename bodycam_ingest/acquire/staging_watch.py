@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
-    from bodycam_ingest.staging import Room, Space
+    from bodycam_ingest.staging import FreeSpace, Space
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class StagingWatch:
     Args:
         engine: for reads.
         ledger: the only way to write.
-        room: the free space of staging.
+        free_space: the free space of staging.
         delay_s: seconds until the next try.
     """
 
@@ -52,12 +52,12 @@ class StagingWatch:
         self,
         engine: Engine,
         ledger: LedgerWriter,
-        room: Room,
+        free_space: FreeSpace,
         delay_s: Delay,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._room = room
+        self._free_space = free_space
         self._delay_s = delay_s
         self._lock = threading.Lock()
         self._told: set[str] = set()
@@ -85,7 +85,7 @@ class StagingWatch:
             if not able:
                 return []
             try:
-                space = self._room.look()
+                space = self._free_space.look()
             except StagingError as error:
                 self._wait(due, error)
                 return []
@@ -126,7 +126,7 @@ class StagingWatch:
         """Whether staging is there and can be written; told where it is not."""
         with self._lock:
             try:
-                self._room.look()
+                self._free_space.look()
             except StagingError as error:
                 self._wait([], error)
                 return False
@@ -140,7 +140,7 @@ class StagingWatch:
         """
         with self._lock:
             try:
-                space = self._room.look()
+                space = self._free_space.look()
             except StagingError as error:
                 self._wait([], error)
                 return False

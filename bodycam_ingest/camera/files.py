@@ -16,7 +16,7 @@ from bodycam_ingest.errors import (
     TooManyOpenFilesError,
 )
 from bodycam_ingest.linux import beneath
-from bodycam_ingest.model.evidence import FileStamp, printable_path
+from bodycam_ingest.model.evidence import StatSignature, printable_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,18 +150,18 @@ def open_directory_beneath(root_fd: int, path: bytes) -> int:
     return _open(root_fd, path, _DIRECTORY)
 
 
-def stamp_of(fd: int) -> FileStamp:
-    """The stamp of an open file.
+def signature_of(fd: int) -> StatSignature:
+    """The signature of an open file.
 
     Raises:
         OSError: as fstat(2).
     """
-    return stamp_from(os.fstat(fd))
+    return signature_from(os.fstat(fd))
 
 
-def stamp_from(status: os.stat_result) -> FileStamp:
-    """The stamp in a stat result; a time beyond what 64 bits hold in ns stands at their bound."""
-    return FileStamp(
+def signature_from(status: os.stat_result) -> StatSignature:
+    """The signature in a stat result; times that 64 bits of ns do not hold stand at their bound."""
+    return StatSignature(
         size_bytes=status.st_size,
         # Years before 1678 and after 2262: no camera's clock, but a card may claim them.
         mtime_ns=max(_TIME_MIN_NS, min(_TIME_MAX_NS, status.st_mtime_ns)),

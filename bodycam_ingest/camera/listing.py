@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest.camera import files
 from bodycam_ingest.errors import AbandonedError, IngestError, SourceChangedError, SourceLimitError
 from bodycam_ingest.linux.open_writers import held_open_for_writing
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, InventoryEntry, printable_path
+from bodycam_ingest.model.evidence import EntryKind, InventoryEntry, StatSignature, printable_path
 from bodycam_ingest.model.sampling import sample_digest
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _entry(fd: int, name: bytes, path: bytes, device: int) -> InventoryEntry:
         detail = f"{printable_path(path)}: a length of {status.st_size} bytes"
         return InventoryEntry(path, EntryKind.UNREADABLE, detail=detail)
     if kind is EntryKind.FILE:
-        return InventoryEntry(path, kind, files.stamp_from(status))
+        return InventoryEntry(path, kind, files.signature_from(status))
     if kind is EntryKind.DIRECTORY:
         return InventoryEntry(path, kind)
     return InventoryEntry(path, kind, detail=f"a {kind.value}, not opened")
@@ -173,22 +173,22 @@ class Settling:
 
     def __init__(self, settle_s: Callable[[], float]) -> None:
         self._settle_s = settle_s
-        self._since: dict[bytes, tuple[FileStamp, float]] = {}
+        self._since: dict[bytes, tuple[StatSignature, float]] = {}
 
-    def observe(self, now_s: float, path: bytes, stamp: FileStamp) -> bool:
+    def observe(self, now_s: float, path: bytes, signature: StatSignature) -> bool:
         """Take a look at a file.
 
         Args:
             now_s: monotonic time, s.
             path: the file.
-            stamp: what it is now.
+            signature: what it is now.
 
         Returns:
             Whether it has settled.
         """
         known = self._since.get(path)
-        if known is None or known[0] != stamp:
-            self._since[path] = (stamp, now_s)
+        if known is None or known[0] != signature:
+            self._since[path] = (signature, now_s)
             return self._settle_s() <= 0
         return now_s - known[1] >= self._settle_s()
 
@@ -197,7 +197,7 @@ class Settling:
         self._since = {path: seen for path, seen in self._since.items() if path in keep}
 
 
-def sample(root_fd: int, path: bytes, stamp: FileStamp) -> bytes:
+def sample(root_fd: int, path: bytes, signature: StatSignature) -> bytes:
     """The sample digest of a file on a camera, by reading its windows alone.
 
     Raises:
@@ -208,16 +208,16 @@ def sample(root_fd: int, path: bytes, stamp: FileStamp) -> bytes:
     try:
         digest = sample_digest(
             path,
-            stamp.size_bytes,
+            signature.size_bytes,
             lambda offset, length: files.read_exactly_at(fd, offset, length, path),
         )
         # Looked at after reading: a writer in between is seen, one before it as well.
-        now = files.stamp_of(fd)
+        now = files.signature_of(fd)
     except OSError as error:
         raise files.source_error(error, path) from error
     finally:
         os.close(fd)
-    if now != stamp:
+    if now != signature:
         raise SourceChangedError(f"{printable_path(path)} is not the file that was listed")
     return digest
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from bodycam_ingest.model.evidence import FileStamp
+    from bodycam_ingest.model.evidence import StatSignature
 
 
 class SourceFile:
@@ -23,16 +23,16 @@ class SourceFile:
     Args:
         root_fd: directory of the volume's root.
         path: path relative to it.
-        stamp: what the file was when it was listed.
+        signature: what the file was when it was listed.
 
     Raises:
         SourceChangedError: it is not that file any more.
         SourceError: it could not be opened.
     """
 
-    def __init__(self, root_fd: int, path: bytes, stamp: FileStamp) -> None:
+    def __init__(self, root_fd: int, path: bytes, signature: StatSignature) -> None:
         self._path = path
-        self._stamp = stamp
+        self._signature = signature
         self._fd = files.open_beneath(root_fd, path)
         try:
             self._compare("before it was read")
@@ -42,12 +42,12 @@ class SourceFile:
 
     def _compare(self, when: str) -> None:
         try:
-            now = files.stamp_of(self._fd)
+            now = files.signature_of(self._fd)
         except OSError as error:
             raise files.source_error(error, self._path) from error
-        if now != self._stamp:
+        if now != self._signature:
             raise SourceChangedError(
-                f"{printable_path(self._path)} changed {when}: {self._stamp} became {now}"
+                f"{printable_path(self._path)} changed {when}: {self._signature} became {now}"
             )
 
     def fill(self, buffer: memoryview, length: int) -> int:
@@ -76,9 +76,9 @@ class SourceFile:
             SourceError: the file could not be asked.
         """
         self._compare("while it was read")
-        if count != self._stamp.size_bytes:
+        if count != self._signature.size_bytes:
             raise SourceUnreadableError(
-                f"{printable_path(self._path)} gave {count} of {self._stamp.size_bytes} bytes"
+                f"{printable_path(self._path)} gave {count} of {self._signature.size_bytes} bytes"
             )
 
     def close(self) -> None:

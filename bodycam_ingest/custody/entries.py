@@ -90,7 +90,7 @@ def camera_inventoried(
         inventory_sha256: digest of the document with these lines, hex.
         complete: it was listed to its end without a fault, and the camera was there after.
         final: a second complete listing agreed, so that what is missing is known as well.
-        hour_shift: whole hours by which all time stamps differ from the last docking.
+        hour_shift: whole hours by which all times differ from the last docking.
     """
     files = [line for line in lines if line.is_file]
     verdicts = collections.Counter(line.verdict.value for line in lines)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.evidence import (
         Acquired,
         Confirmation,
-        FileStamp,
         InventoryEntry,
+        StatSignature,
         StoredObject,
     )
     from bodycam_ingest.model.rows import Docking as Docked
@@ -50,15 +50,15 @@ def discovered(
         verdict: `new` or `changed`.
         reason: why, for people.
     """
-    if entry.stamp is None:
+    if entry.signature is None:
         raise LedgerEntryError(f"item {item_id} is no file")
     data = {
         "docking_id": docking.docking_id,
         "camera": docking.camera,
         "volume": docking.volume,
         "path": encode_path(entry.path),
-        "size_bytes": figure(entry.stamp.size_bytes),
-        "mtime_ns": str(entry.stamp.mtime_ns),
+        "size_bytes": figure(entry.signature.size_bytes),
+        "mtime_ns": str(entry.signature.mtime_ns),
         "recorded_at": recorded_at,
         "verdict": verdict,
         "reason": reason,
@@ -67,9 +67,9 @@ def discovered(
     return Draft("item.discovered", _about(item_id), data, sealed)
 
 
-def changed(item_id: str, stamp: FileStamp) -> Draft:
+def changed(item_id: str, signature: StatSignature) -> Draft:
     """The camera went on writing before the item was read."""
-    data = {"size_bytes": figure(stamp.size_bytes), "mtime_ns": str(stamp.mtime_ns)}
+    data = {"size_bytes": figure(signature.size_bytes), "mtime_ns": str(signature.mtime_ns)}
     return Draft("item.changed", _about(item_id), data)
 
 

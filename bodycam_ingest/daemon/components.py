@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire import Acquirer, StagingWatch, Verifier, Workshop
+from bodycam_ingest.acquire import AcquireContext, Acquirer, ReadBackVerifier, StagingWatch
 from bodycam_ingest.audit import SelfCheck
 from bodycam_ingest.camera import DeviceSource, is_taken, open_source
 from bodycam_ingest.config import CurrentConfig
@@ -79,9 +79,11 @@ class Components:
             min_free_bytes=lambda: self.config.now.staging.min_free_bytes,
             abandon=self._abandon,
         )
-        self._watch = StagingWatch(self.engine, self.ledger, self.acquirer.room, self._delay_s)
+        self._watch = StagingWatch(
+            self.engine, self.ledger, self.acquirer.free_space, self._delay_s
+        )
         self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
-        self._shop = Workshop(
+        self._context = AcquireContext(
             engine=self.engine,
             ledger=self.ledger,
             acquirer=self.acquirer,
@@ -93,10 +95,10 @@ class Components:
             self._dock,
             self.acquirer.copies,
             self._watch,
-            part_size_bytes=self._shop.part_size_bytes,
+            part_size_bytes=self._context.part_size_bytes,
             delay_s=self._delay_s,
         )
-        self.verifier = Verifier(self._shop, self._abandon)
+        self.verifier = ReadBackVerifier(self._context, self._abandon)
         self.uploader = Uploader(
             engine=self.engine,
             ledger=self.ledger,
@@ -160,7 +162,7 @@ class Components:
         )
         self.identification = CameraIdentification(
             dock=self._dock,
-            shop=self._shop,
+            context=self._context,
             verifier=self.verifier,
             rules=self._rules,
             profiles=config.cameras.profile,

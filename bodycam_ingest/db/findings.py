@@ -87,7 +87,7 @@ def close_finding(txn: Txn, *, code: str, subject: str) -> bool:
 def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str, str]]:
     """Code and subject of every open finding with one of these codes.
 
-    Asked once before a crowd of items, it spares a question for each of them.
+    Asked once before many items, it spares a question for each of them.
     """
     rows = conn.execute(
         sa.select(finding.c.code, finding.c.subject).where(

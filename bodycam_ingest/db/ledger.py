@@ -193,7 +193,7 @@ class Txn:
         return LedgerHead(size, root, signed)
 
     def _rows(self) -> list[dict[str, Any]]:
-        # All subjects are looked up at once: a crowd of small files makes thousands of entries.
+        # All subjects are looked up at once: a batch of small files makes thousands of entries.
         places = last_of_subjects(self.conn, {one.subject for one in self._pending})
         rows = []
         for one in self._pending:

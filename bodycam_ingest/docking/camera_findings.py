@@ -143,11 +143,13 @@ def oversized(root_fd: int, camera: str, entries: Sequence[InventoryEntry]) -> s
     except OSError:
         return ""
     whole_bytes = status.f_blocks * status.f_frsize
-    absurd = [e for e in entries if e.stamp is not None and e.stamp.size_bytes > whole_bytes > 0]
+    absurd = [
+        e for e in entries if e.signature is not None and e.signature.size_bytes > whole_bytes > 0
+    ]
     if not absurd:
         return ""
     first = min(absurd, key=lambda entry: entry.path)
-    size_bytes = first.stamp.size_bytes if first.stamp else 0
+    size_bytes = first.signature.size_bytes if first.signature else 0
     return (
         f"{_files(len(absurd))} of camera {camera} claim more than its volume holds ({whole_bytes} "
         f"bytes), such as {printable_path(first.path)} with {size_bytes} bytes. Its file system "

@@ -13,7 +13,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict
+from bodycam_ingest.model.evidence import EntryKind, StatSignature, Verdict
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class Compared(NamedTuple):
     reason: str = ""
 
 
-def hour_shift(files: Mapping[bytes, FileStamp], known: Iterable[KnownItem]) -> int:
+def hour_shift(files: Mapping[bytes, StatSignature], known: Iterable[KnownItem]) -> int:
     """By how many whole hours all times moved against the history: daylight saving on FAT.
 
     Args:
-        files: stamps of the listed files, by path.
+        files: signatures of the listed files, by path.
         known: the camera's items.
 
     Returns:
@@ -76,10 +76,10 @@ def hour_shift(files: Mapping[bytes, FileStamp], known: Iterable[KnownItem]) -> 
     """
     newest = {item.path: item for item in known}
     shifts: collections.Counter[int | None] = collections.Counter()
-    for path, stamp in files.items():
+    for path, signature in files.items():
         item = newest.get(path)
-        if item is not None and item.size_bytes == stamp.size_bytes:
-            shifts[_whole_hours(stamp.mtime_ns - item.mtime_ns)] += 1
+        if item is not None and item.size_bytes == signature.size_bytes:
+            shifts[_whole_hours(signature.mtime_ns - item.mtime_ns)] += 1
     if not shifts:
         return 0
     hours, count = shifts.most_common(1)[0]
@@ -113,17 +113,17 @@ def candidates(
         fitting = tuple(
             item
             for item in reversed(items)
-            if entry.stamp is not None and _fits(entry.stamp, item, shift_hours)
+            if entry.signature is not None and _fits(entry.signature, item, shift_hours)
         )
         found.append(Candidate(entry, fitting, used_name=bool(items)))
     return found
 
 
-def _fits(stamp: FileStamp, item: KnownItem, shift_hours: int) -> bool:
-    if stamp.size_bytes != item.size_bytes:
+def _fits(signature: StatSignature, item: KnownItem, shift_hours: int) -> bool:
+    if signature.size_bytes != item.size_bytes:
         return False
     # Not shifted fits as well: files written since the clocks changed.
-    return stamp.mtime_ns - item.mtime_ns in {0, shift_hours * _HOUR_NS}
+    return signature.mtime_ns - item.mtime_ns in {0, shift_hours * _HOUR_NS}
 
 
 def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[Compared]:
@@ -216,10 +216,10 @@ def is_dead_clock(mtime_ns: int, now_ns: int) -> bool:
 _YEAR_2010_NS: Final = 1_262_304_000_000_000_000
 
 
-def files_of(entries: Iterable[InventoryEntry]) -> dict[bytes, FileStamp]:
+def files_of(entries: Iterable[InventoryEntry]) -> dict[bytes, StatSignature]:
     """The regular files of a listing, by path."""
     return {
-        entry.path: entry.stamp
+        entry.path: entry.signature
         for entry in entries
-        if entry.kind is EntryKind.FILE and entry.stamp is not None
+        if entry.kind is EntryKind.FILE and entry.signature is not None
     }

@@ -255,7 +255,7 @@ class Docking:
         if rows:
             self.progress.stuck = False
             with self._rules.read_slots:
-                taken = self._reader.read(root_fd, rows, result.stamps, self._is_still_present)
+                taken = self._reader.read(root_fd, rows, result.signatures, self._is_still_present)
         self.progress.stuck = not taken and bool(result.due or result.for_room)
         self._trouble.hold({DOCKING_FAILED: ""})
         if taken:

@@ -20,7 +20,7 @@ from bodycam_ingest.errors import IngestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bodycam_ingest.acquire import Verifier, Workshop
+    from bodycam_ingest.acquire import AcquireContext, ReadBackVerifier
     from bodycam_ingest.config import CameraProfile
     from bodycam_ingest.docking.undock import Dock
 
@@ -36,15 +36,15 @@ class CameraIdentification:
 
     Args:
         dock: where they happen.
-        shop: what all readers share.
+        context: what all readers share.
         verifier: gets what was acquired.
         rules: what holds for every docking.
         profiles: kinds of cameras, in the order of the configuration.
     """
 
     dock: Dock
-    shop: Workshop
-    verifier: Verifier
+    context: AcquireContext
+    verifier: ReadBackVerifier
     rules: Rules
     profiles: Sequence[CameraProfile]
 
@@ -145,7 +145,7 @@ class CameraIdentification:
                 included=lambda path: camera.is_included(profile, path),
                 settling=camera.Settling(lambda: self.rules.cameras().settle_s),
             ),
-            reader=Reader(self.shop, self.verifier, trouble.files_failed, progress.add),
+            reader=Reader(self.context, self.verifier, trouble.files_failed, progress.add),
             trouble=trouble,
             progress=progress,
             rules=self.rules,

@@ -14,7 +14,7 @@ from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, Verdict, printable_path
+from bodycam_ingest.model.evidence import EntryKind, StatSignature, Verdict, printable_path
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 from bodycam_ingest.model.rows import Camera
 
@@ -205,11 +205,11 @@ class DockingRecord:
             items.step(txn, row, draft)
         return False
 
-    def changed(self, row: ItemRow, stamp: FileStamp) -> None:
+    def changed(self, row: ItemRow, signature: StatSignature) -> None:
         """Record that a file which was not read yet has grown or was written again."""
         with self._ledger.transaction() as txn:
-            items.step(txn, row, item_entries.changed(row.item_id, stamp))
-        size_bytes, mtime_ns, new = stamp.size_bytes, stamp.mtime_ns, Verdict.NEW
+            items.step(txn, row, item_entries.changed(row.item_id, signature))
+        size_bytes, mtime_ns, new = signature.size_bytes, signature.mtime_ns, Verdict.NEW
         self._take([Line(row.path, EntryKind.FILE, size_bytes, mtime_ns, new, row.item_id)])
 
     def vanished(self, rows: Sequence[ItemRow]) -> None:
@@ -248,7 +248,7 @@ class DockingRecord:
         Args:
             complete: it was listed to its end without a fault, and the camera was there after.
             final: a second complete listing agreed, so that what is missing is known as well.
-            hour_shift: whole hours by which all time stamps differ from the last docking.
+            hour_shift: whole hours by which all times differ from the last docking.
         """
         lines = self._lines.values()
         body = b"" if self._sha256 else inventory.document(lines)
@@ -303,12 +303,12 @@ class DockingRecord:
 
 
 def _line(one: Compared, item_id: str | None) -> Line:
-    stamp = one.entry.stamp
+    signature = one.entry.signature
     return Line(
         path=one.entry.path,
         kind=one.entry.kind,
-        size_bytes=stamp.size_bytes if stamp else None,
-        mtime_ns=stamp.mtime_ns if stamp else None,
+        size_bytes=signature.size_bytes if signature else None,
+        mtime_ns=signature.mtime_ns if signature else None,
         verdict=one.verdict,
         item_id=item_id,
         detail=one.reason or one.entry.detail,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.camera import ItemFacts, Settling
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.docking.record import DockingRecord
-    from bodycam_ingest.model.evidence import FileStamp
+    from bodycam_ingest.model.evidence import StatSignature
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ _ABSENCES: Final = 2
 
 @dataclass(slots=True)
 class _Seen:
-    stamp: FileStamp
+    signature: StatSignature
     item_id: str
 
 
@@ -45,7 +45,7 @@ class ScanResult:
     Args:
         due: items to read now.
         for_room: items that wait for nothing but room in staging.
-        stamps: the files' stamps of both, by item.
+        signatures: the files' signatures of both, by item.
         unsettled: files that still change, or are held open by a writer.
         unclassified: files that could not be compared yet.
         faults: codes on which unread items wait.
@@ -53,7 +53,7 @@ class ScanResult:
 
     due: Sequence[ItemRow]
     for_room: Sequence[ItemRow]
-    stamps: dict[str, FileStamp]
+    signatures: dict[str, StatSignature]
     unsettled: int
     unclassified: int
     faults: frozenset[str]
@@ -107,7 +107,9 @@ class InventoryTracker:
         files = comparison.files_of(entry for entry in entries if self._is_taken(entry.path))
         self.settling.forget(set(files))
         settled = {
-            path for path, stamp in files.items() if self.settling.observe(now_s, path, stamp)
+            path
+            for path, signature in files.items()
+            if self.settling.observe(now_s, path, signature)
         }
         fresh = self._moved(files, settled)
         changed |= self._compare(root_fd, files, fresh)
@@ -168,9 +170,9 @@ class InventoryTracker:
 
     # -- what is new or changed --
 
-    def _moved(self, files: Mapping[bytes, FileStamp], settled: set[bytes]) -> list[bytes]:
+    def _moved(self, files: Mapping[bytes, StatSignature], settled: set[bytes]) -> list[bytes]:
         """Paths to compare: met for the first time, or changed since they were compared."""
-        moved = [p for p, s in files.items() if p in self._seen and self._seen[p].stamp != s]
+        moved = [p for p, s in files.items() if p in self._seen and self._seen[p].signature != s]
         fresh = [path for path in files if path not in self._seen]
         if not moved:
             return fresh
@@ -184,18 +186,18 @@ class InventoryTracker:
                 # It was read already: what lies there now is compared anew.
                 fresh.append(path)
                 continue
-            if _signature(seen.stamp) == _signature(files[path]):
+            if _signature(seen.signature) == _signature(files[path]):
                 # FAT gives a file another inode number whenever the kernel forgot it meanwhile.
-                seen.stamp = files[path]
+                seen.signature = files[path]
                 continue
             self.record.changed(row, files[path])
             self._unread = None
             self.bytes_to_read += files[path].size_bytes - row.size_bytes
-            seen.stamp = files[path]
+            seen.signature = files[path]
         return fresh
 
     def _compare(
-        self, root_fd: int, files: Mapping[bytes, FileStamp], fresh: Sequence[bytes]
+        self, root_fd: int, files: Mapping[bytes, StatSignature], fresh: Sequence[bytes]
     ) -> bool:
         if not fresh:
             return False
@@ -220,11 +222,11 @@ class InventoryTracker:
         samples = {}
         failed: dict[str, list[tuple[bytes, str]]] = {}
         for candidate in found:
-            stamp = candidate.entry.stamp
-            if stamp is None or not candidate.needs_sample():
+            signature = candidate.entry.signature
+            if signature is None or not candidate.needs_sample():
                 continue
             try:
-                samples[candidate.entry.path] = sample(root_fd, candidate.entry.path, stamp)
+                samples[candidate.entry.path] = sample(root_fd, candidate.entry.path, signature)
             except SourceGoneError:
                 raise
             except IngestError as error:
@@ -247,7 +249,9 @@ class InventoryTracker:
 
     # -- what went missing --
 
-    def _conclude(self, files: Mapping[bytes, FileStamp], *, complete: bool, changed: bool) -> None:
+    def _conclude(
+        self, files: Mapping[bytes, StatSignature], *, complete: bool, changed: bool
+    ) -> None:
         if not complete:
             if changed:
                 self.record.inventoried(complete=False, final=False, hour_shift=self._shift_hours)
@@ -260,7 +264,7 @@ class InventoryTracker:
         if self._listings == _ABSENCES:
             self._raise_notices(files)
 
-    def _missing(self, files: Mapping[bytes, FileStamp]) -> bool:
+    def _missing(self, files: Mapping[bytes, StatSignature]) -> bool:
         """Count absences; conclude from the second on."""
         unread = self._unread_items()
         mine = {seen.item_id for path, seen in self._seen.items() if path in files}
@@ -287,10 +291,14 @@ class InventoryTracker:
             self._seen.pop(one.path, None)
         return True
 
-    def _raise_notices(self, files: Mapping[bytes, FileStamp]) -> None:
+    def _raise_notices(self, files: Mapping[bytes, StatSignature]) -> None:
         """Findings that need no action by themselves: holes in the numbering, a dead clock."""
         now_ns = clock.now_ms() * 1_000_000
-        dead = [p for p, stamp in files.items() if comparison.is_dead_clock(stamp.mtime_ns, now_ns)]
+        dead = [
+            p
+            for p, signature in files.items()
+            if comparison.is_dead_clock(signature.mtime_ns, now_ns)
+        ]
         if dead:
             self.record.raise_finding(
                 "camera_clock",
@@ -331,35 +339,35 @@ class InventoryTracker:
     # -- what is read now --
 
     def _result(
-        self, root_fd: int, files: Mapping[bytes, FileStamp], settled: set[bytes]
+        self, root_fd: int, files: Mapping[bytes, StatSignature], settled: set[bytes]
     ) -> ScanResult:
         now_ms = clock.now_ms()
         due: list[ItemRow] = []
         for_room: list[ItemRow] = []
-        stamps: dict[str, FileStamp] = {}
+        signatures: dict[str, StatSignature] = {}
         unsettled = len(files.keys() - settled)
         unread = self._unread_items()
         for row in unread:
             seen = self._seen.get(row.path)
             if seen is None or seen.item_id != row.item_id or row.path not in settled:
                 continue
-            if seen.stamp != files.get(row.path):
+            if seen.signature != files.get(row.path):
                 continue
             if not is_due(row.due_ms, now_ms):
                 if row.last_error in FOR_ROOM:
                     for_room.append(row)
-                    stamps[row.item_id] = seen.stamp
+                    signatures[row.item_id] = seen.signature
                 continue
             if being_written(root_fd, row.path):
                 unsettled += 1
                 continue
             due.append(row)
-            stamps[row.item_id] = seen.stamp
-        moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].stamp != s)
+            signatures[row.item_id] = seen.signature
+        moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].signature != s)
         return ScanResult(
             due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
             for_room=for_room,
-            stamps=stamps,
+            signatures=signatures,
             unsettled=unsettled + moved,
             unclassified=len(files.keys() - self._seen.keys()),
             faults=frozenset(row.last_error for row in unread),
@@ -370,9 +378,9 @@ def _directory(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
-def _file_entry(path: bytes, stamp: FileStamp) -> InventoryEntry:
-    return InventoryEntry(path, EntryKind.FILE, stamp)
+def _file_entry(path: bytes, signature: StatSignature) -> InventoryEntry:
+    return InventoryEntry(path, EntryKind.FILE, signature)
 
 
-def _signature(stamp: FileStamp) -> tuple[int, int, int]:
-    return stamp.size_bytes, stamp.mtime_ns, stamp.device
+def _signature(signature: StatSignature) -> tuple[int, int, int]:
+    return signature.size_bytes, signature.mtime_ns, signature.device

@@ -1,6 +1,6 @@
-"""Makes a crowd of small files durable together, because one fsync after another is slow.
+"""Makes a batch of small files durable together, because one fsync after another is slow.
 
-Where staging has a file system to itself, one syncfs(2) serves the whole crowd. Elsewhere that
+Where staging has a file system to itself, one syncfs(2) serves the whole batch. Elsewhere that
 would flush other people's files too, so a number of threads fsync side by side, which lets the
 file system put many of them into one journal commit.
 """

@@ -67,8 +67,8 @@ class BayState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FileStamp:
-    """A file's identity and outer marks as `fstat` gave them; equal stamps mean untouched.
+class StatSignature:
+    """Identity, size and time of a file as `fstat` gave them; equal ones mean an untouched file.
 
     Args:
         size_bytes: length.
@@ -90,13 +90,13 @@ class InventoryEntry:
     Args:
         path: path relative to the volume's root, raw bytes, no leading slash.
         kind: what it is.
-        stamp: stamp of a regular file; None for everything else.
+        signature: signature of a regular file; None for everything else.
         detail: why it is ignored or unreadable, for people.
     """
 
     path: bytes
     kind: EntryKind
-    stamp: FileStamp | None = None
+    signature: StatSignature | None = None
     detail: str = ""
 
 
@@ -143,21 +143,21 @@ class Digests:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CopyRequest:
     """An item to be read off a camera.
 
     Args:
         item_id: ULID.
         docking_id: ULID of the docking that it is read at.
         path: path relative to the volume's root.
-        stamp: what the file was when it was listed.
+        signature: what the file was when it was listed.
         part_size_bytes: upload part size, fixed from now on.
     """
 
     item_id: str
     docking_id: str
     path: bytes
-    stamp: FileStamp
+    signature: StatSignature
     part_size_bytes: int
 
 

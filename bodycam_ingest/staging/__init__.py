@@ -3,7 +3,7 @@
 from bodycam_ingest.staging.area import QUARANTINE, SealedCopy, StagingArea, StrangeName
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.digests import Digester
-from bodycam_ingest.staging.free_space import Reservation, Room, Space
+from bodycam_ingest.staging.free_space import FreeSpace, Reservation, Space
 from bodycam_ingest.staging.os_errors import staging_error, staging_faults
 from bodycam_ingest.staging.pump import Pump, Sink, check_abandoned
 from bodycam_ingest.staging.read_back import StagedCopies, open_copies
@@ -14,9 +14,9 @@ __all__ = [
     "SEALED_MODE",
     "BufferPool",
     "Digester",
+    "FreeSpace",
     "Pump",
     "Reservation",
-    "Room",
     "SealedCopy",
     "Sealer",
     "Sink",

@@ -147,7 +147,7 @@ class StagingArea:
 
     def __init__(self, directory: Path) -> None:
         self.directory: Final = directory
-        # Crowds of small files are slow enough without building a Path for each.
+        # Many small files are slow enough without building a Path for each.
         self._directory_name: Final = str(directory)
         self._lock = threading.Lock()
         self._made: set[str] = set()

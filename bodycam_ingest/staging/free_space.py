@@ -37,25 +37,25 @@ class Space:
 
 
 class Reservation:
-    """Room promised to a copy; what is written no longer needs to be promised."""
+    """FreeSpace promised to a copy; what is written no longer needs to be promised."""
 
-    def __init__(self, room: Room, size_bytes: int) -> None:
-        self._room = room
+    def __init__(self, free_space: FreeSpace, size_bytes: int) -> None:
+        self._free_space = free_space
         self._left_bytes = size_bytes
 
     def used(self, count: int) -> None:
         """Take note of `count` bytes that are on the disk now."""
         count = min(count, self._left_bytes)
         self._left_bytes -= count
-        self._room.promise(-count)
+        self._free_space.adjust(-count)
 
     def end(self) -> None:
         """Give back what was not used."""
         self.used(self._left_bytes)
 
 
-class Room:
-    """The room on the file system of a directory.
+class FreeSpace:
+    """The free space on the file system of a directory.
 
     Args:
         directory: the staging directory.
@@ -66,10 +66,10 @@ class Room:
         self._directory = directory
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
-        self._promised_bytes = 0
+        self._reserved_bytes = 0
 
     def look(self) -> Space:
-        """How much room there is now, in a directory that can be written.
+        """How much space there is now, in a directory that can be written.
 
         Raises:
             StagingError: it is not there or no directory, may not be written, is read-only, or
@@ -92,24 +92,24 @@ class Room:
             status = os.statvfs(self._directory)
         free_bytes = status.f_bavail * status.f_frsize
         return Space(
-            free_bytes=free_bytes - self._promised_bytes - self._min_free_bytes(),
+            free_bytes=free_bytes - self._reserved_bytes - self._min_free_bytes(),
             whole_bytes=status.f_blocks * status.f_frsize,
         )
 
-    def promise(self, count: int) -> None:
-        """Add `count` bytes to what is promised; negative: take back."""
+    def adjust(self, count: int) -> None:
+        """Add `count` bytes to what is reserved; negative: release."""
         with self._lock:
-            self._promised_bytes += count
+            self._reserved_bytes += count
 
     @contextlib.contextmanager
     def reserve(self, size_bytes: int) -> Iterator[Reservation]:
-        """Promise room to a copy for the length of a `with` block.
+        """Reserve space for a copy for the length of a `with` block.
 
         Args:
             size_bytes: the item's length.
 
         Raises:
-            StagingFullError: there is no such room.
+            StagingFullError: there is not so much.
             StagingError: the file system could not be asked.
         """
         with self._lock:
@@ -118,7 +118,7 @@ class Room:
                     f"{size_bytes} bytes do not fit into {self._directory} "
                     f"with {self._min_free_bytes()} left free"
                 )
-            self._promised_bytes += size_bytes
+            self._reserved_bytes += size_bytes
         reservation = Reservation(self, size_bytes)
         try:
             yield reservation

@@ -131,7 +131,7 @@ class Uploader:
         self._stopping.set()
 
     def run_due(self, store_name: str) -> float | None:
-        """Send and prove what has been due for longest: an object, an item, a crowd of small ones.
+        """Send and prove what has been due for longest: an object, an item, a batch of small ones.
 
         Args:
             store_name: the store.
@@ -208,7 +208,7 @@ class Uploader:
         return True
 
     def _try_items(self, store: ObjectStore, health: StoreHealth, rows: list[UploadRow]) -> bool:
-        """Send one item, or a crowd of small ones; returns whether the store took any."""
+        """Send one item, or a batch of small ones; returns whether the store took any."""
         waiting: list[Proven] = []
         told_s = time.monotonic()
         took = False

@@ -223,9 +223,9 @@ def test_a_source_that_is_not_what_was_listed_is_not_read(desk, change):
 
 def test_another_file_under_the_same_name_is_not_read(desk):
     wanted = desk.record("A0001.mp4", content(5000))
-    stamp = (desk.card / "A0001.mp4").stat()
+    signature = (desk.card / "A0001.mp4").stat()
     (desk.card / "new").write_bytes(content(5000, seed=2))
-    os.utime(desk.card / "new", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    os.utime(desk.card / "new", ns=(signature.st_atime_ns, signature.st_mtime_ns))
     (desk.card / "new").replace(desk.card / "A0001.mp4")
 
     with pytest.raises(SourceChangedError):
@@ -302,12 +302,12 @@ def test_an_item_begins_only_if_it_fits_with_the_free_space_left(desk):
     free_bytes = status.f_bavail * status.f_frsize
     acquirer = desk.acquirer(min_free_bytes=free_bytes * 2)
 
-    assert acquirer.room.look().free_bytes < 1
+    assert acquirer.free_space.look().free_bytes < 1
     with pytest.raises(StagingFullError):
         acquirer.acquire(desk.root_fd, wanted)
 
     assert desk.staged_files() == []
-    assert desk.acquirer().room.look().free_bytes >= 10_000
+    assert desk.acquirer().free_space.look().free_bytes >= 10_000
 
 
 def test_room_promised_to_one_copy_is_not_promised_to_another(desk, monkeypatch):
@@ -321,7 +321,7 @@ def test_room_promised_to_one_copy_is_not_promised_to_another(desk, monkeypatch)
     seen: list[bool] = []
 
     def free():
-        return acquirer.room.look().free_bytes
+        return acquirer.free_space.look().free_bytes
 
     acquirer.acquire(desk.root_fd, wanted, lambda _: seen.append(free() >= 60_000))
 

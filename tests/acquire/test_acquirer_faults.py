@@ -79,7 +79,7 @@ def assert_sorted(desk: Desk, expected: type[Exception], size_bytes: int = 60_00
     assert acquirer.pool.in_use == 0
     assert open_files() == files
     assert [name for name in desk.staged_files() if not name.startswith("quarantine/")] == []
-    assert acquirer.room.look().free_bytes >= 0
+    assert acquirer.free_space.look().free_bytes >= 0
 
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_READING))
@@ -288,7 +288,7 @@ OUT_OF_DESCRIPTORS = textwrap.dedent(
     acquirer = desk.acquirer()
     acquirer.staging.make_docking_directory(desk.docking_id)
     used = max(int(name) for name in os.listdir("/proc/self/fd"))
-    # Room for the recording, none for the copy.
+    # FreeSpace for the recording, none for the copy.
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, used + 1))
     try:
         acquirer.acquire(desk.root_fd, wanted)

@@ -23,7 +23,7 @@ from tests.support.recordings import Desk, content, digests_of, file_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bodycam_ingest.model.evidence import Wanted
+    from bodycam_ingest.model.evidence import CopyRequest
 
 PART = 10_000
 
@@ -34,7 +34,7 @@ def whole(request) -> bool:
     return answer
 
 
-def crowd(desk: Desk, count: int) -> list[tuple[Wanted, bytes]]:
+def small_files(desk: Desk, count: int) -> list[tuple[CopyRequest, bytes]]:
     made = []
     for number in range(count):
         data = content(number * 97, seed=number)
@@ -42,7 +42,9 @@ def crowd(desk: Desk, count: int) -> list[tuple[Wanted, bytes]]:
     return made
 
 
-def assert_whole(desk: Desk, wanted: Wanted, data: bytes, outcome: Acquired | IngestError) -> None:
+def assert_whole(
+    desk: Desk, wanted: CopyRequest, data: bytes, outcome: Acquired | IngestError
+) -> None:
     assert isinstance(outcome, Acquired), outcome
     assert outcome.item_id == wanted.item_id
     assert outcome.digests == digests_of(wanted.path, data, PART)
@@ -56,7 +58,7 @@ def parts(desk: Desk) -> list[str]:
 
 
 def test_two_hundred_with_one_bad_are_199_good(desk, whole):
-    made = crowd(desk, 200)
+    made = small_files(desk, 200)
     with (desk.card / "G0077.gps").open("ab") as file:
         file.write(b"the camera still writes")
     read: list[int] = []
@@ -75,7 +77,7 @@ def test_two_hundred_with_one_bad_are_199_good(desk, whole):
 
 
 def test_a_small_source_that_changes_while_it_is_read_is_not_acquired(desk, monkeypatch, whole):
-    made = crowd(desk, 5)
+    made = small_files(desk, 5)
     real = os.readv
 
     def changing(fd, views):
@@ -95,7 +97,7 @@ def test_a_small_source_that_changes_while_it_is_read_is_not_acquired(desk, monk
 
 
 def test_a_large_item_among_small_ones_is_copied_too(desk, whole):
-    made = crowd(desk, 3)
+    made = small_files(desk, 3)
     data = content(SMALL_FILE_BYTES + 1)
     made.insert(1, (desk.record("A0001.mp4", data, PART), data))
 
@@ -108,7 +110,7 @@ def test_a_large_item_among_small_ones_is_copied_too(desk, whole):
 
 
 def test_items_of_several_dockings_go_to_their_own_directories(desk, whole):
-    made = crowd(desk, 2)
+    made = small_files(desk, 2)
     other = Desk(desk.card, desk.staging, desk.root_fd, "01K00000000000000000000000")
     made.append((other.want("G0001.gps", PART), made[1][1]))
 
@@ -123,7 +125,7 @@ def test_items_of_several_dockings_go_to_their_own_directories(desk, whole):
 
 
 def test_left_overs_of_an_earlier_try_are_no_obstacle(desk, whole):
-    made = crowd(desk, 4)
+    made = small_files(desk, 4)
     acquirer = desk.acquirer(own_file_system=whole)
     first = acquirer.acquire(desk.root_fd, made[1][0])
     part = desk.staging / made[2][0].docking_id / f".{made[2][0].item_id}.part"
@@ -138,7 +140,7 @@ def test_left_overs_of_an_earlier_try_are_no_obstacle(desk, whole):
 
 
 def test_one_file_that_cannot_be_written_fails_alone(desk, monkeypatch, whole):
-    made = crowd(desk, 6)
+    made = small_files(desk, 6)
     bad = f".{made[3][0].item_id}.part"
     real = os.open
 
@@ -159,7 +161,7 @@ def test_one_file_that_cannot_be_written_fails_alone(desk, monkeypatch, whole):
 
 
 def test_a_file_whose_fsync_fails_is_not_acquired(desk, monkeypatch):
-    made = crowd(desk, 6)
+    made = small_files(desk, 6)
     bad = f".{made[3][0].item_id}.part"
     real = os.fsync
 
@@ -180,7 +182,7 @@ def test_a_file_whose_fsync_fails_is_not_acquired(desk, monkeypatch):
 
 
 def test_when_the_common_flush_fails_each_is_made_durable_alone(desk, monkeypatch):
-    made = crowd(desk, 5)
+    made = small_files(desk, 5)
 
     def failing(_fd):
         raise OSError(errno.EIO, "failing")
@@ -204,7 +206,7 @@ def test_when_the_common_flush_fails_each_is_made_durable_alone(desk, monkeypatc
 
 
 def test_names_that_cannot_be_made_durable_are_not_acquired_and_found_again(desk, monkeypatch):
-    made = crowd(desk, 3)
+    made = small_files(desk, 3)
     acquirer = desk.acquirer(own_file_system=True)
     acquirer.staging.make_docking_directory(desk.docking_id)
     real, broken = os.fsync, [True]
@@ -247,7 +249,7 @@ def test_where_not_all_fit_those_that_fit_are_copied(desk, monkeypatch):
 
 
 def test_a_stop_leaves_the_rest_and_finishes_what_was_read(desk, whole):
-    made = crowd(desk, 20)
+    made = small_files(desk, 20)
     abandon = threading.Event()
     read: list[int] = []
 
@@ -267,7 +269,7 @@ def test_a_stop_leaves_the_rest_and_finishes_what_was_read(desk, whole):
 
 
 def test_an_item_wanted_twice_is_copied_once(desk, whole):
-    (wanted, data), *_ = crowd(desk, 1)
+    (wanted, data), *_ = small_files(desk, 1)
 
     outcomes = desk.acquirer(own_file_system=whole).acquire_batch(desk.root_fd, [wanted, wanted])
 
@@ -277,7 +279,7 @@ def test_an_item_wanted_twice_is_copied_once(desk, whole):
 
 
 def test_a_fault_of_the_program_leaves_no_temporary_file(desk, whole):
-    made = crowd(desk, 10)
+    made = small_files(desk, 10)
     read: list[int] = []
 
     def broken(count):
@@ -295,7 +297,7 @@ def test_a_fault_of_the_program_leaves_no_temporary_file(desk, whole):
 
 def test_threads_end_with_the_batch(desk):
     before = threading.active_count()
-    made = crowd(desk, 40)
+    made = small_files(desk, 40)
     acquirer = desk.acquirer(own_file_system=False)
 
     outcomes = acquirer.acquire_batch(desk.root_fd, [wanted for wanted, _ in made])
@@ -326,6 +328,6 @@ def test_a_failing_syncfs_is_told():
 
 
 def test_an_empty_batch_has_no_outcome(desk):
-    empty: Sequence[Wanted] = []
+    empty: Sequence[CopyRequest] = []
     assert desk.acquirer().acquire_batch(desk.root_fd, empty) == []
     assert desk.acquirer().read_back_batch([]) == []

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from bodycam_ingest.acquire.read_back import Verifier
-from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, Workshop
+from bodycam_ingest.acquire.read_back import ReadBackVerifier
+from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, AcquireContext
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.model.lifecycle import ItemState
@@ -49,7 +49,7 @@ def copies(bench):
 
 @pytest.fixture
 def verifier(bench, copies):
-    shop = Workshop(
+    context = AcquireContext(
         engine=bench.engine,
         ledger=bench.ledger,
         acquirer=cast("Any", copies),
@@ -57,7 +57,7 @@ def verifier(bench, copies):
         delay_s=lambda *_: 60.0,
         watch=cast("Any", None),
     )
-    return Verifier(shop, threading.Event())
+    return ReadBackVerifier(context, threading.Event())
 
 
 def acquired(bench, number, *, size_bytes=0):

@@ -230,7 +230,7 @@ def measure(case: Case, base: Path, rounds: int) -> dict[str, list[Figures]]:
         warm(card)
         subprocess.run(["sync", "-f", str(base)], check=True)
         taken[chain.name].append(chain.run(card, copy))
-        # ext4 is slow to make files where others were deleted minutes ago: crowds of small
+        # ext4 is slow to make files where others were deleted minutes ago: many small
         # copies stay until the end, large ones would fill the disk.
         if case.size_bytes > SMALL_BYTES:
             shutil.rmtree(copy)

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from ulid import ULID
 
-from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer, Wanted
-from bodycam_ingest.acquire.read_back import Verifier
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer, CopyRequest
+from bodycam_ingest.acquire.read_back import ReadBackVerifier
 from bodycam_ingest.acquire.reader import Reader
-from bodycam_ingest.acquire.records import BATCH_ITEMS, Workshop
+from bodycam_ingest.acquire.records import BATCH_ITEMS, AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import SourceFile, files
 from bodycam_ingest.daemon import log
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.errors import IngestError
-    from bodycam_ingest.model.evidence import FileStamp
+    from bodycam_ingest.model.evidence import StatSignature
 
 ORIGIN = "pd.example/custody/bench"
 CAMERA = "BENCH-0001"
@@ -100,13 +100,13 @@ class Camera(threading.Thread):
         self.free_at_s = time.monotonic()
         docking_id = str(ULID())
         self._wanted = [
-            Wanted(str(ULID()), docking_id, path, files.stamp_from(status), PART_SIZE_BYTES_DEFAULT)
+            CopyRequest(str(ULID()), docking_id, path, files.signature_from(status), PART_SIZE_BYTES_DEFAULT)
             for path, status in paths
         ]
         self.fault: object = None
 
     def run(self) -> None:
-        small = all(one.stamp.size_bytes <= SMALL_FILE_BYTES for one in self._wanted)
+        small = all(one.signature.size_bytes <= SMALL_FILE_BYTES for one in self._wanted)
         step = BATCH_ITEMS if small else 1
         root_fd = files.open_volume(self._source)
         try:
@@ -192,16 +192,16 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     acquirer = Acquirer(staging, own_file_system=own_file_system)
     acquirer.staging.recover()
     abandon = threading.Event()
-    shop = Workshop(
+    context = AcquireContext(
         engine=engine,
         ledger=ledger,
         acquirer=acquirer,
         part_size_bytes=PART_SIZE_BYTES_DEFAULT,
         delay_s=_a_minute,
-        watch=StagingWatch(engine, ledger, acquirer.room, _a_minute),
+        watch=StagingWatch(engine, ledger, acquirer.free_space, _a_minute),
     )
-    found, stamps = _discovered(ledger, source)
-    verifier = Verifier(shop, abandon)
+    found, signatures = _discovered(ledger, source)
+    verifier = ReadBackVerifier(context, abandon)
     done = threading.Event()
 
     def verify() -> None:
@@ -214,8 +214,8 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
     beside.start()
     try:
         trouble = CameraTrouble(engine, ledger, "bench")
-        reader = Reader(shop, verifier, trouble.files_failed, _ignore)
-        reader.read(root_fd, found, stamps, lambda: True)
+        reader = Reader(context, verifier, trouble.files_failed, _ignore)
+        reader.read(root_fd, found, signatures, lambda: True)
     finally:
         done.set()
         beside.join()
@@ -233,9 +233,9 @@ def daemon(source: Path, staging: Path, *, own_file_system: bool | None) -> dict
 
 def _discovered(
     ledger: LedgerWriter, source: Path
-) -> tuple[list[items.ItemRow], dict[str, FileStamp]]:
+) -> tuple[list[items.ItemRow], dict[str, StatSignature]]:
     docking_id = str(ULID())
-    stamps: dict[str, FileStamp] = {}
+    signatures: dict[str, StatSignature] = {}
     with ledger.transaction() as txn:
         txn.add(docked(CAMERA, docking_id))
         docking = rows.Docking(docking_id, CAMERA, "1", "", os.fsencode(source), "")
@@ -249,9 +249,9 @@ def _discovered(
                 size_bytes=status.st_size,
                 mtime_ns=status.st_mtime_ns,
             )
-            stamps[item_id] = files.stamp_from(status)
+            signatures[item_id] = files.signature_from(status)
         found = items.of_camera(txn.conn, CAMERA, "")
-    return found, stamps
+    return found, signatures
 
 
 def limit(source: Path, staging: Path) -> dict[str, object]:

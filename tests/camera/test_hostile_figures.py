@@ -32,15 +32,15 @@ TIMES = st.one_of(
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda raw: b"/" not in raw and b"\0" not in raw)
 
 
-def stamp(size_bytes, mtime_ns):
+def signature(size_bytes, mtime_ns):
     status = SimpleNamespace(st_size=size_bytes, st_mtime_ns=mtime_ns, st_ino=1, st_dev=1)
-    return volume.stamp_from(cast("os.stat_result", status))
+    return volume.signature_from(cast("os.stat_result", status))
 
 
 @st.composite
 def entries(draw: Any) -> InventoryEntry:
     kind = draw(st.sampled_from([EntryKind.FILE, EntryKind.FILE, *EntryKind]))
-    found = stamp(draw(LENGTHS), draw(TIMES)) if kind is EntryKind.FILE else None
+    found = signature(draw(LENGTHS), draw(TIMES)) if kind is EntryKind.FILE else None
     return InventoryEntry(draw(NAMES), kind, found, detail="" if found else "no file")
 
 
@@ -58,7 +58,7 @@ def test_anything_that_a_stat_gives_reaches_inventory_and_ledger(listed):
             finally:
                 os.close(fd)
             bench.pull()
-            files = [entry.stamp for entry in listed if entry.stamp is not None]
+            files = [entry.signature for entry in listed if entry.signature is not None]
             with bench.engine.connect() as conn:
                 bodies = conn.execute(
                     sa.select(ledger_entry.c.body).order_by(ledger_entry.c.seq)
@@ -81,7 +81,7 @@ def test_a_figure_comes_back_whether_it_stands_as_number_or_as_text(value):
 @pytest.mark.parametrize("year", [1601, 1901, 2400, 99999])
 def test_a_time_that_no_clock_shows_is_kept_at_the_bound_and_told_as_one(year):
     mtime_ns = (year - 1970) * 31_556_952 * 10**9
-    kept = stamp(1, mtime_ns).mtime_ns
+    kept = signature(1, mtime_ns).mtime_ns
     assert -(2**63) <= kept < 2**63
     assert is_dead_clock(kept, 1_773_480_413_589_000_000)
 

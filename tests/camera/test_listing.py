@@ -19,7 +19,7 @@ from bodycam_ingest.errors import (
     SourceLimitError,
 )
 from bodycam_ingest.linux import beneath, open_writers
-from bodycam_ingest.model.evidence import EntryKind, FileStamp
+from bodycam_ingest.model.evidence import EntryKind, StatSignature
 from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
 from tests.support.recordings import limits_of
 
@@ -56,7 +56,7 @@ def test_hostile_names_and_special_files_are_listed_and_nothing_is_followed(card
         os.close(here)
     listing, entries = listed(fd)
     assert listing.complete
-    assert entries[b"DCIM/A.MP4"].stamp.size_bytes == 4
+    assert entries[b"DCIM/A.MP4"].signature.size_bytes == 4
     assert {entries[name].kind for name in odd} == {EntryKind.FILE}
     assert entries[b"etc"].kind is entries[b"up"].kind is EntryKind.SYMLINK
     assert entries[b"fifo"].kind is EntryKind.FIFO
@@ -226,7 +226,7 @@ def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
         now += wait
         if size != last:
             since, last = now, size
-        settled = settling.observe(now, b"A", FileStamp(size, 1, 1, 1))
+        settled = settling.observe(now, b"A", StatSignature(size, 1, 1, 1))
         assert settled == (now - since >= 5.0)
 
 
@@ -354,16 +354,16 @@ def test_a_directory_that_cannot_be_entered_is_no_sign_that_the_camera_left(card
 def test_a_sample_of_a_file_that_changed_since_it_was_listed_is_refused(card):
     root, fd = card
     (root / "A.MP4").write_bytes(b"clip")
-    stamp = listed(fd)[1][b"A.MP4"].stamp
-    assert scan.sample(fd, b"A.MP4", stamp)
+    signature = listed(fd)[1][b"A.MP4"].signature
+    assert scan.sample(fd, b"A.MP4", signature)
     (root / "A.MP4").write_bytes(b"clip and more")
     with pytest.raises(SourceChangedError):
-        scan.sample(fd, b"A.MP4", stamp)
+        scan.sample(fd, b"A.MP4", signature)
 
 
 def test_reading_leaves_the_access_time_as_it_was(card):
     root, fd = card
     (root / "A.MP4").write_bytes(b"clip")
     os.utime(root / "A.MP4", (1, 2))
-    scan.sample(fd, b"A.MP4", listed(fd)[1][b"A.MP4"].stamp)
+    scan.sample(fd, b"A.MP4", listed(fd)[1][b"A.MP4"].signature)
     assert (root / "A.MP4").stat().st_atime == 1

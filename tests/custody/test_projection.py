@@ -16,9 +16,9 @@ from bodycam_ingest.model.evidence import (
     Confirmation,
     Digests,
     EntryKind,
-    FileStamp,
     InventoryEntry,
     ProofKind,
+    StatSignature,
     StoredObject,
 )
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
@@ -91,7 +91,7 @@ def store(name: str, what: str = "added", **more: Any) -> Draft:
 
 
 def discovered() -> Draft:
-    entry = InventoryEntry(b"A.MP4", EntryKind.FILE, FileStamp(3, 7, 1, 1))
+    entry = InventoryEntry(b"A.MP4", EntryKind.FILE, StatSignature(3, 7, 1, 1))
     return item_entries.discovered(
         ITEM, DOCKING, entry, recorded_at="", officer="", verdict="new", reason=""
     )

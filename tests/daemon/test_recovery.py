@@ -47,7 +47,7 @@ def recovery(bench, monkeypatch, error):
         return real(staged_path, *arguments)
 
     monkeypatch.setattr(copies, "rehash", rehash)
-    watch = StagingWatch(bench.engine, bench.ledger, acquirer.room, lambda *_: 60.0)
+    watch = StagingWatch(bench.engine, bench.ledger, acquirer.free_space, lambda *_: 60.0)
     dock = Dock("dock-1", bench.engine, bench.ledger, [])
     made = Recovery(dock, copies, watch, part_size_bytes=1024, delay_s=lambda *_: 60.0)
     return made, watch, cast("Any", copies)

@@ -13,7 +13,13 @@ from bodycam_ingest.docking.comparison import (
     is_dead_clock,
     resolve,
 )
-from bodycam_ingest.model.evidence import EntryKind, FileStamp, InventoryEntry, KnownItem, Verdict
+from bodycam_ingest.model.evidence import (
+    EntryKind,
+    InventoryEntry,
+    KnownItem,
+    StatSignature,
+    Verdict,
+)
 from bodycam_ingest.model.lifecycle import ItemState
 
 HOUR_NS = 3_600_000_000_000
@@ -36,7 +42,7 @@ listings = st.dictionaries(paths, st.tuples(sizes, times), max_size=3)
 
 
 def entry(path: bytes, size: int = 1, mtime_ns: int = T0_NS) -> InventoryEntry:
-    return InventoryEntry(path, EntryKind.FILE, FileStamp(size, mtime_ns, 1, 1))
+    return InventoryEntry(path, EntryKind.FILE, StatSignature(size, mtime_ns, 1, 1))
 
 
 def known(path: bytes = b"A.MP4", **change: Any) -> KnownItem:
@@ -65,8 +71,8 @@ def test_nothing_is_taken_for_known_unless_path_size_time_and_content_all_fit(
             continue
         match = by_id[one.item_id]
         assert match.path == one.entry.path
-        assert match.size_bytes == one.entry.stamp.size_bytes
-        assert one.entry.stamp.mtime_ns - match.mtime_ns in {0, shift * HOUR_NS}
+        assert match.size_bytes == one.entry.signature.size_bytes
+        assert one.entry.signature.mtime_ns - match.mtime_ns in {0, shift * HOUR_NS}
         assert match.sample_sha256 in {None, samples.get(one.entry.path)}
 
 
@@ -115,13 +121,16 @@ def test_daylight_saving_moves_no_file_to_new():
 
 def test_one_file_that_moved_by_an_hour_among_others_that_did_not_is_no_shift():
     history = [known(b"A.MP4"), known(b"B.MP4")]
-    stamps = {b"A.MP4": FileStamp(1, T0_NS + HOUR_NS, 1, 1), b"B.MP4": FileStamp(1, T0_NS, 1, 1)}
-    assert hour_shift(stamps, history) == 0
+    signatures = {
+        b"A.MP4": StatSignature(1, T0_NS + HOUR_NS, 1, 1),
+        b"B.MP4": StatSignature(1, T0_NS, 1, 1),
+    }
+    assert hour_shift(signatures, history) == 0
 
 
 def test_a_shift_of_all_files_by_half_an_hour_is_no_shift():
-    stamps = {b"A.MP4": FileStamp(1, T0_NS + HOUR_NS // 2, 1, 1)}
-    assert hour_shift(stamps, [known()]) == 0
+    signatures = {b"A.MP4": StatSignature(1, T0_NS + HOUR_NS // 2, 1, 1)}
+    assert hour_shift(signatures, [known()]) == 0
 
 
 def test_one_file_an_hour_off_is_new_even_if_its_sample_fits():
@@ -132,9 +141,9 @@ def test_one_file_an_hour_off_is_new_even_if_its_sample_fits():
 def test_one_reused_name_hides_no_daylight_saving():
     names = [b"%d.key" % n for n in range(8)]
     history = [known(name) for name in names]
-    stamps = {name: FileStamp(1, T0_NS + HOUR_NS, 1, 1) for name in names}
-    stamps[names[0]] = FileStamp(1, T0_NS + 12_345, 1, 1)
-    assert hour_shift(stamps, history) == 1
+    signatures = {name: StatSignature(1, T0_NS + HOUR_NS, 1, 1) for name in names}
+    signatures[names[0]] = StatSignature(1, T0_NS + 12_345, 1, 1)
+    assert hour_shift(signatures, history) == 1
 
 
 def test_an_item_whose_copy_was_lost_is_still_known_by_its_content_alone():

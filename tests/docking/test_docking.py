@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from bodycam_ingest.acquire.reader import Reader
-from bodycam_ingest.acquire.records import Workshop
+from bodycam_ingest.acquire.records import AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import files, profile
 from bodycam_ingest.camera import listing as scan
@@ -41,7 +41,7 @@ from bodycam_ingest.staging.free_space import Space
 
 if TYPE_CHECKING:
     from bodycam_ingest.acquire.acquirer import Acquirer
-    from bodycam_ingest.acquire.read_back import Verifier
+    from bodycam_ingest.acquire.read_back import ReadBackVerifier
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -95,10 +95,10 @@ class Copier:
         self.at_read()
         raise SourceUnreadableError(f"{wanted.path!r}: EIO")
 
-    def acquire_batch(self, root_fd, crowd, progress):
+    def acquire_batch(self, root_fd, batch, progress):
         del root_fd, progress
         self.at_read()
-        return [SourceUnreadableError(f"{wanted.path!r}: EIO") for wanted in crowd]
+        return [SourceUnreadableError(f"{wanted.path!r}: EIO") for wanted in batch]
 
 
 class Bench:
@@ -115,7 +115,7 @@ class Bench:
         dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
         record = DockingRecord.begin(dock, mounted, "X812", profile="")
         copier = cast("Acquirer", self.copier)
-        shop = Workshop(
+        context = AcquireContext(
             engine=self.engine,
             ledger=self.ledger,
             acquirer=copier,
@@ -134,7 +134,9 @@ class Bench:
                 included=lambda path: profile.is_included(None, path),
                 settling=scan.Settling(float),
             ),
-            reader=Reader(shop, cast("Verifier", None), trouble.files_failed, lambda _count: None),
+            reader=Reader(
+                context, cast("ReadBackVerifier", None), trouble.files_failed, lambda _count: None
+            ),
             trouble=trouble,
             progress=Progress(),
             rules=Rules(

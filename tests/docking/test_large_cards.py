@@ -178,7 +178,7 @@ def test_files_that_cannot_be_compared_are_told_once_a_docking_and_fault(bench, 
     fill(bench, 20)
     bench.docked_once()
 
-    def failing(_root_fd, path, _stamp):
+    def failing(_root_fd, path, _signature):
         raise SourceUnreadableError(f"{path!r}: EIO")
 
     monkeypatch.setattr(tracker, "sample", failing)

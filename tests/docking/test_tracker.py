@@ -25,7 +25,7 @@ from bodycam_ingest.model.evidence import (
     Acquired,
     Digests,
     EntryKind,
-    FileStamp,
+    StatSignature,
     Verdict,
     decode_path,
 )
@@ -88,10 +88,10 @@ class Bench:
     def read_due(self):
         """What the reader does, without a copy."""
         for row in self.result.due:
-            stamp = self.result.stamps[row.item_id]
+            signature = self.result.signatures[row.item_id]
             fd = files.open_volume(self.root)
             try:
-                sample = listing.sample(fd, row.path, stamp)
+                sample = listing.sample(fd, row.path, signature)
             finally:
                 os.close(fd)
             data = (self.root / os.fsdecode(row.path)).read_bytes()
@@ -242,10 +242,10 @@ def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(b
     bench.docked_once()
     real = listing.sample
 
-    def failing(root_fd, path, stamp):
+    def failing(root_fd, path, signature):
         if path == b"0001.MP4":
             raise SourceUnreadableError("0001.MP4: EIO")
-        return real(root_fd, path, stamp)
+        return real(root_fd, path, signature)
 
     monkeypatch.setattr(tracker, "sample", failing)
     bench.plug().list()
@@ -292,16 +292,19 @@ def test_an_item_that_was_read_and_left_the_card_is_missing_and_no_alarm(bench):
 def test_inode_numbers_that_change_write_nothing_and_read_nothing_twice(bench, monkeypatch):
     bench.write("0001.MP4")
     bench.write("0002.MP4")
-    real = files.stamp_from
+    real = files.signature_from
     generation = [0]
 
     def fat(status):
-        stamp = real(status)
-        return FileStamp(
-            stamp.size_bytes, stamp.mtime_ns, stamp.inode + generation[0], stamp.device
+        signature = real(status)
+        return StatSignature(
+            signature.size_bytes,
+            signature.mtime_ns,
+            signature.inode + generation[0],
+            signature.device,
         )
 
-    monkeypatch.setattr(files, "stamp_from", fat)
+    monkeypatch.setattr(files, "signature_from", fat)
     bench.plug().list()
     assert bench.entries("item.changed") == 0
     before = bench.ledger.head.size

@@ -10,9 +10,9 @@ from bodycam_ingest.model.evidence import (
     Acquired,
     Confirmation,
     EntryKind,
-    FileStamp,
     InventoryEntry,
     ProofKind,
+    StatSignature,
     StoredObject,
 )
 from bodycam_ingest.model.lifecycle import UploadState
@@ -34,7 +34,7 @@ def discover(
     officer: str = "",
 ) -> int:
     """An item that was seen and not read yet."""
-    stamp = FileStamp(size_bytes, mtime_ns, 1, 1)
+    stamp = StatSignature(size_bytes, mtime_ns, 1, 1)
     return txn.add(
         item_entries.discovered(
             item_id,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from ulid import ULID
 
-from bodycam_ingest.acquire.acquirer import Acquirer, Wanted
+from bodycam_ingest.acquire.acquirer import Acquirer, CopyRequest
 from bodycam_ingest.camera import files
 from bodycam_ingest.config import CameraLimits
-from bodycam_ingest.model.evidence import Digests, FileStamp
+from bodycam_ingest.model.evidence import Digests, StatSignature
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.buffers import BufferPool
 
@@ -98,27 +98,27 @@ class Desk:
             own_file_system=own_file_system,
         )
 
-    def record(self, name: str, data: bytes, part_size_bytes: int = 16 * 2**20) -> Wanted:
+    def record(self, name: str, data: bytes, part_size_bytes: int = 16 * 2**20) -> CopyRequest:
         """Put a recording on the card and want it."""
         path = self.card / name
         path.write_bytes(data)
         return self.want(name, part_size_bytes)
 
-    def want(self, name: str, part_size_bytes: int = 16 * 2**20) -> Wanted:
+    def want(self, name: str, part_size_bytes: int = 16 * 2**20) -> CopyRequest:
         """Want a recording that is on the card."""
-        return Wanted(
+        return CopyRequest(
             item_id=str(ULID()),
             docking_id=self.docking_id,
             path=os.fsencode(name),
-            stamp=self.stamp(name),
+            signature=self.signature(name),
             part_size_bytes=part_size_bytes,
         )
 
-    def stamp(self, name: str) -> FileStamp:
-        """The recording's stamp now."""
+    def signature(self, name: str) -> StatSignature:
+        """The recording's signature now."""
         fd = os.open(self.card / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return files.stamp_of(fd)
+            return files.signature_of(fd)
         finally:
             os.close(fd)
 
