@@ -17,7 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
-from bodycam_ingest.daemon.control.desk import Lane
+from bodycam_ingest.daemon.control.jobs import Lane
 from bodycam_ingest.errors import UsageError
 
 if TYPE_CHECKING:

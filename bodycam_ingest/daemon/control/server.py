@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.daemon.control.desk import Desk, Job, Lane
+from bodycam_ingest.daemon.control.jobs import Desk, Job, Lane
 from bodycam_ingest.daemon.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, Request, parse
 from bodycam_ingest.errors import (
