@@ -60,7 +60,7 @@ class StagingWatch:
         self._free_space = free_space
         self._delay_s = delay_s
         self._lock = threading.Lock()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         # What an earlier process told may stand open.
         self._fresh = True
         # The disk said no although the look said yes (a quota, bad sectors): one file at its due
@@ -118,8 +118,8 @@ class StagingWatch:
         """Note that a copy was made."""
         with self._lock:
             self._refused = False
-            told = bool(self._told)
-        if told:
+            reported = bool(self._reported)
+        if reported:
             self.look()
 
     def usable(self) -> bool:
@@ -144,7 +144,7 @@ class StagingWatch:
             except StagingError as error:
                 self._wait([], error)
                 return False
-            if self._refused or not (self._told or self._fresh):
+            if self._refused or not (self._reported or self._fresh):
                 return False
             self._fresh = False
             return self._over(space)
@@ -161,7 +161,7 @@ class StagingWatch:
                 if subject == STAGING_SUBJECT
             }
             held = items.waiting_on(conn, ended & _NOT_FULL)
-        self._told &= lasting
+        self._reported &= lasting
         if not ended:
             return False
         with self._ledger.transaction() as txn:
@@ -209,8 +209,8 @@ class StagingWatch:
             )
 
     def _wait(self, rows: Sequence[ItemRow], error: StagingError) -> None:
-        told = error.code in self._told
-        if told and not rows:
+        reported = error.code in self._reported
+        if reported and not rows:
             return
         with self._ledger.transaction() as txn:
             self._postpone(txn, rows, error)
@@ -221,8 +221,8 @@ class StagingWatch:
                 subject=STAGING_SUBJECT,
                 detail=error.message,
             )
-        self._told.add(error.code)
-        if told:
+        self._reported.add(error.code)
+        if reported:
             return
         if isinstance(error, StagingFullError):
             log.warning("staging.full", files=len(rows), message=error.message, hint=error.hint)

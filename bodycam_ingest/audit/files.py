@@ -53,14 +53,14 @@ class FileCheck:
     findings: list[Finding] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
-    def run(self, told: Iterable[Item]) -> int:
+    def run(self, found: Iterable[Item]) -> int:
         """Check every copy that the ledger says there is; returns how many.
 
         Args:
-            told: the items, as the ledger's entries make them.
+            found: the items, as the ledger's entries make them.
         """
         staged = set()
-        for one in told:
+        for one in found:
             if one.staged_path:
                 staged.add(one.staged_path)
                 self._check(one)
@@ -76,12 +76,12 @@ class FileCheck:
     def _find(self, code: str, message: str, subject: str = "") -> None:
         self.findings.append(Finding(code, message, subject=subject))
 
-    def _check(self, told: Item) -> None:
-        path, subject = told.staged_path, f"item:{told.item_id}"
+    def _check(self, item: Item) -> None:
+        path, subject = item.staged_path, f"item:{item.item_id}"
         try:
             status = (self.copies.staging.directory / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
-            self._check_gone(told)
+            self._check_gone(item)
             return
         except (OSError, ValueError) as error:
             self.unreachable.append(f"{path}: {error}")
@@ -90,14 +90,14 @@ class FileCheck:
         if not stat.S_ISREG(status.st_mode):
             what = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
             self._find("file_altered", f"{path} is {what}, no regular file", subject)
-        elif status.st_size != told.size_bytes:
-            length = f"{path} has {status.st_size} bytes, {told.size_bytes} were read"
+        elif status.st_size != item.size_bytes:
+            length = f"{path} has {status.st_size} bytes, {item.size_bytes} were read"
             self._find("file_altered", length, subject)
         else:
-            self._hash(told)
+            self._hash(item)
 
-    def _hash(self, told: Item) -> None:
-        path, subject = told.staged_path, f"item:{told.item_id}"
+    def _hash(self, item: Item) -> None:
+        path, subject = item.staged_path, f"item:{item.item_id}"
         try:
             # Only the digest of the whole is compared: path and part size do not enter it.
             digests = self.copies.rehash(path, b"", _PART_BYTES)
@@ -105,26 +105,26 @@ class FileCheck:
             if os.path.lexists(self.copies.staging.directory / path):
                 self.unreachable.append(f"{path}: {error.message}")
             else:
-                self._check_gone(told)
+                self._check_gone(item)
             return
         except ValueError:
             self._find("file_altered", f"{path} is no place of a copy", subject)
             return
         self.progress(digests.size_bytes)
-        if digests.sha256 != told.sha256:
+        if digests.sha256 != item.sha256:
             found = f"{path} has SHA-256 {digests.sha256.hex()}"
             self._find("file_altered", found, subject)
 
-    def _check_gone(self, told: Item) -> None:
+    def _check_gone(self, item: Item) -> None:
         # The daemon may have purged it or set it apart since the snapshot.
-        path, now = told.staged_path, self._now().get(told.item_id)
+        path, now = item.staged_path, self._now().get(item.item_id)
         if now is not None and now.staged_path != path:
             return
         if now is not None and now.purging:
             # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
             self.unreachable.append(f"{path} is being purged")
             return
-        self._find("file_missing", f"{path} is gone", f"item:{told.item_id}")
+        self._find("file_missing", f"{path} is gone", f"item:{item.item_id}")
 
     def _now(self) -> dict[Any, StagedNow]:
         """Where the copies are by the rows as they are now."""

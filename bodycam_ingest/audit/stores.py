@@ -228,14 +228,14 @@ class StoreCheck:
 
     # -- recordings --
 
-    def evidence(self, told: Iterable[tuple[Item, Upload]]) -> int:
+    def evidence(self, confirmed: Iterable[tuple[Item, Upload]]) -> int:
         """Have every confirmed recording proven again; returns how many were looked at.
 
         Args:
-            told: confirmed uploads with their items, as the ledger's entries make them.
+            confirmed: confirmed uploads with their items, as the ledger's entries make them.
         """
         checked = 0
-        for item, upload in told:
+        for item, upload in confirmed:
             store = self._store(upload.store)
             if store is not None:
                 checked += self._prove(store, item, upload)

@@ -174,39 +174,39 @@ class Verification:
         anchors: list[SignedNote],
         stores: StoreCheck,
     ) -> None:
-        scope, checked, told = self._scope, self.report.checked, self._told(conn)
+        scope, checked, state = self._scope, self.report.checked, self._state_from_entries(conn)
         scope.stage("ledger")
         with self._part("the ledger"):
             self._check_log(conn, state_note, anchors)
         scope.stage("tables")
         with self._part("the projected rows"):
-            for wrong in told.differences():
+            for wrong in state.differences():
                 self._find(wrong.code, wrong.message, f"{wrong.table}:{wrong.key}")
-            checked["items"] = sum(1 for _ in told.items())
+            checked["items"] = sum(1 for _ in state.items())
         self._check_tables(conn)
         checked["files"] = checked["objects"] = None
         if scope.stores is None:
             return
         scope.stage("stored objects")
         # Nobody asks a store any more that a person gave up, unless it is back.
-        known = told.stores()
+        known = state.stores()
         stores.retired = frozenset(name for name, row in known.items() if row.retired_at)
         self.report.unreachable += [
             f"{store} is required now, and {count} recordings that count as confirmed were never "
             "confirmed by it: they were taken before it was required"
-            for store, count in told.lacking(scope.required).items()
+            for store, count in state.lacking(scope.required).items()
         ]
         with self._part("the stores' marks"):
             stores.identities({name: row.identity for name, row in known.items() if row.identity})
         with self._part("stored objects"):
-            checked["objects"] = stores.evidence(told.confirmed())
+            checked["objects"] = stores.evidence(state.confirmed())
         with self._part("manifests and anchors"):
             looked_at = stores.own_objects(
-                one for one in told.own_objects() if one.state is UploadState.CONFIRMED
+                one for one in state.own_objects() if one.state is UploadState.CONFIRMED
             )
             checked["objects"] = (checked["objects"] or 0) + looked_at
 
-    def _told(self, conn: sa.Connection) -> Reprojection:
+    def _state_from_entries(self, conn: sa.Connection) -> Reprojection:
         """What the entries make of the tables, once `_check_log` took them."""
         self._reprojection = self._open.enter_context(contextlib.closing(Reprojection(conn)))
         return self._reprojection
@@ -363,8 +363,8 @@ class Verification:
             older=any(finding.code == "rolled_back" for finding in report.findings),
         )
         try:
-            told = self._reprojection.items() if self._reprojection else ()
-            report.checked["files"] = check.run(told)
+            found = self._reprojection.items() if self._reprojection else ()
+            report.checked["files"] = check.run(found)
         finally:
             report.findings += check.findings
             report.unreachable += check.unreachable

@@ -45,14 +45,14 @@ class _Waiting:
     def __init__(self, done: Callable[[int], None]) -> None:
         self._done = done
         self._done_bytes = 0
-        self._told = False
+        self._reported = False
 
     def __call__(self, waiting: Mapping[str, Any]) -> None:
         done_bytes = int(waiting.get("done_bytes") or 0)
         self._done(done_bytes - self._done_bytes)
         self._done_bytes = done_bytes
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             say("The daemon works on it, and goes on if this command is ended.")
 
 

@@ -159,7 +159,7 @@ def _order(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         ordered[escaped(key)] = escaped(value)
     error = _exception(exc_info)
     if error is not None:
-        ordered["exception"] = _told(error)
+        ordered["exception"] = _exception_chain(error)
     return ordered
 
 
@@ -189,15 +189,15 @@ def _exception(exc_info: Any) -> BaseException | None:
     return sys.exc_info()[1] if exc_info else None
 
 
-def _told(error: BaseException) -> list[dict[str, Any]]:
+def _exception_chain(error: BaseException) -> list[dict[str, Any]]:
     """An exception and what caused it, outermost first; no local variables: they hold secrets."""
-    told = []
+    chain = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         frames = traceback.extract_tb(current.__traceback__)[-_FRAMES_MAX:]
-        told.append(
+        chain.append(
             {
                 "type": type(current).__name__,
                 "message": escaped(str(current)),
@@ -206,7 +206,7 @@ def _told(error: BaseException) -> list[dict[str, Any]]:
         )
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
-    return told
+    return chain
 
 
 def _is_journal(stream: TextIO) -> bool:
@@ -233,9 +233,9 @@ class _Journal:
 
 
 def _exception_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    told = event.pop("exception", [])
+    chain = event.pop("exception", [])
     lines = []
-    for cause in told:
+    for cause in chain:
         lines.append(f"    {cause['type']}: {cause['message']}")
         lines += [f"      at {frame}" for frame in cause["at"]]
     if lines:

@@ -1,4 +1,4 @@
-"""What a start does before work begins: settles what the last process left half done.
+"""What a start does before work begins: reconciles what the last process left with the ledger.
 
 There is no clean start: a start after a power cut runs through the same steps as every other.
 """
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking import Dock
     from bodycam_ingest.model.backoff import Delay
-    from bodycam_ingest.staging import SealedCopy, StagedCopies, StrangeName
+    from bodycam_ingest.staging import SealedCopy, StagedCopies, UnexpectedName
 
 log = structlog.get_logger(__name__)
 
 _COPY_NEEDED = (ItemState.ACQUIRED, ItemState.VERIFIED)
-_STRANGE: Final = "staging_strange"
+_UNEXPECTED: Final = "staging_strange"
 _MISSING_AT_ONCE: Final = 500
 _LOOK_AGAIN_S: Final = 5.0
 _IDLE_S: Final = 5.0
 
 
 class Recovery:
-    """Settles staging and dockings with the ledger.
+    """Reconciles staging and dockings with the ledger.
 
     The start only looks: names are few and cheap. Copies whose digests have to be taken again are
     hashed one a step while the dock works already; what cannot be read waits, and is an alarm.
@@ -83,7 +83,7 @@ class Recovery:
         self._waiting: collections.deque[SealedCopy] = collections.deque()
 
     def begin(self, progress: Callable[[], None]) -> None:
-        """What must be settled before any thread works.
+        """What must be reconciled before any thread works.
 
         Args:
             progress: called again and again while it looks.
@@ -101,7 +101,7 @@ class Recovery:
             end_docking(self._dock, docking.docking_id, RESTARTED)
 
     def step(self, progress: Callable[[int], None]) -> float | None:
-        """Settle one copy.
+        """Reconcile one copy.
 
         Args:
             progress: called with the bytes read since the last call.
@@ -129,7 +129,7 @@ class Recovery:
             if not is_due(found[0].due_ms, clock.now_ms()):
                 self._waiting.append(copy)
                 continue
-            self._settle(copy, found[0], progress)
+            self._reconcile(copy, found[0], progress)
             return 0.0
         return _IDLE_S if self._waiting else None
 
@@ -151,12 +151,12 @@ class Recovery:
             if row is not None and row.staged_path == copy.staged_path and not _was_missed(row):
                 continue
             if row is None or not (row.state is ItemState.DISCOVERED or _was_missed(row)):
-                # Nobody's: kept where it is, told to a person; `verify --files` names it as well.
-                _stray(self._dock, copy)
+                # Orphaned: kept where it is, and reported; `verify --files` names it as well.
+                _orphaned(self._dock, copy)
                 continue
             self._watch.recovering.add(copy.item_id)
             self._waiting.append(copy)
-        self._tell_strange(found.faults)
+        self._report_unexpected(found.faults)
         there = {copy.staged_path for copy in found.sealed}
         # What lies in a directory that could not be listed is not known to be missing.
         unseen = tuple(fault.docking_id for fault in found.faults if fault.docking_id)
@@ -169,24 +169,24 @@ class Recovery:
             progress()
             _missing(self._dock, missing[start : start + _MISSING_AT_ONCE])
 
-    def _tell_strange(self, faults: Sequence[StrangeName]) -> None:
+    def _report_unexpected(self, faults: Sequence[UnexpectedName]) -> None:
         with self._dock.engine.connect() as conn:
-            known = findings.open_pairs(conn, [_STRANGE])
+            known = findings.open_pairs(conn, [_UNEXPECTED])
         if bool(faults) == bool(known):
             return
         with self._dock.ledger.transaction() as txn:
             if not faults:
-                findings.close_finding(txn, code=_STRANGE, subject=STAGING_SUBJECT)
+                findings.close_finding(txn, code=_UNEXPECTED, subject=STAGING_SUBJECT)
                 return
             findings.raise_finding(
                 txn,
-                code=_STRANGE,
+                code=_UNEXPECTED,
                 severity="alarm",
                 subject=STAGING_SUBJECT,
                 detail=f"{len(faults)} things in staging cannot be used, such as {faults[0].why}",
             )
 
-    def _settle(self, copy: SealedCopy, row: ItemRow, progress: Callable[[int], None]) -> None:
+    def _reconcile(self, copy: SealedCopy, row: ItemRow, progress: Callable[[int], None]) -> None:
         try:
             part_size_bytes = part_size_for(row.size_bytes, self._part_size_bytes)
             digests = self._copies.rehash(copy.staged_path, row.path, part_size_bytes, progress)
@@ -199,7 +199,7 @@ class Recovery:
             self._unreadable(copy, row, error)
             return
         if digests.sha256 != copy.sha256:
-            self._set_apart(copy, row, "it is not what its name says")
+            self._quarantine(copy, row, "it is not what its name says")
             return
         try:
             with self._dock.ledger.transaction() as txn:
@@ -229,7 +229,7 @@ class Recovery:
         except IngestError as error:
             if error.disposition is Disposition.HALT:
                 raise
-            # It stays set apart, for a person or until its camera is docked.
+            # It stays in quarantine, for a person or until its camera is docked.
             log.warning(
                 "item.not_taken_back", item_id=row.item_id, error=error.code, message=error.message
             )
@@ -239,7 +239,7 @@ class Recovery:
     def _unreadable(self, copy: SealedCopy, row: ItemRow, error: IngestError) -> None:
         if isinstance(error, StagingUnreadableError):
             # Bad sectors, or no file: it is read off its camera again.
-            self._set_apart(copy, row, error.message)
+            self._quarantine(copy, row, error.message)
             return
         log.error(
             "item.recovery_waits", item_id=row.item_id, error=error.code, message=error.message
@@ -254,7 +254,7 @@ class Recovery:
             _raise(txn, row, error.code, "alarm", error.message)
         self._waiting.append(copy)
 
-    def _set_apart(self, copy: SealedCopy, row: ItemRow, why: str) -> None:
+    def _quarantine(self, copy: SealedCopy, row: ItemRow, why: str) -> None:
         try:
             kept = self._copies.staging.move_to_quarantine(copy.staged_path)
         except StagingError as error:
@@ -279,11 +279,11 @@ def _raise(txn: Txn, row: ItemRow, code: str, severity: str, detail: str) -> Non
 
 
 def _was_missed(row: ItemRow) -> bool:
-    """Whether an item is set apart for no other reason than that its copy was not there."""
+    """Whether an item is in quarantine for no other reason than that its copy was not there."""
     return row.state is ItemState.QUARANTINED and row.quarantine_reason == StagingMissingError.code
 
 
-def _stray(dock: Dock, copy: SealedCopy) -> None:
+def _orphaned(dock: Dock, copy: SealedCopy) -> None:
     log.warning("staging.stray_copy", staged=copy.staged_path)
     with dock.ledger.transaction() as txn:
         findings.raise_finding(

@@ -16,7 +16,7 @@ from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import log, status
 from bodycam_ingest.daemon.components import Components, assemble
-from bodycam_ingest.daemon.control import Lane, Request, StatusRequest
+from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.supervision import Supervisor
 from bodycam_ingest.daemon.workers import moving
@@ -95,7 +95,7 @@ class Daemon:
             self._begin(components)
             components.recover(sd_notify.still_starting)
             supervisor = self._start(components)
-            sd_notify.tell("READY=1", f"STATUS=dock {self._config.dock.id} is up")
+            sd_notify.notify("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
             self._supervise(components, supervisor)
             self._end(components, supervisor)
@@ -146,8 +146,13 @@ class Daemon:
         )
         add = supervisor.add
         add("control", self._serve_control, _SILENCE_MAX_S)
-        for lane, number in ((Lane.LOOK, 0), (Lane.LOOK, 1), (Lane.ADMIN, 0), (Lane.LONG, 0)):
-            add(f"control-{lane}-{number}", self._carry_out(lane), _LONG_SILENCE_MAX_S)
+        for kind, number in (
+            (JobKind.LOOK, 0),
+            (JobKind.LOOK, 1),
+            (JobKind.ADMIN, 0),
+            (JobKind.LONG, 0),
+        ):
+            add(f"control-{kind}-{number}", self._carry_out(kind), _LONG_SILENCE_MAX_S)
         bays = add("bays", components.bays_step, _LONG_SILENCE_MAX_S)
         add("recovery", self._recover, _LONG_SILENCE_MAX_S)
         add("verifier", components.verify_step, _LONG_SILENCE_MAX_S)
@@ -176,10 +181,10 @@ class Daemon:
             self._control.serve(moving, for_s=_SERVE_FOR_S)
         return 0.0
 
-    def _carry_out(self, lane: Lane) -> Callable[[], float]:
+    def _carry_out(self, kind: JobKind) -> Callable[[], float]:
         def step() -> float:
             if self._control is not None:
-                self._control.work(lane)
+                self._control.work(kind)
             return 0.0
 
         return step
@@ -189,7 +194,7 @@ class Daemon:
         if components is not None:
             components.housekeeping()
             if self._standing and (words := self._standing.change()):
-                sd_notify.tell(f"STATUS={words}")
+                sd_notify.notify(f"STATUS={words}")
         return 0.5
 
     # -- while it runs --
@@ -210,12 +215,12 @@ class Daemon:
             logger.exception("config.reload_failed")
 
     def _reload(self, components: Components) -> None:
-        sd_notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        sd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = self._reload_config()
         except ConfigError as error:
             logger.warning("config.reload_refused", message=error.message, hint=error.hint)
-            sd_notify.tell("READY=1")
+            sd_notify.notify("READY=1")
             return
         # What of it waits for a restart is recorded and told once.
         waits = components.config.waiting(fresh)
@@ -228,7 +233,7 @@ class Daemon:
         if waiting:
             logger.warning("config.needs_restart", keys=waiting)
         logger.info("config.reloaded", applied=applied)
-        sd_notify.tell("READY=1")
+        sd_notify.notify("READY=1")
 
     def _answer(
         self, request: Request, user: str, progress: Callable[[int], None]
@@ -261,7 +266,7 @@ class Daemon:
     # -- end --
 
     def _end(self, components: Components, supervisor: Supervisor) -> None:
-        sd_notify.tell("STOPPING=1")
+        sd_notify.notify("STOPPING=1")
         logger.info("daemon.stopping")
         until_s = time.monotonic() + STOP_WITHIN_S
         components.abandon()

@@ -93,7 +93,7 @@ class Supervisor:
             log.info("daemon.moves_again", worker=name, silent_s=silent_s)
         # Without pings systemd restarts the daemon, which is what a stalled one needs.
         if self._ping_every_s and not stalls and now_s >= self._next_ping_s:
-            sd_notify.tell("WATCHDOG=1")
+            sd_notify.notify("WATCHDOG=1")
             self._next_ping_s = now_s + self._ping_every_s
 
     # -- what the workers tell --

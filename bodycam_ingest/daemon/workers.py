@@ -99,7 +99,7 @@ class Worker:
         self._witness = witness
         # Of the trouble that it is in; only its own thread looks at these.
         self._faults = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._well_since_s: float | None = time.monotonic()
         self._step = step
         self._halt = halt
@@ -188,12 +188,12 @@ class Worker:
         if self._witness is not None:
             self._witness.healed(self.name)
         self._well_since_s, self._faults = None, 0
-        self._told.clear()
+        self._reported.clear()
 
     def _log(self, error: Exception) -> None:
         self._faults += 1
         self._well_since_s = None
-        if _kind(error) in self._told:
+        if _kind(error) in self._reported:
             return
         if isinstance(error, IngestError):
             log.error(
@@ -209,15 +209,15 @@ class Worker:
     def _bear_witness(self, error: Exception) -> Exception | None:
         """Tell the witness; gives the fault that it met itself."""
         kind = _kind(error)
-        if kind in self._told or self._witness is None:
-            self._told.add(kind)
+        if kind in self._reported or self._witness is None:
+            self._reported.add(kind)
             return None
         try:
             self._witness.troubled(self.name, error)
         except Exception as second:  # it must not end the thread without a word
             log.exception("worker.trouble_not_recorded", worker=self.name)
             return second
-        self._told.add(kind)
+        self._reported.add(kind)
         return None
 
     def _sit_out(self) -> None:

@@ -210,15 +210,15 @@ def _added(txn: Txn, one: Wanted, before: Store | None) -> Change:
     added = entries.store_added(one.name, type=one.kind, required=one.required, returned=returned)
     txn.add(added)
     findings.close_finding(txn, code=REMOVED, subject=added.subject)
-    return Change(one.name, "added", one.required, _tell_lacking(txn, one))
+    return Change(one.name, "added", one.required, _report_lacking(txn, one))
 
 
 def _changed(txn: Txn, one: Wanted) -> Change:
     txn.add(entries.store_changed(one.name, type=one.kind, required=one.required))
-    return Change(one.name, "changed", one.required, _tell_lacking(txn, one))
+    return Change(one.name, "changed", one.required, _report_lacking(txn, one))
 
 
-def _tell_lacking(txn: Txn, one: Wanted) -> Amount:
+def _report_lacking(txn: Txn, one: Wanted) -> Amount:
     lacking = out_of_reach(txn.conn, one.name) if one.required else Amount()
     if lacking.items:
         findings.raise_finding(

@@ -96,7 +96,7 @@ class DockingManager:
                 self._settle_failed(bay)
             elif bay.docking is None:
                 if bay.mounted in present:
-                    self._tell_silent(bay)
+                    self._report_silent(bay)
             elif not self._source.is_present(bay.mounted):
                 bay.docking.removed()
         with self._lock:
@@ -188,7 +188,7 @@ class DockingManager:
         with self._lock:
             self._bays.remove(bay)
 
-    def _tell_silent(self, bay: _Bay) -> None:
+    def _report_silent(self, bay: _Bay) -> None:
         silent = time.monotonic() - bay.began_s > _SILENT_S and bay.thread.is_alive()
         if silent and bay.mounted not in self._silent:
             self._silent.add(bay.mounted)

@@ -31,7 +31,7 @@ class Unlisted:
     def __init__(self, record: DockingRecord) -> None:
         self._record = record
         self._tries = 0
-        self._told = ""
+        self._reported = ""
         self.reason = ""
 
     def failed(self, error: IngestError) -> None:
@@ -61,9 +61,9 @@ class Unlisted:
         """Note that the camera was listed to its end."""
         self._tries = 0
         self.reason = ""
-        if self._told:
-            self._record.close_finding(self._told)
-            self._told = ""
+        if self._reported:
+            self._record.close_finding(self._reported)
+            self._reported = ""
             log.info(
                 "camera.listed_again", camera=self._record.row.camera, bay=self._record.row.bay
             )
@@ -74,11 +74,11 @@ class Unlisted:
         return max(rescan_s, min(_WAIT_MAX_S, wait_s))
 
     def _tell(self, code: str, message: str, detail: str) -> None:
-        if self._told == code:
+        if self._reported == code:
             return
         row = self._record.row
-        if self._told:
-            self._record.close_finding(self._told)
+        if self._reported:
+            self._record.close_finding(self._reported)
         else:
             log.error(
                 "camera.not_listed",
@@ -93,4 +93,4 @@ class Unlisted:
             f"camera {row.camera} in {row.bay}: {detail}. Look whether it is mounted so that the "
             "daemon's user may read it, and at its card; it is looked at again by itself",
         )
-        self._told = code
+        self._reported = code

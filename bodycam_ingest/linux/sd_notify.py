@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 _TIMEOUT_S: Final = 1.0
 
 
-def tell(*lines: str) -> bool:
+def notify(*lines: str) -> bool:
     """Send state lines such as `READY=1` to the service manager.
 
     Args:
@@ -40,7 +40,7 @@ def tell(*lines: str) -> bool:
 
 def still_starting() -> None:
     """Have systemd wait for another minute for a start that takes long and moves."""
-    tell("EXTEND_TIMEOUT_USEC=60000000")
+    notify("EXTEND_TIMEOUT_USEC=60000000")
 
 
 def watchdog_interval_s() -> float | None:

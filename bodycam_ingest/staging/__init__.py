@@ -1,6 +1,6 @@
 """The dock's own durable copies: where they lie, how they come there, how they are read back."""
 
-from bodycam_ingest.staging.area import QUARANTINE, SealedCopy, StagingArea, StrangeName
+from bodycam_ingest.staging.area import QUARANTINE, SealedCopy, StagingArea, UnexpectedName
 from bodycam_ingest.staging.buffers import BufferPool
 from bodycam_ingest.staging.digests import Digester
 from bodycam_ingest.staging.free_space import FreeSpace, Reservation, Space
@@ -23,7 +23,7 @@ __all__ = [
     "Space",
     "StagedCopies",
     "StagingArea",
-    "StrangeName",
+    "UnexpectedName",
     "check_abandoned",
     "open_copies",
     "staging_error",

@@ -58,7 +58,7 @@ class SealedCopy:
 
 
 @dataclass(frozen=True, slots=True)
-class StrangeName:
+class UnexpectedName:
     """Something in staging that cannot be used.
 
     Args:
@@ -82,7 +82,7 @@ class Recovered:
 
     discarded: tuple[str, ...]
     sealed: tuple[SealedCopy, ...]
-    faults: tuple[StrangeName, ...] = ()
+    faults: tuple[UnexpectedName, ...] = ()
 
 
 class StagedCopy:
@@ -255,7 +255,7 @@ class StagingArea:
         """
         discarded: list[str] = []
         sealed: list[SealedCopy] = []
-        faults: list[StrangeName] = []
+        faults: list[UnexpectedName] = []
         with staging_faults(f"looking through {self.directory}"):
             durable.make_directory(self.directory / QUARANTINE)
             names = sorted(os.listdir(self.directory))  # noqa: PTH208 - names are matched
@@ -269,7 +269,7 @@ class StagingArea:
                     if self.directory.joinpath(name).is_dir():
                         self._recover_docking(name, discarded, sealed, faults, discard=discard)
             except StagingError as error:
-                faults.append(StrangeName(error.message, name))
+                faults.append(UnexpectedName(error.message, name))
         return Recovered(tuple(discarded), tuple(sealed), tuple(faults))
 
     def _recover_docking(
@@ -277,7 +277,7 @@ class StagingArea:
         docking_id: str,
         discarded: list[str],
         sealed: list[SealedCopy],
-        faults: list[StrangeName],
+        faults: list[UnexpectedName],
         *,
         discard: bool,
     ) -> None:
@@ -296,7 +296,7 @@ class StagingArea:
                 if stat.S_ISREG((directory / name).lstat().st_mode):
                     sealed.append(self._parse(f"{docking_id}/{name}"))
                 else:
-                    faults.append(StrangeName(f"{docking_id}/{name}, no regular file"))
+                    faults.append(UnexpectedName(f"{docking_id}/{name}, no regular file"))
         # A crash may have come between a rename and this.
         durable.fsync_directory(directory)
 

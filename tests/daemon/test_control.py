@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.daemon.control import (
     AssignRequest,
-    Lane,
+    JobKind,
     QuarantineRequest,
     ReinstateRequest,
     RetryRequest,
@@ -55,9 +55,9 @@ class House:
         self.long_begun, self.long_may_end = threading.Event(), threading.Event()
         self.server = ControlServer(state_dir, self.handle)
         self.ending = threading.Event()
-        lanes = (Lane.LOOK, Lane.LOOK, Lane.ADMIN, Lane.LONG)
+        queues = (JobKind.LOOK, JobKind.LOOK, JobKind.ADMIN, JobKind.LONG)
         self.threads = [threading.Thread(target=self.server.serve, args=(lambda: None,))]
-        self.threads += [threading.Thread(target=self.work, args=(lane,)) for lane in lanes]
+        self.threads += [threading.Thread(target=self.work, args=(kind,)) for kind in queues]
         for thread in self.threads:
             thread.start()
 
@@ -71,10 +71,10 @@ class House:
             assert self.long_may_end.wait(60)
         return {"echo": request.command}
 
-    def work(self, lane):
+    def work(self, kind):
         while not self.ending.is_set():
             try:
-                self.server.work(lane)
+                self.server.work(kind)
             except Exception as error:  # noqa: BLE001 - the daemon's workers take it from here
                 self.raised.append(error)
 
@@ -278,7 +278,7 @@ def test_a_daemon_that_ends_refuses_what_it_has_not_begun(house):
         thread = threading.Thread(target=second)
         thread.start()
         until_s = time.monotonic() + 30
-        while not house.server._desk._lanes[Lane.LONG].qsize() and time.monotonic() < until_s:
+        while not house.server._jobs._queues[JobKind.LONG].qsize() and time.monotonic() < until_s:
             time.sleep(0.01)
         house.server.stop()
         thread.join(30)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from bodycam_ingest.daemon.control import Lane, RetryRequest, StatusRequest, ask, server
+from bodycam_ingest.daemon.control import JobKind, RetryRequest, StatusRequest, ask, server
 from bodycam_ingest.daemon.control.place import SOCKET_NAME
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.db.ledger import STATE_FILE
@@ -77,13 +77,13 @@ def answering(state):
     made = ControlServer(state, lambda request, _user, _progress: {"did": request.command})
     ends = threading.Event()
 
-    def work(lane):
+    def work(kind):
         while not ends.is_set():
             with contextlib.suppress(IngestError):
-                made.work(lane)
+                made.work(kind)
 
     threads = [threading.Thread(target=made.serve, args=(lambda: None,))]
-    threads += [threading.Thread(target=work, args=(lane,)) for lane in Lane]
+    threads += [threading.Thread(target=work, args=(kind,)) for kind in JobKind]
     for thread in threads:
         thread.start()
     try:

@@ -69,7 +69,7 @@ class FolderSource:
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, tuple[tuple[int, int], ObservedWatch | None]] = {}
         self._mount_points: set[Path] = set()
-        self._told: set[tuple[Path, int]] = set()
+        self._reported: set[tuple[Path, int]] = set()
         self._lock = threading.Lock()
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -100,9 +100,9 @@ class FolderSource:
                 names = sorted(os.listdir(root))  # noqa: PTH208 - names are looked at one by one
                 device = root.stat().st_dev
             except OSError as error:
-                self._tell_once(root, error)
+                self._report_once(root, error)
                 continue
-            self._told = {told for told in self._told if told[0] != root}
+            self._reported = {told for told in self._reported if told[0] != root}
             for name in names:
                 volume = self._look(root, name, device)
                 if volume is not None:
@@ -155,10 +155,10 @@ class FolderSource:
             },
         )
 
-    def _tell_once(self, root: Path, error: OSError) -> None:
+    def _report_once(self, root: Path, error: OSError) -> None:
         key = (root, error.errno or 0)
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._reported:
+            self._reported.add(key)
             log.warning("source.root_unreadable", root=str(root), error=str(error))
 
     def _follow_roots(self) -> None:

@@ -120,7 +120,7 @@ class UsbSource:
         self._mountinfo_path = mountinfo_path
         self._block_devices = block_devices
         self._since_s: dict[tuple[str, int], float] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self._alike: set[tuple[str, tuple[str, ...]]] = set()
         self._lock = threading.Lock()
 
@@ -143,7 +143,7 @@ class UsbSource:
                 mounted = self._mounted(device, mounts.get(device.number, ()))
                 if mounted is not None:
                     found.append(mounted)
-            self._tell_clones(found)
+            self._report_clones(found)
         return sorted(found, key=lambda one: (one.bay, one.volume, one.mount_path))
 
     def is_present(self, mounted: MountedVolume) -> bool:
@@ -234,7 +234,7 @@ class UsbSource:
 
     def _forget(self, here: set[str]) -> None:
         self._since_s = {key: since for key, since in self._since_s.items() if key[0] in here}
-        self._told = {told for told in self._told if told[0] in here}
+        self._reported = {told for told in self._reported if told[0] in here}
 
     # -- what is said, once --
 
@@ -250,12 +250,12 @@ class UsbSource:
 
     def _first(self, what: str, device: UsbBlockDevice) -> bool:
         """Whether this was not yet said of the USB device since it was plugged in."""
-        if (device.usb, what) in self._told:
+        if (device.usb, what) in self._reported:
             return False
-        self._told.add((device.usb, what))
+        self._reported.add((device.usb, what))
         return True
 
-    def _tell_clones(self, found: Iterable[MountedVolume]) -> None:
+    def _report_clones(self, found: Iterable[MountedVolume]) -> None:
         """Cards made alike are no fault, but nobody may tell them apart by what is on them."""
         bays: defaultdict[str, set[str]] = defaultdict(set)
         for one in found:

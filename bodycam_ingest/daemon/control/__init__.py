@@ -7,7 +7,7 @@ line has `ok`. The daemon's side is `control.server`; no command imports it.
 """
 
 from bodycam_ingest.daemon.control.client import ask
-from bodycam_ingest.daemon.control.jobs import Lane
+from bodycam_ingest.daemon.control.jobs import JobKind
 from bodycam_ingest.daemon.control.place import SOCKET_NAME, user_name
 from bodycam_ingest.daemon.control.requests import (
     AssignRequest,
@@ -30,7 +30,7 @@ __all__ = [
     "BackfillRequest",
     "CloseFindingRequest",
     "ConfirmClockRequest",
-    "Lane",
+    "JobKind",
     "QuarantineRequest",
     "ReinstateRequest",
     "Request",

@@ -1,4 +1,4 @@
-"""What was asked for and waits for an answer: a few bounded lanes, each with threads of its own.
+"""What was asked for and waits for an answer: a few bounded queues, each with threads of its own.
 
 A look at the dock never waits for an admin's request, and a short request never for a long one.
 """
@@ -21,7 +21,7 @@ WAITING_MAX: Final = 64
 _TAKE_TIMEOUT_S: Final = 0.5
 
 
-class Lane(enum.StrEnum):
+class JobKind(enum.StrEnum):
     """Which threads a request is for."""
 
     LOOK = "look"
@@ -33,7 +33,7 @@ class Lane(enum.StrEnum):
 class Job:
     """One request on its way to its answer.
 
-    `done_bytes` and `begun` are written by the lane's thread and read by the socket's.
+    `done_bytes` and `begun` are written by the kind's thread and read by the socket's.
 
     Args:
         request: what is asked for.
@@ -54,8 +54,8 @@ class Job:
         self.done_bytes += count_bytes
 
 
-class Desk:
-    """The lanes.
+class JobQueues:
+    """The queues.
 
     Args:
         answered: told of each job whose reply is there, from the thread that made it.
@@ -63,27 +63,27 @@ class Desk:
 
     def __init__(self, answered: Callable[[Job], None]) -> None:
         self._answered = answered
-        self._lanes: dict[Lane, queue.Queue[Job]] = {
-            lane: queue.Queue(WAITING_MAX) for lane in Lane
+        self._queues: dict[JobKind, queue.Queue[Job]] = {
+            kind: queue.Queue(WAITING_MAX) for kind in JobKind
         }
 
     def put(self, job: Job) -> None:
-        """Have a job done by its lane.
+        """Have a job done by its kind.
 
         Raises:
             ControlError: too many wait already; nothing was done.
         """
         try:
-            self._lanes[job.request.lane].put_nowait(job)
+            self._queues[job.request.kind].put_nowait(job)
         except queue.Full:
             raise ControlError(
                 f"{WAITING_MAX} requests wait already; nothing was done", hint="Try again later."
             ) from None
 
-    def take(self, lane: Lane) -> Job | None:
-        """The next job of a lane, None when none came for a moment."""
+    def take(self, kind: JobKind) -> Job | None:
+        """The next job of a kind, None when none came for a moment."""
         try:
-            return self._lanes[lane].get(timeout=_TAKE_TIMEOUT_S)
+            return self._queues[kind].get(timeout=_TAKE_TIMEOUT_S)
         except queue.Empty:
             return None
 
@@ -94,10 +94,10 @@ class Desk:
 
     def clear(self, refuse: Callable[[AbandonedError], bytes]) -> None:
         """Refuse what nobody began: the daemon ends."""
-        for lane in self._lanes.values():
-            while not lane.empty():
+        for kind in self._queues.values():
+            while not kind.empty():
                 try:
-                    job = lane.get_nowait()
+                    job = kind.get_nowait()
                 except queue.Empty:
                     break
                 self.finish(job, refuse(AbandonedError("the daemon is stopping; it was not done")))

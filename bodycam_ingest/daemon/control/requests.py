@@ -17,7 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
-from bodycam_ingest.daemon.control.jobs import Lane
+from bodycam_ingest.daemon.control.jobs import JobKind
 from bodycam_ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Request(BaseModel):
 
     # Built when first used: a command makes one of them, and most make none.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
-    lane: ClassVar[Lane] = Lane.ADMIN
+    kind: ClassVar[JobKind] = JobKind.ADMIN
     # Each request narrows it to its own word.
     command: str
 
@@ -64,7 +64,7 @@ class StatusRequest(Request):
     """What `status` shows."""
 
     command: Literal["status"] = "status"
-    lane: ClassVar[Lane] = Lane.LOOK
+    kind: ClassVar[JobKind] = JobKind.LOOK
 
 
 class RetryRequest(Request):
@@ -95,7 +95,7 @@ class ReinstateRequest(Request):
     """Take a quarantined item back, after its whole copy was read."""
 
     command: Literal["reinstate"] = "reinstate"
-    lane: ClassVar[Lane] = Lane.LONG
+    kind: ClassVar[JobKind] = JobKind.LONG
     item: Name
 
 

@@ -5,7 +5,7 @@ it, the group that may read reach it; that group may look, and change nothing. T
 (SO_PEERCRED) becomes the actor of what it asks for.
 
 One thread moves bytes and never waits for a client: each has its own deadlines and buffers. What
-was asked for is done by the lanes' threads, and goes on when the client that asked is gone.
+was asked for is done by the queues' threads, and goes on when the client that asked is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.daemon.control.jobs import Desk, Job, Lane
+from bodycam_ingest.daemon.control.jobs import Job, JobKind, JobQueues
 from bodycam_ingest.daemon.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, Request, parse
 from bodycam_ingest.errors import (
@@ -87,7 +87,7 @@ def _refused(error: IngestError) -> bytes:
 
 def _check_rights(uid: int, request: Request) -> None:
     """Let everybody who could connect look, and root and the daemon's user do the rest."""
-    if request.lane is not Lane.LOOK and uid not in {0, os.geteuid()}:
+    if request.kind is not JobKind.LOOK and uid not in {0, os.geteuid()}:
         raise UsageError(
             f"only root and the daemon's user may ask for `{request.command}`",
             hint="Run the command as that user: sudo -u bodycam-ingest bodycam-ingest …",
@@ -150,7 +150,7 @@ class ControlServer:
         self._handle = handle
         self._path = state_dir / SOCKET_NAME
         self._stop = threading.Event()
-        self._desk = Desk(self._answered)
+        self._jobs = JobQueues(self._answered)
         self._replies: collections.deque[Job] = collections.deque()
         self._clients: dict[socket.socket, _Client] = {}
         self._accepts = True
@@ -190,7 +190,7 @@ class ControlServer:
             return
         self._ended = True
         self._close_listener()
-        self._desk.clear(_refused)
+        self._jobs.clear(_refused)
         until_s = _after_s(_LAST_REPLIES_S)
         while self._clients and time.monotonic() < until_s:
             heartbeat()
@@ -201,14 +201,14 @@ class ControlServer:
         self._rung.close()
         self._bell.close()
 
-    def work(self, lane: Lane) -> None:
-        """Carry out the next request of a lane, if one comes within a moment.
+    def work(self, kind: JobKind) -> None:
+        """Carry out the next request of a kind, if one comes within a moment.
 
         Raises:
             HaltError: ledger or state directory are unusable; its sender was told.
             Exception: a defect; its sender was told.
         """
-        job = self._desk.take(lane)
+        job = self._jobs.take(kind)
         if job is None:
             return
         job.begun = True
@@ -216,18 +216,18 @@ class ControlServer:
             result = self._handle(job.request, job.user, job.moved)
             reply = _line({"ok": True, "result": result})
         except IngestError as error:
-            self._desk.finish(job, _refused(error))
+            self._jobs.finish(job, _refused(error))
             if isinstance(error, HaltError) and not isinstance(error, _NO_REASON_TO_STOP):
                 raise
             return
         except Exception as error:
             explained = self._explain()
             if explained is not None:
-                self._desk.finish(job, _refused(explained))
+                self._jobs.finish(job, _refused(explained))
                 return
-            self._desk.finish(job, _refused(IngestError(f"a defect of the program: {error!r}")))
+            self._jobs.finish(job, _refused(IngestError(f"a defect of the program: {error!r}")))
             raise
-        self._desk.finish(job, reply)
+        self._jobs.finish(job, reply)
 
     def stop(self) -> None:
         """Have `serve` return soon."""
@@ -301,7 +301,7 @@ class ControlServer:
                 request = parse(bytes(line))
                 _check_rights(client.uid, request)
                 client.job = Job(request, client.user)
-                self._desk.put(client.job)
+                self._jobs.put(client.job)
                 client.inbox.clear()
                 client.told_s = time.monotonic()
         except IngestError as error:
