@@ -125,21 +125,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 _LAST = ("stores", "crash", "system", "vm")
+_OF_A_KIND = ("crash", "system", "vm")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the S3 server. What fails fastest comes first, what is slow not last."""
+    """Mark tests by folder and server. What fails fastest comes first, what is slow not last."""
     here = Path(__file__).parent
 
-    def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
-        return _LAST.index(folder) + 1 if folder in _LAST else 0
+    def place(item: pytest.Item) -> str:
+        return item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
 
     for item in items:
+        if place(item) in _OF_A_KIND:
+            item.add_marker(place(item))
         if "seaweed" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.server)
-    items.sort(key=place)
+            item.add_marker("server")
+    items.sort(key=lambda item: _LAST.index(place(item)) if place(item) in _LAST else -1)
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,7 @@ def test_a_monitoring_system_hears_how_a_dock_stands(tmp_path):
         assert dock.run("check").returncode == 3
 
 
+@pytest.mark.long
 def test_a_store_that_fails_is_heard_of(tmp_path):
     dock = Dock(tmp_path)
     dock.store.mkdir()

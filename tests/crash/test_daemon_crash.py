@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from tests.support.seaweedfs import SeaweedServer
 
-pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 MIB: Final = 1024 * 1024
 RUN_S: Final = 120

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.support.seaweedfs import SeaweedServer
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 _PART_BYTES = 5 * 1024 * 1024
 # 0: the first of each kind alone.

@@ -160,6 +160,7 @@ def any_store(any_answer):
 
 
 # urllib3 leaves connections whose answers are no HTTP to the collector.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @settings(

@@ -9,11 +9,7 @@ import socket
 import subprocess
 import sys
 
-import pytest
-
 from bodycam_ingest.daemon.control.place import short_address
-
-pytestmark = pytest.mark.system
 
 NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 UNKNOWN = (

@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.dock import Dock
 
-pytestmark = pytest.mark.system
-
 DAY_S = 24 * 3600
 # The clocks of this process alone run as files say: seconds by which each is ahead, and what the
 # kernel says of NTP.

@@ -6,11 +6,7 @@ import os
 import random
 import signal
 
-import pytest
-
 from tests.support.dock import Dock, sha256
-
-pytestmark = pytest.mark.system
 
 
 def content(seed: int, size: int = 40_000) -> bytes:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.support.dock import Dock
 
-pytestmark = pytest.mark.system
-
 MEMORY = Path("/dev/shm")
 PEBI = 2**50
 

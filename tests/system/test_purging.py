@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.dock import Dock
 
-pytestmark = pytest.mark.system
-
 KEEP = "min_free_bytes = 1000000"
 # A store that takes a question about a recording and does not answer while a file is there.
 HANGS = """

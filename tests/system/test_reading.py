@@ -13,8 +13,6 @@ from bodycam_ingest.errors import NotRunningError, UnknownSubjectError
 from tests.support.dock import DIRECTORY_STORE, Dock
 from tests.support.terminal import on_a_terminal, said, told
 
-pytestmark = pytest.mark.system
-
 SECOND = (
     '[[stores]]\nname = "second-archive"\ntype = "directory"\npath = "second"\nrequired = false\n'
 )

@@ -11,8 +11,6 @@ import pytest
 from tests.support.dock import Dock, sha256
 from tests.support.terminal import on_a_terminal
 
-pytestmark = pytest.mark.system
-
 
 @pytest.fixture
 def dock(tmp_path):

@@ -15,7 +15,7 @@ from tests.support.dock import Dock
 if TYPE_CHECKING:
     from tests.support.seaweedfs import SeaweedServer
 
-pytestmark = [pytest.mark.system, pytest.mark.server, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 MIB = 1024 * 1024
 

@@ -19,8 +19,6 @@ from bodycam_ingest.db.schema import ledger_entry
 from bodycam_ingest.db.state_dir import open_for_reading
 from tests.support.dock import Dock, sha256
 
-pytestmark = pytest.mark.system
-
 
 @pytest.fixture
 def manager(tmp_path):

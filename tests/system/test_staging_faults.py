@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.dock import sha256
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 RESERVE = "min_free_bytes = 1000000"
 NO_ROOM = f"min_free_bytes = {10**17}"

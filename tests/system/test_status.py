@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-import pytest
-
 from bodycam_ingest.errors import LedgerUnwritableError, NotRunningError
-
-pytestmark = pytest.mark.system
 
 
 def told(dock):

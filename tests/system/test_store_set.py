@@ -10,8 +10,6 @@ import pytest
 
 from tests.support.dock import Dock
 
-pytestmark = pytest.mark.system
-
 
 def table(name: str, *, required: bool = True, path: str = "") -> str:
     return (

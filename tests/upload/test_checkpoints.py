@@ -99,6 +99,7 @@ def idle(bench, monkeypatch):
     return Idle(bench, monkeypatch)
 
 
+@pytest.mark.long
 def test_an_idle_dock_writes_nothing_but_heartbeats(idle):
     idle.live(1)
     for _ in range(2):
@@ -109,6 +110,7 @@ def test_an_idle_dock_writes_nothing_but_heartbeats(idle):
         assert own_objects.first_news_at(conn, idle.anchored()) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
@@ -141,6 +143,7 @@ def test_work_that_was_lost_is_made_again(idle):
     assert idle.anchored() >= size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", [None, "genesis"])
 def test_a_planted_row_anchors_nothing(idle, named):
     idle.live(1)

@@ -87,6 +87,7 @@ def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) ->
     assert all(store.objects[key].body == BODY for store in dock.stores.values())
 
 
+@pytest.mark.long
 def test_being_stored_everywhere_is_not_being_confirmed_everywhere(bench) -> None:
     dock = Dock(bench, "a", "b")
     # Of a large one is told that it is stored, before the proof that may take long.
@@ -134,6 +135,7 @@ def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body)
     assert len(dock.bench.entries("item.confirmed")) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("call", ["create", "part", "complete", "confirm"])
 def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
@@ -164,6 +166,7 @@ def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 
 
+@pytest.mark.long
 def test_next_times_stand_in_the_database_and_grow(dock) -> None:
     add(dock)
     dock.stores["main"].faults.append(Fault("look", times=-1))
@@ -214,6 +217,7 @@ def test_a_dead_store_holds_up_no_other(bench) -> None:
     assert all(bench.item(i).state is ItemState.CONFIRMED for i in ids)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [StoreUnreachableError, StoreError, StoreMisconfiguredError])
 def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     bad = add(dock)
@@ -512,6 +516,7 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
     assert anchored(dock, "main") == head.size
 
 
+@pytest.mark.long
 def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
     ids = [add(dock, random_bytes(3000)) for _ in range(30)]
     main = dock.stores["main"]
@@ -817,6 +822,7 @@ def test_a_long_upload_is_seen_to_move(dock) -> None:
     assert len(moved) >= 5, "at least once for each part"
 
 
+@pytest.mark.long
 def test_the_limit_holds_for_all_uploads_together(bench) -> None:
     dock = Dock(bench, "a", "b")
     add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])

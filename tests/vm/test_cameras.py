@@ -7,7 +7,7 @@ import pytest
 from tests.vm.cards import File
 from tests.vm.conftest import content
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.mark.smoke

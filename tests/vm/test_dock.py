@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 RULES = "/etc/udev/rules.d/90-bodycam-ingest.rules"
 EXPOSURE_MAX = 2.0

@@ -16,7 +16,7 @@ import pytest
 from tests.vm.container import Container
 from tests.vm.image import REPOSITORY
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 AS_SERVICE = "sudo -u bodycam-ingest bodycam-ingest"
 OPT = "/opt/bodycam-ingest"

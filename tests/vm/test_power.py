@@ -8,7 +8,7 @@ import pytest
 
 from tests.vm.station import MIN_FREE_BYTES, PATIENCE_S
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 STAGING = "/var/lib/bodycam-ingest/staging"
 

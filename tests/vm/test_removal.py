@@ -10,7 +10,7 @@ from tests.vm.cards import File
 from tests.vm.conftest import content
 from tests.vm.station import PATIENCE_S
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 MANY = 36
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 SOURCE = "/usr/src/bodycam-ingest"
 KEPT = "/var/lib/bodycam-ingest /etc/bodycam-ingest/config.toml"
