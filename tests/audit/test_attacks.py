@@ -39,6 +39,9 @@ from tests.support.goldendock import (
     anchor,
 )
 
+# Each works on a copy of a whole dock.
+pytestmark = pytest.mark.long
+
 # -- nothing was done ----------------------------------------------------------------------------
 
 
