@@ -47,7 +47,7 @@ _SLICE: Final = 16
 
 
 def _ignore(_count: int) -> None:
-    """Nobody wants to know."""
+    """Takes a count and does nothing with it."""
 
 
 class Acquirer:

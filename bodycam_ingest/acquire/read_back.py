@@ -43,7 +43,7 @@ _VERIFY_BACKLOG_ITEMS: Final = 2000
 
 
 def _ignore(_count: int) -> None:
-    """Nobody wants to know."""
+    """Takes a count and does nothing with it."""
 
 
 class ReadBackVerifier:

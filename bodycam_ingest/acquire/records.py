@@ -56,7 +56,7 @@ class AcquireContext:
     Args:
         engine: for reads.
         ledger: the only way to write.
-        acquirer: copies, reads back, sets apart.
+        acquirer: copies, reads back, quarantines.
         part_size_bytes: upload part size that new items get.
         delay_s: seconds until the next try.
         watch: holds what must wait for staging.
@@ -197,7 +197,7 @@ def take_back(
     if found != digests:
         raise LocalCopyDamagedError(
             f"the copy of item {row.item_id} no longer is what was read off the camera",
-            hint="It stays set apart. `quarantine requeue ITEM` has it read again.",
+            hint="It stays in quarantine. `quarantine requeue ITEM` has it read again.",
         )
     with ledger.transaction() as txn:
         if items.get(txn.conn, row.item_id) != row:

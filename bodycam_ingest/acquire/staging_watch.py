@@ -136,7 +136,7 @@ class StagingWatch:
         """Find out whether a trouble began or ended; to be called every few seconds.
 
         Returns:
-            Whether something that waited may go on.
+            Whether something that waited may continue.
         """
         with self._lock:
             try:

@@ -147,7 +147,7 @@ class FileCheck:
                 self._find("file_planted", f"{path} belongs to no item")
 
     def _on_disk(self) -> set[str]:
-        """Everything below staging but what is set apart and what is being written."""
+        """Everything below staging but what is quarantined and what is being written."""
         found: set[str] = set()
         root = self.copies.staging.directory
         for above, directories, names in os.walk(root, onerror=_raise_unless_gone):

@@ -40,10 +40,10 @@ class SelfCheck:
         """Look, if it is time; returns seconds until the next step.
 
         Args:
-            heartbeat: called while it goes on.
+            heartbeat: called while it runs.
 
         Raises:
-            DatabaseDamagedError: the daemon must not go on signing on top of this.
+            DatabaseDamagedError: the daemon must not continue to sign on top of this.
         """
         now_s = time.monotonic()
         if self._looked_s is not None and now_s - self._looked_s < _EVERY_S:

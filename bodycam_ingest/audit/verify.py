@@ -1,7 +1,7 @@
 """`verify`: ledger, states, staged files and stored objects, read-only, every finding.
 
 One snapshot of the database is compared with itself, with the state file, with staging and with
-the stores. Nothing is migrated, repaired or created: a check that mends hides what it found.
+the stores. Nothing is migrated, repaired or created: a check that fixes hides what it found.
 
 Every part is looked at whatever the others showed. What contradicts the record is a finding; what
 the machine or a store refused is "could not be checked", and never called broken.
@@ -57,7 +57,7 @@ _STRANGE: Final = (
 
 
 def _no_stage(_name: str) -> None:
-    """Nobody wants to know how far it is."""
+    """Takes progress and does nothing with it."""
 
 
 @dataclass

@@ -53,7 +53,7 @@ class _Waiting:
         self._done_bytes = done_bytes
         if not self._reported:
             self._reported = True
-            say("The daemon works on it, and goes on if this command is ended.")
+            say("The daemon works on it, and continues if this command is ended.")
 
 
 def _execute_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _print(found: list[dict[str, Any]]) -> None:
                 camera["camera"],
                 local(camera["last_docked_at"]),
                 ", ".join(f"{number:,} {state}" for state, number in camera["items"].items()),
-                # Nobody carries it, and no profile knows it: that is for a person to mend.
+                # Nobody carries it, and no profile knows it: that is for a person to fix.
                 camera["officer"] or ("" if camera["assigned"] else "unassigned"),
                 camera["profile"],
                 local(camera["first_docked_at"]),

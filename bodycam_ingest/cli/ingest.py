@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--upload/--no-upload",
     default=True,
     show_default=True,
-    help="Send what is due once; the daemon goes on with the rest.",
+    help="Send what is due once; the daemon continues with the rest.",
 )
 @json_option
 @pass_context

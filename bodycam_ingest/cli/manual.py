@@ -54,7 +54,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("retry 01m878bj --store archive", "one recording, one store"),
     ),
     "quarantine": (
-        ("quarantine", "what is set apart"),
+        ("quarantine", "what is quarantined"),
         ("quarantine add 01m878bj --reason 'wrong camera'", "set one apart"),
     ),
     "quarantine add": (("quarantine add 01m878bj --reason 'wrong camera'", "set one apart"),),

@@ -1,4 +1,4 @@
-"""`quarantine`: what is set apart, and the two ways back."""
+"""`quarantine`: what is quarantined, and the two ways back."""
 
 from __future__ import annotations
 

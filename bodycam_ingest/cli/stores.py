@@ -80,7 +80,7 @@ def _waiting(store: dict[str, Any]) -> str:
 @json_option
 @pass_context
 def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
-    """Give up a store that will not come back; what waited for it alone goes on.
+    """Give up a store that will not come back; what waited for it alone continues.
 
     Take its [[stores]] table out of the configuration and restart the daemon first.
     """

@@ -51,7 +51,7 @@ def read_tables(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         where = _WHERE.search(str(error))
-        hint = f"Mend line {where[1]} of {path}" if where else "Mend the end of the file"
+        hint = f"Fix line {where[1]} of {path}" if where else "Fix the end of the file"
         raise ConfigError(
             f"{path} is no TOML: {error}",
             hint=f"{hint}, then run check-config. config.example.toml shows every key.",

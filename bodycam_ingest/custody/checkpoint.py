@@ -45,7 +45,7 @@ def sign(checkpoint: Checkpoint, signers: Sequence[Signer]) -> str:
 
 
 def parse(text: str) -> Checkpoint:
-    """A checkpoint from a note's text; further lines are extensions and are passed over.
+    """A checkpoint from a note's text; further lines are extensions and are skipped.
 
     Raises:
         NoteError: it is none.

@@ -120,7 +120,7 @@ def admit(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """An entry's data as it can stand there, before anything else is known of it.
 
     Text that is not Unicode comes from the operating system's messages about a camera's files. A
-    hostile name must not stop the record: its stray bytes are written as escapes.
+    hostile name must not stop the record: its invalid bytes are written as escapes.
 
     Args:
         kind: the entry's type.

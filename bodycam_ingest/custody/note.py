@@ -1,7 +1,7 @@
 """Signed notes as C2SP signed-note has them, with Ed25519 (pure).
 
 A note is a text that ends in a newline, a blank line, and one line a signature. Signatures by
-keys that the reader does not know are passed over, so that a second key can sign beside the log's.
+keys that the reader does not know are skipped, so that a second key can sign beside the log's.
 """
 
 from __future__ import annotations

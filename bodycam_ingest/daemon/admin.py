@@ -143,7 +143,7 @@ class AdminCommands:
         if not (done.due or done.again or queued or unread):
             raise UsageError(
                 f"item {row.item_id} is {row.state.value}: nothing of it can be tried now",
-                hint="A purged item has no copy here; a quarantined one goes on with `quarantine "
+                hint="A purged item has no copy here; a quarantined one continues with `quarantine "
                 "reinstate` or `quarantine requeue`.",
             )
         return done, queued
@@ -204,7 +204,7 @@ class AdminCommands:
 
 
 _IMPOSSIBLE: Final = {
-    ItemEvent.QUARANTINED: "it can no longer be set apart",
+    ItemEvent.QUARANTINED: "it can no longer be quarantined",
     ItemEvent.REQUEUED: "only a quarantined item can be read again",
     ItemEvent.REINSTATED: "only a quarantined item can be reinstated",
 }

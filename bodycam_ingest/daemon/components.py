@@ -56,7 +56,7 @@ _IDLE_S: Final = 0.5
 
 
 def _ignore() -> None:
-    """Nobody wants to know."""
+    """Takes a count and does nothing with it."""
 
 
 class Components:
@@ -182,7 +182,7 @@ class Components:
         """Note the stores; settle what must be before any worker runs.
 
         Args:
-            progress: called again and again while it goes on.
+            progress: called again and again while it runs.
         """
         self.store_changes.note()
         self._recovery.begin(progress)

@@ -118,7 +118,7 @@ class Daemon:
     def _begin(self, components: Components) -> None:
         with components.ledger.transaction() as txn:
             stops.note_start(txn.conn)
-            # A start is what a person does who mended something: nothing waits out an old pause.
+            # A start is what a person does who fixed something: nothing waits out an old pause.
             storehealth.hurry(txn, list(components.stores))
             txn.append(
                 "daemon.started",

@@ -97,7 +97,7 @@ def history(conn: sa.Connection, serial: str, volume: str) -> list[KnownItem]:
 
 
 def items_away(conn: sa.Connection, serial: str, volume: str) -> frozenset[str]:
-    """Ids of a camera's items that are gone or set apart: where their files lie again is news."""
+    """Ids of a camera's items that are gone or quarantined: where their files lie again is news."""
     found = conn.execute(
         sa.select(item.c.item_id)
         .where(item.c.camera == serial, item.c.volume == volume)

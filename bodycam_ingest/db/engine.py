@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT_S: Final = 30.0
 _WRITES: Final = "bodycam_writes"
 _BASE_CODE: Final = 0xFF
-# Full, read-only or not to be opened: an admin mends the directory; nothing was damaged.
+# Full, read-only or not to be opened: an admin fixes the directory; nothing was damaged.
 _DIRECTORY_CODES: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 )

@@ -123,7 +123,7 @@ def next_due(
         conn: an open connection.
         store: whose.
         now_ms: the time, ms since 1970.
-        in_hand: keys that a worker of this process has in hand.
+        in_hand: keys that a worker of this process has claimed.
 
     Returns:
         The object, None when none is due.

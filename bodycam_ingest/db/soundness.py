@@ -2,7 +2,7 @@
 
 What an index says is believed by every query that uses it, so one that was made anew to leave a
 row out hides that row from the daemon and from people. `verify` reads past the indexes, and has
-them compared here with what the program makes. Read-only; nothing is mended.
+them compared here with what the program makes. Read-only; nothing is fixed.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def progressed(txn: Txn, store: str, now: str) -> None:
 def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
     """Have stores asked again at once.
 
-    A try that is under way may still fail of what was mended meanwhile. It tells by the number of
+    A try that is under way may still fail of what was fixed meanwhile. It tells by the number of
     lifts that it must not pause the store again: `was_lifted`.
 
     Args:

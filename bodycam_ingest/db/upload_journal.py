@@ -1,4 +1,4 @@
-"""Where a multipart upload stands, kept in the database so that any process can go on with it."""
+"""Where a multipart upload stands, kept in the database so that any process can continue it."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def list_items(
     Args:
         conn: an open connection.
         where: which.
-        order: a column; what is alike in it comes in the order of discovery.
+        order: a column; what is equal in it comes in the order of discovery.
         limit: at most so many, from the end of the order; all when 0.
 
     Returns:

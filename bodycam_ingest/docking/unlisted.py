@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 UNLISTABLE: Final = "camera_unlistable"
 INCOMPLETE: Final = "inventory_incomplete"
-# Whoever mends the card or the mount waits at most so long for the next look.
+# Whoever fixes the card or the mount waits at most so long for the next look.
 _WAIT_MAX_S: Final = 60.0
 _TRIES_MAX: Final = 16
 

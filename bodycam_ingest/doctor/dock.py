@@ -33,7 +33,7 @@ _CREDENTIALS_OF_UNITS: Final = Path("/run/credentials")
 
 
 def ledger(config: Config) -> Check:
-    """Whether the daemon would go on with this ledger, asked as it asks itself at its start."""
+    """Whether the daemon would continue this ledger, asked as it asks itself at its start."""
     from bodycam_ingest.db.state_dir import examine  # noqa: PLC0415 - sqlalchemy
 
     name = "ledger"
@@ -163,7 +163,7 @@ def _from_daemon(name: str, told: Mapping[str, Any] | None, bad: Outcome, missin
             name,
             bad,
             f"the running daemon: {told['last_error']}: {told.get('last_message') or ''}",
-            "Mend what it says, then `bodycam-ingest retry` has it tried at once.",
+            "Fix what it says, then `bodycam-ingest retry` has it tried at once.",
         )
     if not told.get("identity"):
         return warn(

@@ -69,7 +69,7 @@ class ConfigError(IngestError):
     code = "config"
     disposition = Disposition.HALT
     exit_code = 2
-    default_hint = "Mend the keys named above, then run check-config."
+    default_hint = "Fix the keys named above, then run check-config."
 
 
 class UncheckedError(IngestError):
@@ -99,7 +99,7 @@ class StateAlteredError(IngestError):
     exit_code = 53
     default_hint = (
         "Somebody changed the database beside this program. `bodycam-ingest verify` names every "
-        "such row; keep a copy of the state directory before anything is mended."
+        "such row; keep a copy of the state directory before anything is fixed."
     )
 
 

@@ -6,7 +6,7 @@ from bodycam_ingest.errors.base import Disposition, IngestError
 
 
 class HaltError(IngestError):
-    """The daemon must stop: a restart after the cause is mended goes on with no loss."""
+    """The daemon must stop: a restart after the cause is fixed continues with no loss."""
 
     code = "halt"
     disposition = Disposition.HALT
@@ -89,7 +89,7 @@ class StateDirectoryError(HaltError):
 
     code = "state_directory"
     exit_code = 17
-    default_hint = "Free space or mend owner and mode (0700) of dock.state_dir, then restart."
+    default_hint = "Free space or fix owner and mode (0700) of dock.state_dir, then restart."
 
 
 class LedgerEntryError(HaltError):

@@ -19,7 +19,7 @@ class SourceGoneError(SourceError):
 
     code = "source_gone"
     exit_code = 31
-    default_hint = "Dock the camera again; its items go on where they were."
+    default_hint = "Dock the camera again; its items continue where they were."
 
 
 class SourceUnreadableError(SourceError):

@@ -20,7 +20,7 @@ class StagingFullError(StagingError):
     code = "staging_full"
     delay_class = DelayClass.THROTTLED
     exit_code = 41
-    default_hint = "Free space under staging.dir or bring the stores back; ingest then goes on."
+    default_hint = "Free space under staging.dir or bring the stores back; ingest then continues."
 
 
 class StagingReadOnlyError(StagingError):

@@ -25,7 +25,7 @@ class StoreUnreachableError(StoreError):
     delay_class = DelayClass.SHORT
     exit_code = 61
     alarm_at_once = False
-    default_hint = "Look at the link and the store; uploads go on by themselves."
+    default_hint = "Look at the link and the store; uploads continue by themselves."
 
 
 class StoreThrottledError(StoreError):
@@ -90,7 +90,7 @@ class StoreObstructedError(StoreConflictError):
     delay_class = DelayClass.MENDABLE
     disposition = Disposition.RETRY
     exit_code = 70
-    default_hint = "Find out who put it there and take it away; uploads go on by themselves."
+    default_hint = "Find out who put it there and take it away; uploads continue by themselves."
 
 
 class StoreMismatchError(StoreError):
@@ -117,4 +117,4 @@ class StoreFullError(StoreError):
     code = "store_full"
     delay_class = DelayClass.MENDABLE
     exit_code = 69
-    default_hint = "Make room in the store; uploads go on by themselves."
+    default_hint = "Make room in the store; uploads continue by themselves."

@@ -56,7 +56,7 @@ def parse(text: bytes) -> Iterator[Mount]:
         text: the whole file.
 
     Yields:
-        One a line. A line of another form is passed over: the kernel may add kinds of lines, and
+        One a line. A line of another form is skipped: the kernel may add kinds of lines, and
         one of them must not hide the others.
     """
     for line in text.split(b"\n"):

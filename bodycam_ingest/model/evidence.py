@@ -298,6 +298,6 @@ def decode_path(value: str | Mapping[str, str]) -> bytes:
 
 
 def printable_path(path: bytes) -> str:
-    """A camera's path for people: control characters and stray bytes escaped, never raw."""
+    """A camera's path for people: control characters and invalid bytes escaped, never raw."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

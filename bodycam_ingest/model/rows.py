@@ -55,7 +55,7 @@ class Docking(NamedTuple):
         started_at: when it began.
         ended_at: when it ended, None while it lasts.
         end_reason: why it ended, empty while it lasts.
-        inventoried: it was listed to its end, twice alike, with the camera still there after.
+        inventoried: it was listed to its end, twice with one result, the camera present after.
         complete: all that was listed was on the dock when it ended.
         inventory_sha256: digest of the newest inventory, a document; empty before the first.
         released_at: when the camera's copies were released together, None before.

@@ -356,7 +356,7 @@ class StagingArea:
         return target
 
     def put_back(self, quarantined: str, staged_path: str) -> None:
-        """Give a copy that was set apart its place again.
+        """Give a quarantined copy its place again.
 
         Args:
             quarantined: where `move_to_quarantine` put it.

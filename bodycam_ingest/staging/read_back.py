@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _ignore(_count: int) -> None:
-    """Nobody wants to know."""
+    """Takes a count and does nothing with it."""
 
 
 class StagedCopies:
@@ -66,7 +66,7 @@ class StagedCopies:
             self.staging.forbid_gone()
             raise
         except StagingUnreadableError as error:
-            # The sectors under it are bad. Set apart it keeps them from being used again.
+            # The sectors under it are bad. In quarantine it keeps them from being used again.
             raise self._reject(staged_path, error.message) from error
         if (size_bytes, sha256) != (digests.size_bytes, digests.sha256):
             raise self._reject(

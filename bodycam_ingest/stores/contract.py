@@ -200,7 +200,7 @@ def is_ours(obj: StoreObject, found: FoundObject) -> bool:
 
 
 def must_be_ours(obj: StoreObject, found: FoundObject) -> None:
-    """Refuse to go on when another object lies at the key.
+    """Refuse to continue when another object lies at the key.
 
     Raises:
         StoreConflictError: it does.

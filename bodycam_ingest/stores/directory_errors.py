@@ -42,13 +42,13 @@ _CLASSES: Final[Mapping[int, type[StoreError]]] = {
     errno.ENFILE: StoreUnreachableError,
 }
 _HINTS: Final[Mapping[int, str]] = {
-    errno.ENOSPC: "Make room below {path}; uploads go on by themselves.",
+    errno.ENOSPC: "Make room below {path}; uploads continue by themselves.",
     errno.EDQUOT: "Raise the quota of the daemon's user on {path}, or make room.",
     errno.EROFS: "Mount {path} writable. Where it is, the service may not write there: name it in "
     "ReadWritePaths= of the unit.",
     errno.EACCES: "Give {path} and all below it to the daemon's user (chown, chmod u+rwX).",
     errno.EPERM: "Give {path} and all below it to the daemon's user (chown, chmod u+rwX).",
-    errno.EIO: "Look at the disk or share below {path}; uploads go on by themselves.",
+    errno.EIO: "Look at the disk or share below {path}; uploads continue by themselves.",
 }
 
 

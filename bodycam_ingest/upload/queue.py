@@ -1,6 +1,6 @@
-"""Hands out what is due, so that no two workers of this process have the same in hand.
+"""Hands out what is due, so that no two workers of this process claim the same.
 
-What is due stands in the database; in memory is only what a worker has in hand now. Small items are
+What is due stands in the database; in memory is only what a worker has claimed now. Small items are
 handed out in batches: their records then share a transaction.
 """
 
@@ -29,7 +29,7 @@ _STAND_BY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Work in hand: one of the daemon's own objects, one item, or a batch of small items.
+    """Claimed work: one of the daemon's own objects, one item, or a batch of small items.
 
     Args:
         object: the object, None when these are items.

@@ -211,7 +211,7 @@ class StoreRecord:
         error, before = failure.error, failure.health
         attempts = 1 if failure.progressed else before.attempts + 1
         retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
-        # What a person mends is tried again within minutes of it.
+        # What a person fixes is tried again within minutes of it.
         slow = error.delay_class is DelayClass.SLOW
         delay_class = DelayClass.MENDABLE if slow else error.delay_class
         delay_s = self.delay_s(delay_class, attempts, retry_after_s)
@@ -222,7 +222,7 @@ class StoreRecord:
                 storehealth.progressed(txn, before.store, now)
             if storehealth.was_lifted(txn, before):
                 # `retry` came while this try was under way, which may have begun with what was
-                # mended meanwhile: what it met says nothing of the store as it is now.
+                # fixed meanwhile: what it met says nothing of the store as it is now.
                 log.debug("store.tried_again", store=before.store, error=error.code)
                 return self._now_ms()
             storehealth.pause(

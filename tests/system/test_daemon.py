@@ -71,7 +71,7 @@ def test_a_file_seen_and_never_read_that_disappears_is_an_alarm(dock):
         dock.wait_for(lambda: "item.vanished" in dock.events())
         codes = {alarm["code"] for alarm in dock.json("status")["alarms"]}
         assert codes >= {"staging_full", "item_vanished"}
-        # FreeSpace comes back: work goes on by itself, and the alarm about the lost item stays.
+        # Space comes back: work goes on by itself, and the alarm about the lost item stays.
         dock.config.write_text(text)
         dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: {i["path"]: i["state"] for i in dock.items()}["B.MP4"] == "confirmed")

@@ -1,6 +1,6 @@
 """What the kernel tells of the disk below a volume, without touching the disk.
 
-FAT passes over a directory block that it cannot read as if it were empty, and a disk that is being
+FAT skips a directory block that it cannot read as if it were empty, and a disk that is being
 taken away fails for some moments before it disappears. Only the kernel's own books show either.
 """
 

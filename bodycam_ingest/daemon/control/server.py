@@ -5,7 +5,7 @@ it, the group that may read reach it; that group may look, and change nothing. T
 (SO_PEERCRED) becomes the actor of what it asks for.
 
 One thread moves bytes and never waits for a client: each has its own deadlines and buffers. What
-was asked for is done by the queues' threads, and goes on when the client that asked is gone.
+was asked for is done by the queues' threads, and continues when the client that asked is gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An upload in parts that goes on where it was, whatever was cut off, and never twice.
+"""An upload in parts that continues where it was, whatever was cut off, and never twice.
 
 The journal is written before anything relies on it: the upload id before the first part, each
 part's tag after it was taken, `completing` before the call that makes the object. So wherever a
