@@ -37,7 +37,7 @@ class Space:
 
 
 class Reservation:
-    """FreeSpace promised to a copy; what is written no longer needs to be promised."""
+    """Space reserved for a copy; what is written no longer needs to be reserved."""
 
     def __init__(self, free_space: FreeSpace, size_bytes: int) -> None:
         self._free_space = free_space

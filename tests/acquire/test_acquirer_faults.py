@@ -288,7 +288,7 @@ OUT_OF_DESCRIPTORS = textwrap.dedent(
     acquirer = desk.acquirer()
     acquirer.staging.make_docking_directory(desk.docking_id)
     used = max(int(name) for name in os.listdir("/proc/self/fd"))
-    # FreeSpace for the recording, none for the copy.
+    # Space for the recording, none for the copy.
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, used + 1))
     try:
         acquirer.acquire(desk.root_fd, wanted)
