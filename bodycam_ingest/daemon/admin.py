@@ -1,4 +1,4 @@
-"""The admin's admin: each is recorded in the ledger with who pulled it.
+"""What an admin can have done: each is recorded in the ledger with who asked for it.
 
 The daemon runs them when its control socket is asked; without a daemon the command line runs the
 same functions on the ledger that it opened itself.
@@ -12,7 +12,6 @@ from bodycam_ingest.acquire import take_back
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import Actor
 from bodycam_ingest.daemon import clock_watch
-from bodycam_ingest.daemon.admin_stores import StoreCommands
 from bodycam_ingest.daemon.control import (
     AssignRequest,
     BackfillRequest,
@@ -24,8 +23,22 @@ from bodycam_ingest.daemon.control import (
     RetireStoreRequest,
     RetryRequest,
 )
-from bodycam_ingest.db import dockings, findings, items, purges, resending, storehealth, uploads
-from bodycam_ingest.errors import IllegalTransitionError, StagingMissingError, UsageError
+from bodycam_ingest.db import (
+    dockings,
+    findings,
+    items,
+    knownstores,
+    purges,
+    resending,
+    storehealth,
+    uploads,
+)
+from bodycam_ingest.errors import (
+    IllegalTransitionError,
+    StagingMissingError,
+    UnknownSubjectError,
+    UsageError,
+)
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, advance_item
 
@@ -38,6 +51,11 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.staging import StagedCopies
+
+
+# A request does so many pages itself; what is left is the daemon's, page by page.
+_PAGE_ITEMS: Final = 200
+_PAGES_MAX: Final = 25
 
 
 def _ignore(_count_bytes: int) -> None:
@@ -61,7 +79,6 @@ class AdminCommands:
         self._ledger = ledger
         self._copies = copies
         self._stores = frozenset(stores)
-        self._store_commands = StoreCommands(ledger, stores)
 
     def execute(
         self, request: Request, user: str, progress: Callable[[int], None] = _ignore
@@ -91,10 +108,10 @@ class AdminCommands:
             case ReinstateRequest():
                 done = self._reinstate(request.item, actor, progress)
             case other:
-                done = self._pull_other(other, actor)
+                done = self._execute_other(other, actor)
         return done
 
-    def _pull_other(self, request: Request, actor: Actor) -> dict[str, Any]:
+    def _execute_other(self, request: Request, actor: Actor) -> dict[str, Any]:
         """What is about no item."""
         match request:
             case AssignRequest():
@@ -104,15 +121,15 @@ class AdminCommands:
             case ConfirmClockRequest():
                 done = self._confirm_clock(request.reason, actor)
             case RetireStoreRequest():
-                done = self._store_commands.retire(request.store, request.reason, actor)
+                done = self._retire(request.store, request.reason, actor)
             case BackfillRequest():
-                done = self._store_commands.backfill(request.store, actor)
+                done = self._backfill(request.store, actor)
             case other:
                 raise UsageError(f"{type(other).__name__} is no admin command")
         return done
 
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
-        stores = self._store_commands.named(store)
+        stores = self._named(store)
         with self._ledger.transaction() as txn:
             failing = storehealth.failing(txn.conn)
             if item_id is not None:
@@ -201,6 +218,65 @@ class AdminCommands:
         with self._ledger.transaction() as txn:
             findings.close_by_id(txn, finding_id, reason=reason, actor=actor)
         return {"finding_id": finding_id, "closed": True}
+
+    # -- the set of stores --
+
+    def _named(self, store: str | None) -> frozenset[str]:
+        """The configured store of that name; all of them for None.
+
+        Raises:
+            UnknownSubjectError: no store of that name is configured.
+        """
+        if store is None:
+            return self._stores
+        if store not in self._stores:
+            known = ", ".join(sorted(self._stores))
+            raise UnknownSubjectError(f"no store {store!r}", hint=f"The stores are: {known}.")
+        return frozenset({store})
+
+    def _retire(self, store: str, reason: str, actor: Actor) -> dict[str, Any]:
+        """Give up a store; what waited for it alone is completed.
+
+        Raises:
+            UnknownSubjectError: there never was such a store.
+            UsageError: it is still configured, or was retired already.
+        """
+        if store in self._stores:
+            raise UsageError(
+                f"store {store!r} is in the configuration",
+                hint="Take its [[stores]] table out, restart the daemon, then retire it.",
+            )
+        with self._ledger.transaction() as txn:
+            waiting = knownstores.retire(txn, store, reason, actor)
+        after, settled = "", 0
+        for _ in range(_PAGES_MAX):
+            with self._ledger.transaction() as txn:
+                done, after = resending.settle_page(txn, after, _PAGE_ITEMS)
+            settled += done
+            if not after:
+                break
+        return {
+            "store": store,
+            "waited_items": waiting.items,
+            "waited_bytes": waiting.size_bytes,
+            "confirmed_items": settled,
+        }
+
+    def _backfill(self, store: str | None, actor: Actor) -> dict[str, Any]:
+        """Queue what staging still has and a store never got.
+
+        Raises:
+            UnknownSubjectError: no store of that name is configured.
+        """
+        queued = dict.fromkeys(sorted(self._named(store)), 0)
+        for name in queued:
+            for _ in range(_PAGES_MAX):
+                with self._ledger.transaction() as txn:
+                    found = resending.backfill_page(txn, name, actor)
+                queued[name] += found
+                if found < resending.PAGE_ITEMS:
+                    break
+        return {"queued": queued}
 
 
 _IMPOSSIBLE: Final = {
