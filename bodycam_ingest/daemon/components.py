@@ -16,7 +16,7 @@ from bodycam_ingest.config import CurrentConfig
 from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.daemon.clock_watch import ClockWatch
 from bodycam_ingest.daemon.recovery import Recovery
-from bodycam_ingest.daemon.workers import heartbeat, moving
+from bodycam_ingest.daemon.workers import byte_heartbeat, heartbeat
 from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.knownstores import Wanted
@@ -106,7 +106,7 @@ class Components:
             open_staged=self.acquirer.staging.open_staged,
             delay_s=self._delay_s,
             lines=self._lines,
-            moving=moving,
+            heartbeat=heartbeat,
         )
         self.uploader.lines.courtesy.copying = self.acquirer.activity.is_on
         self.releaser = Releaser(self.engine, self.ledger, self.required)
@@ -139,9 +139,9 @@ class Components:
             Witnesses(
                 self.engine,
                 self.uploader.attended,
-                identify=self.uploader.introduce,
+                identify=self.uploader.identify_store,
                 record=self.uploader.store_record,
-                moving=moving,
+                heartbeat=heartbeat,
             ),
             keep_days=lambda: self.config.now.staging.keep_days,
             delay_s=self._delay_s,
@@ -199,7 +199,7 @@ class Components:
 
     def recovery_step(self) -> float | None:
         """Hash one copy that a crash left; seconds until there is more, None when all is done."""
-        return self._recovery.step(heartbeat())
+        return self._recovery.step(byte_heartbeat())
 
     def admit_stores(self) -> None:
         """Refuse a store that this dock knows under another name; before anything is written.
@@ -215,7 +215,7 @@ class Components:
 
     def self_check_step(self) -> float:
         """One look at the database's pages, indexes and schema, where it is time for it."""
-        return self._self_check.step(heartbeat())
+        return self._self_check.step(byte_heartbeat())
 
     def bays_step(self) -> float:
         """One look at the bays, and at the directories in which cameras appear."""
@@ -225,7 +225,7 @@ class Components:
 
     def verify_step(self) -> float:
         """One batch of read-backs."""
-        self.verifier.run_once(1.0, heartbeat())
+        self.verifier.run_once(1.0, byte_heartbeat())
         return 0.0
 
     def upload_step(self, store: str) -> Callable[[], float]:
@@ -301,7 +301,7 @@ def _open_source(cameras: Cameras) -> DeviceSource:
 
 def _open_stores(config: Config) -> dict[str, ObjectStore]:
     return {
-        store.name: open_store(store, uploads=config.workers(store) * CROWD_THREADS, moving=moving)
+        store.name: open_store(store, uploads=config.workers(store) * CROWD_THREADS, heartbeat=heartbeat)
         for store in config.stores
     }
 

@@ -19,7 +19,7 @@ from bodycam_ingest.daemon.components import Components, assemble
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.supervision import Supervisor
-from bodycam_ingest.daemon.workers import moving
+from bodycam_ingest.daemon.workers import heartbeat
 from bodycam_ingest.db import stops, storehealth
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
@@ -178,7 +178,7 @@ class Daemon:
 
     def _serve_control(self) -> float:
         if self._control is not None:
-            self._control.serve(moving, for_s=_SERVE_FOR_S)
+            self._control.serve(heartbeat, for_s=_SERVE_FOR_S)
         return 0.0
 
     def _carry_out(self, kind: JobKind) -> Callable[[], float]:
@@ -252,7 +252,7 @@ class Daemon:
             )
 
         def moved(count_bytes: int) -> None:
-            moving()
+            heartbeat()
             progress(count_bytes)
 
         logger.info("control.request", command=request.command, user=user)

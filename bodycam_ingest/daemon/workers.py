@@ -27,14 +27,14 @@ _PAUSE_MAX_S: Final = 5.0
 _here: Final[contextvars.ContextVar[Worker | None]] = contextvars.ContextVar("worker", default=None)
 
 
-def moving() -> None:
+def heartbeat() -> None:
     """Say that the step moves which runs in this thread; does nothing outside of a worker."""
     worker = _here.get()
     if worker is not None:
         worker.beat()
 
 
-def heartbeat() -> Callable[[int], None]:
+def byte_heartbeat() -> Callable[[int], None]:
     """What says that the worker of this thread moves, to be called from any thread with a count."""
     worker = _here.get()
 

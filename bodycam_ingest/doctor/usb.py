@@ -1,6 +1,6 @@
 """The checks of `doctor` on a dock with cameras on USB: from the udev rules to the mounted volume.
 
-`dockfacts` reads, the functions here judge what was read (pure). A check that could not be made
+`usb_facts` reads, the functions here judge what was read (pure). A check that could not be made
 says so and is no ok.
 """
 

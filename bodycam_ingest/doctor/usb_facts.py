@@ -1,4 +1,4 @@
-"""What stands on a dock PC around the daemon, read for `doctor`; judged in `dockcheck`.
+"""What stands on a dock PC around the daemon, read for `doctor`; judged in `usb`.
 
 Nothing here opens a block device or touches a camera's file system, and whatever else could hang
 has a time limit: a camera that is stuck must not hold up the one who looks for the cause.

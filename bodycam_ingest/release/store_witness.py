@@ -66,7 +66,7 @@ class Witnesses:
         stores: by name.
         identify: has a store show that it is the one that it was, and what it verifies.
         record: writes down how a store stands.
-        moving: called between the questions, so that a long round is seen to move.
+        heartbeat: called between the questions, so that a long round is seen to move.
         now_ms: the time, ms since 1970.
     """
 
@@ -77,14 +77,14 @@ class Witnesses:
         *,
         identify: Callable[[str, StoreHealth], None],
         record: StoreRecord,
-        moving: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._stores = stores
         self._identify = identify
         self._record = record
-        self._moving = moving
+        self._heartbeat = heartbeat
         self._now_ms = now_ms
 
     def paused_s(self, required: Sequence[str]) -> float:
@@ -125,7 +125,7 @@ class Witnesses:
             health = storehealth.health(conn, store)
         if upload is None or upload.state is not UploadState.CONFIRMED:
             return Doubt(StoreMismatchError(f"{store} has not confirmed item {row.item_id}"))
-        self._moving()
+        self._heartbeat()
         try:
             self._identify(store, health)
         except IngestError as error:
@@ -138,7 +138,7 @@ class Witnesses:
                 return self._stores_fault(error, health)
             _pass_on(error)
             return self._lost(row, upload) or Doubt(error)
-        self._moving()
+        self._heartbeat()
         self._record.store_works(health)
         return None
 

@@ -21,14 +21,14 @@ def open_store(
     config: DirectoryStoreConfig | S3StoreConfig,
     *,
     uploads: int = 2,
-    moving: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> ObjectStore:
     """A store as configured; nothing is asked of it yet.
 
     Args:
         config: its table.
         uploads: how many go to it at the same time.
-        moving: called at each request and each piece of a body, so that long work is seen to move.
+        heartbeat: called at each request and each piece of a body, so that long work is seen to move.
 
     Returns:
         The store.
@@ -37,7 +37,7 @@ def open_store(
         return DirectoryStore(config.name, config.path)
     from bodycam_ingest.stores.s3 import S3Client, S3Store  # noqa: PLC0415 - botocore
 
-    return S3Store(S3Client(config, connections=uploads + _SPARE_CONNECTIONS, moving=moving))
+    return S3Store(S3Client(config, connections=uploads + _SPARE_CONNECTIONS, heartbeat=heartbeat))
 
 
 def prepare_store(config: DirectoryStoreConfig | S3StoreConfig) -> str:

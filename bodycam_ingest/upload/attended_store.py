@@ -30,7 +30,7 @@ class AttendedStore:
     Args:
         store: the store.
         throttle: the budget of the line to it.
-        moving: called before and after each call, and at every piece of its bytes.
+        heartbeat: called before and after each call, and at every piece of its bytes.
         courtesy: makes room for copying.
     """
 
@@ -38,14 +38,14 @@ class AttendedStore:
         self,
         store: ObjectStore,
         throttle: Budget,
-        moving: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
         courtesy: Courtesy | None = None,
     ) -> None:
         self.name = store.name
         self.on_disk = store.on_disk
         self._store = store
         self._throttle = throttle
-        self._moving = moving
+        self._heartbeat = heartbeat
         self._courtesy = courtesy
         # What its work takes of this machine: of its disks too, or of its processors alone.
         self._clock_s = time.monotonic if store.on_disk else time.thread_time
@@ -66,16 +66,16 @@ class AttendedStore:
 
         yield both
         self._make_room(self._clock_s() - since_s)
-        self._moving()
+        self._heartbeat()
 
     def _make_room(self, spent_s: float) -> None:
         if self._courtesy is not None:
-            self._courtesy.pay(spent_s, self._moving)
+            self._courtesy.pay(spent_s, self._heartbeat)
 
     def _pace(self, count: int) -> None:
-        self._moving()
-        self._throttle.take(count, self._moving)
-        self._moving()
+        self._heartbeat()
+        self._throttle.take(count, self._heartbeat)
+        self._heartbeat()
 
     def write_together(
         self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace | None = None
@@ -122,7 +122,7 @@ class AttendedStore:
         """As `ObjectStore.look`."""
         self._pace(0)
         found = self._store.look(key, version_id)
-        self._moving()
+        self._heartbeat()
         return found
 
     def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
@@ -151,14 +151,14 @@ class AttendedStore:
         """As `ObjectStore.probe`."""
         self._pace(0)
         probe = self._store.probe()
-        self._moving()
+        self._heartbeat()
         return probe
 
     def identity(self, *, first: bool = True) -> str:
         """As `ObjectStore.identity`."""
         self._pace(0)
         identity = self._store.identity(first=first)
-        self._moving()
+        self._heartbeat()
         return identity
 
     def close(self) -> None:

@@ -30,9 +30,9 @@ class _Budget:
         self._lines = lines
         self._store = store
 
-    def take(self, count: int, moving: Callable[[], None]) -> None:
+    def take(self, count: int, heartbeat: Callable[[], None]) -> None:
         """As `Throttle.take`."""
-        self._lines.throttle(self._store).take(count, moving)
+        self._lines.throttle(self._store).take(count, heartbeat)
 
 
 class Lines:
@@ -77,6 +77,6 @@ class Lines:
         local = dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
         return closed_for_s(self.of(store).windows, local)
 
-    def attend(self, store: ObjectStore, moving: Callable[[], None]) -> AttendedStore:
+    def attend(self, store: ObjectStore, heartbeat: Callable[[], None]) -> AttendedStore:
         """A store that keeps to its line."""
-        return AttendedStore(store, _Budget(self, store.name), moving, self.courtesy)
+        return AttendedStore(store, _Budget(self, store.name), heartbeat, self.courtesy)

@@ -23,7 +23,7 @@ _LOOK_EVERY_S: Final = 0.1
 class Budget(Protocol):
     """What says when bytes may move."""
 
-    def take(self, count: int, moving: Callable[[], None]) -> None:
+    def take(self, count: int, heartbeat: Callable[[], None]) -> None:
         """As `Throttle.take`."""
         ...
 
@@ -42,12 +42,12 @@ class Throttle:
         self._lock = threading.Lock()
         self._free_at_s = 0.0
 
-    def take(self, count: int, moving: Callable[[], None] = lambda: None) -> None:
+    def take(self, count: int, heartbeat: Callable[[], None] = lambda: None) -> None:
         """Wait until `count` bytes may be sent.
 
         Args:
             count: bytes.
-            moving: called while it waits, so that a long wait is seen to be one.
+            heartbeat: called while it waits, so that a long wait is seen to be one.
 
         Raises:
             AbandonedError: the process must end.
@@ -63,7 +63,7 @@ class Throttle:
                 self._free_at_s = max(now_s, self._free_at_s) + piece / rate
                 free_at_s = self._free_at_s
             while (wait_s := free_at_s - time.monotonic()) > 0:
-                moving()
+                heartbeat()
                 if self._stop.wait(min(wait_s, _BEAT_EVERY_S)):
                     break
             self._check()
@@ -91,12 +91,12 @@ class Courtesy:
         self._lock = threading.Lock()
         self._free_at_s = 0.0
 
-    def pay(self, spent_s: float, moving: Callable[[], None]) -> None:
+    def pay(self, spent_s: float, heartbeat: Callable[[], None]) -> None:
         """Wait for time that was spent; not at all while nothing is copied.
 
         Args:
             spent_s: s of the machine's time, of its processor or its disk.
-            moving: called while it waits.
+            heartbeat: called while it waits.
 
         Raises:
             AbandonedError: the process must end.
@@ -113,6 +113,6 @@ class Courtesy:
                 with self._lock:
                     self._free_at_s = 0.0
                 return
-            moving()
+            heartbeat()
             if self._stop.wait(min(wait_s, _LOOK_EVERY_S)):
                 raise AbandonedError("the daemon is stopping")

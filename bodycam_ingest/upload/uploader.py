@@ -81,7 +81,7 @@ class _Line:
     """What this process knows of one store."""
 
     store: AttendedStore
-    introducing: threading.Lock
+    identifying: threading.Lock
     probed_ms: int | None = None
 
 
@@ -95,7 +95,7 @@ class Uploader:
         open_staged: opens a sealed copy by its staged path.
         delay_s: seconds until the next try.
         lines: limit and windows by store, as configured now.
-        moving: called while a long piece of work moves.
+        heartbeat: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
     """
 
@@ -108,19 +108,19 @@ class Uploader:
         open_staged: Callable[[str], LocalCopy],
         delay_s: Delay,
         lines: Callable[[], Mapping[str, Line]],
-        moving: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._open_staged = open_staged
-        self._moving = moving
+        self._heartbeat = heartbeat
         self._now_ms = now_ms
         self._dock_id = ledger.origin.rpartition("/")[2]
         self._stopping = threading.Event()
         self.lines = Lines(stores, lines, self._stopping)
         # Also for whoever else asks the stores in a thread that is watched.
-        self.attended = {name: self.lines.attend(one, moving) for name, one in stores.items()}
+        self.attended = {name: self.lines.attend(one, heartbeat) for name, one in stores.items()}
         self._queue = UploadQueue(engine, stores, now_ms)
         self.store_record = StoreRecord(ledger, delay_s, now_ms)
         self._record = UploadRecord(ledger, self.store_record, now_ms)
@@ -170,7 +170,7 @@ class Uploader:
         """Nothing waits for a store that failed: what it shows shall not stay as it was then."""
         line.probed_ms = None
         try:
-            self.introduce(line.store.name, health)
+            self.identify_store(line.store.name, health)
         except AbandonedError:
             return
         except IngestError as error:
@@ -182,7 +182,7 @@ class Uploader:
 
     def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
         try:
-            self.introduce(line.store.name, health)
+            self.identify_store(line.store.name, health)
         except AbandonedError:
             return
         except IngestError as error:
@@ -228,7 +228,7 @@ class Uploader:
                 if time.monotonic() - told_s > _TELL_EVERY_S:
                     self._tell(waiting)
                     told_s = time.monotonic()
-                self._moving()
+                self._heartbeat()
         finally:
             sending.close()
             # What was proven is told also where something else ended the work.
@@ -306,10 +306,10 @@ class Uploader:
         with self._engine.connect() as conn:
             return uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
 
-    def introduce(self, store_name: str, health: StoreHealth) -> None:
+    def identify_store(self, store_name: str, health: StoreHealth) -> None:
         """At first use and daily: is it the store that it was, and what does it verify?"""
         line = self._lines[store_name]
-        with line.introducing:
+        with line.identifying:
             asked_ms = line.probed_ms
             probed = asked_ms is not None and clock.boot_ms() - asked_ms < _PROBE_EVERY_MS
             # Of a store that fails its name is asked before work is begun that it would break off.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from bodycam_ingest.daemon import workers
-from bodycam_ingest.daemon.workers import Worker, moving
+from bodycam_ingest.daemon.workers import Worker, heartbeat
 from bodycam_ingest.errors import LedgerUnwritableError, StoreUnreachableError
 
 
@@ -77,7 +77,7 @@ def test_a_long_step_that_says_it_moves_is_not_called_stalled():
     def step():
         # As an upload of hours does at each part that it sends.
         worker._moved_s -= 1000
-        moving()
+        heartbeat()
         moved.set()
         go_on.wait(10)
         return 60.0
@@ -89,7 +89,7 @@ def test_a_long_step_that_says_it_moves_is_not_called_stalled():
     go_on.set()
     worker.stop()
     assert worker.join(5)
-    moving()
+    heartbeat()
 
 
 class Told:

@@ -326,7 +326,7 @@ def test_a_certificate_that_was_mended_is_seen_without_a_restart(seaweed, proxy,
 def test_every_byte_that_is_sent_or_read_back_is_seen_to_move(seaweed, proxy):
     beats: list[int] = []
     config = seaweed.config(proxy.url, prefix="beats")
-    store = S3Store(S3Client(config, moving=lambda: beats.append(1)))
+    store = S3Store(S3Client(config, heartbeat=lambda: beats.append(1)))
     # As a store that verifies nothing.
     store._probe = StoreProbe(
         verifies_checksum=False, verifies_payload=False, returns_checksum=False, reads_back=True

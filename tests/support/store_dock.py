@@ -51,11 +51,11 @@ class StoreDock:
         self.stores = {name: MemoryStore(name) for name in names}
         self.lines: dict[str, Line] = {}
         self.keep_days = 0
-        self.moving: Callable[[], None] = lambda: None
+        self.heartbeat: Callable[[], None] = lambda: None
         self.start()
 
     def start(self) -> None:
-        """As at a start of the process, with `moving` as it is now."""
+        """As at a start of the process, with `heartbeat` as it is now."""
         engine, ledger = self.bench.engine, self.bench.ledger
         self.copies = open_copies(self.bench.directory / "staging")
         self.uploader = Uploader(
@@ -65,7 +65,7 @@ class StoreDock:
             open_staged=self.bench.staging.open_staged,
             delay_s=delay_s,
             lines=lambda: self.lines,
-            moving=self.moving,
+            heartbeat=self.heartbeat,
             now_ms=self._now_ms,
         )
         self.purger = Purger(
@@ -75,7 +75,7 @@ class StoreDock:
             Witnesses(
                 engine,
                 self.stores,
-                identify=self.uploader.introduce,
+                identify=self.uploader.identify_store,
                 record=self.uploader.store_record,
                 now_ms=self._now_ms,
             ),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.custody import entries, item_entries
-from bodycam_ingest.daemon.workers import Worker, moving
+from bodycam_ingest.daemon.workers import Worker, heartbeat
 from bodycam_ingest.db import findings, items, own_objects, resending, storehealth, uploads
 from bodycam_ingest.db.schema import document, object_work
 from bodycam_ingest.errors import (
@@ -602,7 +602,7 @@ def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
     main.read_back_bytes = 50
     add(dock)
     faults: list[object] = []
-    dock.moving = moving
+    dock.heartbeat = heartbeat
     dock.lines = {"main": Line(2000)}
     dock.start()
     worker = Worker(
@@ -816,7 +816,7 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
 def test_a_long_upload_is_seen_to_move(dock) -> None:
     add(dock)
     moved = []
-    dock.moving = lambda: moved.append(1)
+    dock.heartbeat = lambda: moved.append(1)
     dock.start()
     dock.drain("main")
     assert len(moved) >= 5, "at least once for each part"

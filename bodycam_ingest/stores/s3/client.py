@@ -27,7 +27,7 @@ _PIECE_BYTES: Final = 256 * 1024
 _UNCLEAR: Final = frozenset({400, 403})
 
 
-class Answer(Exception):  # noqa: N818 - an answer that the caller asked to be told, no fault
+class ExpectedResponse(Exception):  # noqa: N818 - an answer that the caller asked to be told, no fault
     """A refusal that the caller expects and knows what to do about.
 
     Args:
@@ -57,16 +57,16 @@ class _Body(io.BytesIO):
 
     Args:
         data: its bytes.
-        moving: called at each piece.
+        heartbeat: called at each piece.
     """
 
-    def __init__(self, data: bytes, moving: Callable[[], None]) -> None:
+    def __init__(self, data: bytes, heartbeat: Callable[[], None]) -> None:
         super().__init__(data)
-        self._moving = moving
+        self._heartbeat = heartbeat
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next piece; larger than the few KiB that are asked for, which costs less."""
-        self._moving()
+        self._heartbeat()
         whole = size is None or size < 0
         return super().read(-1 if whole else _PIECE_BYTES)
 
@@ -77,7 +77,7 @@ class S3Client:
     Args:
         config: the store's table.
         connections: kept open at most.
-        moving: called at each request and each piece of a body that is sent.
+        heartbeat: called at each request and each piece of a body that is sent.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class S3Client:
         config: S3StoreConfig,
         *,
         connections: int = 10,
-        moving: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self.config: Final = config
         self.connections: Final = connections
         self.name: Final = config.name
-        self.moving = moving
+        self.heartbeat = heartbeat
         self._lock = threading.Lock()
         self._client: Any = None
 
@@ -99,14 +99,14 @@ class S3Client:
 
         Args:
             operation: the client's method, such as `head_object`.
-            expect: statuses (as text) and codes that are raised as `Answer`.
+            expect: statuses (as text) and codes that are raised as `ExpectedResponse`.
             params: its parameters, without the bucket.
 
         Returns:
             What botocore returns.
 
         Raises:
-            Answer: one of `expect`.
+            ExpectedResponse: one of `expect`.
             StoreError: as its subclass says.
         """
         try:
@@ -119,7 +119,7 @@ class S3Client:
     def _call(self, operation: str, expect: Collection[str], params: dict[str, Any]) -> Any:
         doing = f"{self.describe()}: {operation} {params.get('Key', '')}".rstrip()
         client = self._get()
-        self.moving()
+        self.heartbeat()
         try:
             return Reply(
                 getattr(client, operation)(Bucket=self.config.bucket, **self._paced(params))
@@ -127,7 +127,7 @@ class S3Client:
         except botocore.exceptions.ClientError as error:
             status, code = answer_of(error)
             if code in expect or str(status) in expect:
-                raise Answer(status, code) from error
+                raise ExpectedResponse(status, code) from error
             if operation == "head_object" and status in _UNCLEAR:
                 self._ask_for_code(client, params, doing)
             fault: StoreError = refusal(error, doing, _now())
@@ -142,7 +142,7 @@ class S3Client:
                 self.renew()
             raise fault from error
         finally:
-            self.moving()
+            self.heartbeat()
 
     def describe(self) -> str:
         """The store for people: its name, bucket and address."""
@@ -152,7 +152,7 @@ class S3Client:
         body = params.get("Body")
         if not isinstance(body, bytes) or len(body) <= _PIECE_BYTES:
             return params
-        return {**params, "Body": _Body(body, self.moving)}
+        return {**params, "Body": _Body(body, self.heartbeat)}
 
     def _ask_for_code(self, client: Any, params: dict[str, Any], doing: str) -> None:
         """The answer to a HEAD has no body and so no code: ask in a way that has one."""

@@ -26,7 +26,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.model.evidence import FoundObject, StoredObject
 from bodycam_ingest.stores.s3.checksums import LocalParts, b64, check_local, is_checksum
-from bodycam_ingest.stores.s3.client import Answer, Reply
+from bodycam_ingest.stores.s3.client import ExpectedResponse, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +163,7 @@ class MultipartUpload:
                     UploadId=self._journal.upload_id,
                     PartNumberMarker=marker,
                 )
-            except Answer:
+            except ExpectedResponse:
                 return None
             # One server lists a part that was sent twice as two.
             for part in map(Reply, page.get("Parts") or []):
@@ -194,7 +194,7 @@ class MultipartUpload:
                         Body=data,
                         ChecksumSHA256=b64(digest),
                     )
-            except Answer:
+            except ExpectedResponse:
                 return False
             except StoreIntegrityError:
                 offset = (number - 1) * self._obj.digests.part_size_bytes
@@ -226,7 +226,7 @@ class MultipartUpload:
                     IfNoneMatch="*",
                     MultipartUpload={"Parts": parts},
                 )
-        except Answer as answer:
+        except ExpectedResponse as answer:
             return self._decide(answer, local, pace)
         except StoreIntegrityError:
             # A part of other bytes lies there, as of a copy that was misread: all are sent again.
@@ -243,7 +243,9 @@ class MultipartUpload:
             self._obj.key, made.get("VersionId", ""), made.get("ETag", ""), expected
         )
 
-    def _decide(self, answer: Answer, local: LocalParts, pace: Pace) -> StoredObject | None:
+    def _decide(
+        self, answer: ExpectedResponse, local: LocalParts, pace: Pace
+    ) -> StoredObject | None:
         found = self._look_ours()
         if found is not None:
             # A 412 or 404 after our own lost answer is normal.
@@ -286,7 +288,7 @@ def abort_uploads(client: S3Client, s3_key: str) -> None:
         try:
             with durable.act("store.abort"):
                 client.call("abort_multipart_upload", expect=_GONE, Key=s3_key, UploadId=upload_id)
-        except Answer:
+        except ExpectedResponse:
             continue
         log.debug("upload.aborted", store=client.name, key=s3_key)
 

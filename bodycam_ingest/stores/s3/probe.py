@@ -14,7 +14,7 @@ from bodycam_ingest.errors import StoreMisconfiguredError
 from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.model.object_keys import safe_segment
 from bodycam_ingest.stores.s3.checksums import b64
-from bodycam_ingest.stores.s3.client import Answer, S3Client
+from bodycam_ingest.stores.s3.client import ExpectedResponse, S3Client
 from bodycam_ingest.stores.s3.endpoint import build
 from bodycam_ingest.stores.s3.multipart import abort_uploads
 from bodycam_ingest.stores.s3.signing import sign_body_hashed, sign_wrongly
@@ -31,7 +31,7 @@ class _Asker(S3Client):
     """A client whose uploads are signed in a way of its own."""
 
     def __init__(self, client: S3Client, sign: Callable[[Any], None]) -> None:
-        super().__init__(client.config, moving=client.moving)
+        super().__init__(client.config, heartbeat=client.heartbeat)
         self._client = build(client.config, self.connections, sign=sign)
 
     def renew(self) -> None:
@@ -45,7 +45,7 @@ class _Asker(S3Client):
         """
         try:
             self.call("upload_part", expect=("400", "403"), Body=_BODY, **params)
-        except Answer:
+        except ExpectedResponse:
             return True
         return False
 
@@ -84,7 +84,7 @@ def _begin(client: S3Client, key: str, params: Mapping[str, Any]) -> str:
             ChecksumAlgorithm="SHA256",
             **params,
         )
-    except Answer as answer:
+    except ExpectedResponse as answer:
         asked = ", ".join(sorted(params)) or "nothing"
         raise StoreMisconfiguredError(
             f"{client.describe()} takes no object with {asked}: {answer}",
@@ -107,7 +107,7 @@ def _ask(client: S3Client, part: Mapping[str, Any]) -> StoreProbe:
         taken = client.call(
             "upload_part", expect=("400",), Body=_BODY, ChecksumSHA256=b64(_GOOD), **part
         )
-    except Answer as answer:
+    except ExpectedResponse as answer:
         raise StoreMisconfiguredError(
             f"{client.name} refuses a part with the right digests: {answer}",
             hint="Look for a proxy that changes requests.",

@@ -28,7 +28,7 @@ from bodycam_ingest.linux import durable
 from bodycam_ingest.model.evidence import Confirmation, FoundObject, ProofKind, StoredObject
 from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, must_be_ours
 from bodycam_ingest.stores.s3.checksums import b64, check_local, expected_checksums
-from bodycam_ingest.stores.s3.client import Answer, Reply, S3Client
+from bodycam_ingest.stores.s3.client import ExpectedResponse, Reply, S3Client
 from bodycam_ingest.stores.s3.errors import FAILURES, failure
 from bodycam_ingest.stores.s3.limits import check_size
 from bodycam_ingest.stores.s3.multipart import MultipartUpload
@@ -135,7 +135,7 @@ class S3Store:
                     IfNoneMatch="*",
                     **params,
                 )
-        except Answer as answer:
+        except ExpectedResponse as answer:
             # Taken: by our own request whose answer was lost, or by another writer.
             found = self._look_ours(obj)
             if found is None:
@@ -254,7 +254,7 @@ class S3Store:
                 ChecksumMode="ENABLED",
                 **({"VersionId": version_id} if version_id else {}),
             )
-        except Answer:
+        except ExpectedResponse:
             return None
         return head
 
@@ -273,7 +273,7 @@ class S3Store:
                 Key=self._prefix + key,
                 **({"VersionId": version_id} if version_id else {}),
             )
-        except Answer as missing:
+        except ExpectedResponse as missing:
             raise StoreMismatchError(f"{self.name} has no {key}") from missing
         body = answer["Body"]
         try:
@@ -353,7 +353,7 @@ class S3Store:
             answer = self._client.call(
                 "get_object", expect=("404", "NoSuchKey"), Key=self._prefix + MARKER
             )
-        except Answer:
+        except ExpectedResponse:
             return None
         try:
             with contextlib.closing(answer["Body"]) as body:
@@ -372,7 +372,7 @@ class S3Store:
                 ChecksumSHA256=b64(hashlib.sha256(body).digest()),
                 IfNoneMatch="*",
             )
-        except Answer:
+        except ExpectedResponse:
             return False
         return True
 
