@@ -1,6 +1,6 @@
 """Whether what the dock claims is true: ledger, states, staged files, stores."""
 
 from bodycam_ingest.audit.self_check import SelfCheck
-from bodycam_ingest.audit.verify import Report, Scope, Verification
+from bodycam_ingest.audit.verify import Audit, Report, Scope
 
-__all__ = ["Report", "Scope", "SelfCheck", "Verification"]
+__all__ = ["Audit", "Report", "Scope", "SelfCheck"]

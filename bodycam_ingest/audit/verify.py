@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.audit.files import FileCheck
 from bodycam_ingest.audit.stores import SignedNote, StoreCheck
 from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
-from bodycam_ingest.custody.note import NoteError, Verifier
+from bodycam_ingest.custody.note import NoteError, VerifierKey
 from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.db import soundness, verify_reads
 from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
@@ -115,7 +115,7 @@ class Scope:
     silence_max_s: float = SILENCE_MAX_S
 
 
-class Verification:
+class Audit:
     """One run of `verify`."""
 
     def __init__(self, scope: Scope) -> None:
@@ -230,7 +230,7 @@ class Verification:
             return None
         return raw.decode("utf-8", "replace")
 
-    def _verifier(self, conn: sa.Connection) -> Verifier | None:
+    def _verifier(self, conn: sa.Connection) -> VerifierKey | None:
         row = verify_reads.log_row(conn)
         if row is None:
             self._find("log_missing", "the log's own row is gone")
@@ -247,7 +247,7 @@ class Verification:
             # An auditor need not be able to read the private key.
             self.report.unreachable.append(f"the key on disk: {error.message}")
         try:
-            return Verifier.parse(vkey)
+            return VerifierKey.parse(vkey)
         except NoteError as error:
             self._find("key_replaced", f"the log's verifier key is none: {error}")
             return None
@@ -304,7 +304,7 @@ class Verification:
             self.report.findings.append(Finding(fault.code, message, seq, place.subject))
 
     def _expect(
-        self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: Verifier
+        self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: VerifierKey
     ) -> Checkpoint | None:
         """Have the entries compared with a checkpoint, where the log's key signed it."""
         found = checker.check_signature(one.source, one.note, verifier)
@@ -316,7 +316,7 @@ class Verification:
         return found
 
     def _check_key(
-        self, checker: LogChecker, expected: Expected, verifier: Verifier | None
+        self, checker: LogChecker, expected: Expected, verifier: VerifierKey | None
     ) -> None:
         if verifier is None:
             return

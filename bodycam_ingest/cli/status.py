@@ -34,7 +34,7 @@ def read_status(context: Context) -> dict[str, Any]:
             dock_id=config.dock.id,
             required=[store.name for store in config.stores if store.required],
             live=None,
-            lines=config.lines(),
+            limits=config.store_limits(),
         )
     finally:
         engine.dispose()

@@ -32,14 +32,14 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
 
     Exit code 0: it holds. 1: it is broken. 2: something could not be checked.
     """
-    from bodycam_ingest.audit import Scope, Verification  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.audit import Audit, Scope  # noqa: PLC0415 - sqlalchemy
     from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - only this command needs it
 
     config = context.load()
     opened, closed = _open(config) if stores else (None, [])
     try:
         with progress("Verifying", _total_bytes(config, files=files, stores=stores)) as done:
-            report = Verification(
+            report = Audit(
                 Scope(
                     state_dir=config.dock.state_dir,
                     origin=config.origin,

@@ -19,7 +19,7 @@ from bodycam_ingest.config.kinds import (
     Window,
 )
 from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
-from bodycam_ingest.model.backoff import Line
+from bodycam_ingest.model.backoff import StoreLimits
 from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class Config(Section):
         """The name of this dock's ledger."""
         return f"{self.dock.agency}/custody/{self.dock.id}"
 
-    def lines(self) -> dict[str, Line]:
+    def store_limits(self) -> dict[str, StoreLimits]:
         """What each store may use of the dock's line, by name: its own figures go first.
 
         A directory lies in the dock or in the house: the line to the outside is none of its
@@ -294,7 +294,7 @@ class Config(Section):
         for store in self.stores:
             outside = isinstance(store, S3StoreConfig)
             limit, windows = store.bandwidth_limit_bytes_per_s, store.windows
-            found[store.name] = Line(
+            found[store.name] = StoreLimits(
                 limit if limit is not None else self._limit(outside=outside),
                 windows if windows is not None else self._windows(outside=outside),
                 shared=outside and limit is None,

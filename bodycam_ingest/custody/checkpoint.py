@@ -14,7 +14,7 @@ from bodycam_ingest.custody.note import NoteError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bodycam_ingest.custody.note import Signer, Verifier
+    from bodycam_ingest.custody.note import Signer, VerifierKey
 
 _LINES: Final = 3
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -65,7 +65,7 @@ def parse(text: str) -> Checkpoint:
     return Checkpoint(origin, int(size), root)
 
 
-def verified(signed: str, verifier: Verifier, origin: str) -> Checkpoint:
+def verified(signed: str, verifier: VerifierKey, origin: str) -> Checkpoint:
     """The checkpoint in a note, if the log's key signed it and it is this log's.
 
     Raises:

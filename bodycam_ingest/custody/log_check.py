@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.custody.entry import Entry
-    from bodycam_ingest.custody.note import Verifier
+    from bodycam_ingest.custody.note import VerifierKey
 
 _ZERO: Final = bytes(HASH_BYTES)
 # Levels of full subtrees whose roots are kept beside the entries.
@@ -287,7 +287,7 @@ class LogChecker:
             told = f"{signed.source} is of {covered} entries, and the log keeps none of that size"
             self.findings.append(Finding("checkpoint_missing", told))
 
-    def check_signature(self, source: str, note: str, verifier: Verifier) -> Checkpoint | None:
+    def check_signature(self, source: str, note: str, verifier: VerifierKey) -> Checkpoint | None:
         """The checkpoint in a note, None and a finding where the log's key did not sign it."""
         try:
             return checkpoints.verified(note, verifier, self._origin)

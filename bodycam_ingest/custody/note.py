@@ -31,7 +31,7 @@ class NoteError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verifier:
+class VerifierKey:
     """A public key under its name.
 
     Args:
@@ -53,7 +53,7 @@ class Verifier:
         return f"{self.name}+{self.key_id().hex()}+{encoded}"
 
     @classmethod
-    def parse(cls, vkey: str) -> Verifier:
+    def parse(cls, vkey: str) -> VerifierKey:
         """The key that `vkey` wrote.
 
         Raises:
@@ -84,9 +84,9 @@ class Signer:
     name: str
     private: Ed25519PrivateKey
 
-    def verifier(self) -> Verifier:
+    def verifier(self) -> VerifierKey:
         """The public half."""
-        return Verifier(self.name, self.private.public_key().public_bytes_raw())
+        return VerifierKey(self.name, self.private.public_key().public_bytes_raw())
 
     def line(self, text: str) -> str:
         """The signature line for a text that ends in a newline."""
@@ -110,7 +110,7 @@ def sign(text: str, signers: Sequence[Signer]) -> str:
     return text + "\n" + "".join(signer.line(text) for signer in signers)
 
 
-def verified_text(note: str, verifier: Verifier) -> str:
+def verified_text(note: str, verifier: VerifierKey) -> str:
     """The text of a note that a key signed.
 
     Args:
@@ -134,7 +134,7 @@ def verified_text(note: str, verifier: Verifier) -> str:
     return text
 
 
-def _check_line(line: str, text: str, verifier: Verifier) -> bool:
+def _check_line(line: str, text: str, verifier: VerifierKey) -> bool:
     """Whether a line is this key's good signature; raises where it is this key's and bad."""
     if not line.startswith(_DASH):
         raise NoteError("a line among the signatures is none")

@@ -24,7 +24,7 @@ from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.docking import (
     Absentees,
     CameraIdentification,
-    Dock,
+    DockContext,
     DockingManager,
     MountRoots,
     Rules,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.config import Cameras, Config
     from bodycam_ingest.errors import DelayClass
-    from bodycam_ingest.model.backoff import Line
+    from bodycam_ingest.model.backoff import StoreLimits
     from bodycam_ingest.stores import ObjectStore
 
 log = structlog.get_logger(__name__)
@@ -82,7 +82,7 @@ class Components:
         self._watch = StagingWatch(
             self.engine, self.ledger, self.acquirer.free_space, self._delay_s
         )
-        self._dock = Dock(config.dock.id, self.engine, self.ledger, names)
+        self._dock = DockContext(config.dock.id, self.engine, self.ledger, names)
         self._context = AcquireContext(
             engine=self.engine,
             ledger=self.ledger,
@@ -105,7 +105,7 @@ class Components:
             stores=self.stores,
             open_staged=self.acquirer.staging.open_staged,
             delay_s=self._delay_s,
-            lines=self._lines,
+            limits=self._limits,
             heartbeat=heartbeat,
         )
         self.uploader.lines.courtesy.copying = self.acquirer.activity.is_on
@@ -267,8 +267,8 @@ class Components:
     def _commit_watch(self, *, settles_s: float = 0.0) -> CommitWatch:
         return CommitWatch(lambda: self.ledger.commits, settles_s=settles_s)
 
-    def _lines(self) -> Mapping[str, Line]:
-        return self.config.now.lines()
+    def _limits(self) -> Mapping[str, StoreLimits]:
+        return self.config.now.store_limits()
 
     def _delay_s(
         self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None

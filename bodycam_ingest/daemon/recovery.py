@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire import StagingWatch
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
-    from bodycam_ingest.docking import Dock
+    from bodycam_ingest.docking import DockContext
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import SealedCopy, StagedCopies, UnexpectedName
 
@@ -67,7 +67,7 @@ class Recovery:
 
     def __init__(
         self,
-        dock: Dock,
+        dock: DockContext,
         copies: StagedCopies,
         watch: StagingWatch,
         *,
@@ -283,7 +283,7 @@ def _was_missed(row: ItemRow) -> bool:
     return row.state is ItemState.QUARANTINED and row.quarantine_reason == StagingMissingError.code
 
 
-def _orphaned(dock: Dock, copy: SealedCopy) -> None:
+def _orphaned(dock: DockContext, copy: SealedCopy) -> None:
     log.warning("staging.stray_copy", staged=copy.staged_path)
     with dock.ledger.transaction() as txn:
         findings.raise_finding(
@@ -295,7 +295,7 @@ def _orphaned(dock: Dock, copy: SealedCopy) -> None:
         )
 
 
-def _missing(dock: Dock, rows: Sequence[ItemRow]) -> None:
+def _missing(dock: DockContext, rows: Sequence[ItemRow]) -> None:
     code = StagingMissingError.code
     first = rows[0]
     log.error(

@@ -248,7 +248,7 @@ class Daemon:
                 required=components.required,
                 live=components.manager.live(),
                 progress=components.manager.progress(),
-                lines=components.config.now.lines(),
+                limits=components.config.now.store_limits(),
             )
 
         def moved(count_bytes: int) -> None:

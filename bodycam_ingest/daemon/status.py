@@ -10,7 +10,7 @@ from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.docking import LEFT_EARLY
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model.backoff import Line, closed_for_s, wait_s
+from bodycam_ingest.model.backoff import StoreLimits, closed_for_s, wait_s
 from bodycam_ingest.release import Live, decide, docking_facts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def dock_status(
     required: Sequence[str],
     live: Mapping[str, Live] | None,
     progress: Mapping[str, Mapping[str, Any]] | None = None,
-    lines: Mapping[str, Line] | None = None,
+    limits: Mapping[str, StoreLimits] | None = None,
 ) -> dict[str, Any]:
     """One snapshot of the dock.
 
@@ -40,7 +40,7 @@ def dock_status(
         required: names of the required stores.
         live: what each running docking knows; None when no daemon runs.
         progress: `percent`, `mb_per_s`, `time_left_s` of running dockings, by docking.
-        lines: what each configured store may use of its line, by name.
+        limits: what each configured store may use of its line, by name.
 
     Returns:
         The value that `status --json` prints.
@@ -83,7 +83,7 @@ def dock_status(
             "bays": bays,
             "cameras": views.list_cameras(conn),
             "queue": views.queue_counts(conn),
-            "stores": _stores(conn, lines or {}, clock.now_ms()),
+            "stores": _stores(conn, limits or {}, clock.now_ms()),
             "alarms": views.open_findings(conn, severity="alarm"),
             "left_early": [
                 row
@@ -95,13 +95,15 @@ def dock_status(
         }
 
 
-def _stores(conn: sa.Connection, lines: Mapping[str, Line], now_ms: int) -> list[dict[str, Any]]:
+def _stores(
+    conn: sa.Connection, limits: Mapping[str, StoreLimits], now_ms: int
+) -> list[dict[str, Any]]:
     """What is known of each store, when it is asked next and why not now."""
     local = dt.datetime.fromtimestamp(now_ms / 1000).astimezone()
     found = []
     for row in views.store_rows(conn):
-        line = lines.get(row["store"], Line())
-        closed_s = closed_for_s(line.windows, local)
+        limit = limits.get(row["store"], StoreLimits())
+        closed_s = closed_for_s(limit.windows, local)
         pause_s = wait_s(row["paused_until_ms"], now_ms) if row["last_error"] else 0.0
         wait = max(pause_s, closed_s)
         found.append(
@@ -112,7 +114,7 @@ def _stores(conn: sa.Connection, lines: Mapping[str, Line], now_ms: int) -> list
                 "window_opens_at": (
                     clock.ms_text(now_ms + round(closed_s * 1000)) if closed_s else None
                 ),
-                "limit_bytes_per_s": line.bandwidth_limit_bytes_per_s or None,
+                "limit_bytes_per_s": limit.bandwidth_limit_bytes_per_s or None,
             }
         )
     return found

@@ -17,7 +17,7 @@ from bodycam_ingest.errors import DatabaseDamagedError, LedgerForkError, StateDi
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bodycam_ingest.custody.note import Verifier
+    from bodycam_ingest.custody.note import VerifierKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def read_state_file(path: Path) -> str:
         raise StateDirectoryError(f"{path}: {error}") from error
 
 
-def standing(conn: sa.Connection, verifier: Verifier, note: str) -> tuple[LedgerHead, int]:
+def standing(conn: sa.Connection, verifier: VerifierKey, note: str) -> tuple[LedgerHead, int]:
     """Where the ledger stands, if it is what was signed last, or extends it.
 
     The daemon asks this at its start, and `doctor` before it.
@@ -115,7 +115,7 @@ def standing(conn: sa.Connection, verifier: Verifier, note: str) -> tuple[Ledger
     return head, known.size
 
 
-def _checked_head(conn: sa.Connection, verifier: Verifier) -> LedgerHead:
+def _checked_head(conn: sa.Connection, verifier: VerifierKey) -> LedgerHead:
     """The head, if this log's key signed it and the tables end where it says."""
     peaks, last, text = read_head_row(conn)
     head = LedgerHead(peaks.size, peaks.root(), text)

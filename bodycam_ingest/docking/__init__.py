@@ -5,14 +5,14 @@ from bodycam_ingest.docking.identification import CameraIdentification
 from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
 from bodycam_ingest.docking.manager import DockingManager
 from bodycam_ingest.docking.mount_roots import MountRoots
-from bodycam_ingest.docking.undock import Dock, end_docking
+from bodycam_ingest.docking.undock import DockContext, end_docking
 
 __all__ = [
     "LEFT_EARLY",
     "RESTARTED",
     "Absentees",
     "CameraIdentification",
-    "Dock",
+    "DockContext",
     "Docking",
     "DockingManager",
     "MountRoots",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.acquire import AcquireContext, ReadBackVerifier
     from bodycam_ingest.config import CameraProfile
-    from bodycam_ingest.docking.undock import Dock
+    from bodycam_ingest.docking.undock import DockContext
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class CameraIdentification:
         profiles: kinds of cameras, in the order of the configuration.
     """
 
-    dock: Dock
+    dock: DockContext
     context: AcquireContext
     verifier: ReadBackVerifier
     rules: Rules

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking.comparison import Compared
-    from bodycam_ingest.docking.undock import Dock
+    from bodycam_ingest.docking.undock import DockContext
     from bodycam_ingest.model.evidence import KnownItem
     from bodycam_ingest.model.rows import Docking
 
@@ -48,7 +48,7 @@ class DockingRecord:
         row: the docking as it began.
     """
 
-    def __init__(self, dock: Dock, row: Docking) -> None:
+    def __init__(self, dock: DockContext, row: Docking) -> None:
         self._dock = dock
         self._ledger = dock.ledger
         self.row = row
@@ -59,7 +59,13 @@ class DockingRecord:
 
     @classmethod
     def begin(
-        cls, dock: Dock, mounted: MountedVolume, camera: str, *, profile: str, reason: str = ""
+        cls,
+        dock: DockContext,
+        mounted: MountedVolume,
+        camera: str,
+        *,
+        profile: str,
+        reason: str = "",
     ) -> Self:
         """Record that a camera was docked.
 

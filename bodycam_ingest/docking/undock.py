@@ -31,7 +31,7 @@ _OWN: Final = (UNLISTABLE, INCOMPLETE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Dock:
+class DockContext:
     """The dock as its dockings need it.
 
     Args:
@@ -47,7 +47,7 @@ class Dock:
     stores: Sequence[tuple[str, bool]]
 
 
-def end_docking(dock: Dock, docking_id: str, reason: str) -> None:
+def end_docking(dock: DockContext, docking_id: str, reason: str) -> None:
     """Record a docking's end: entry, findings of its own, the manifest.
 
     Args:

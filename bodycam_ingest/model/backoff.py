@@ -160,7 +160,7 @@ class Window(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StoreLimits:
     """How much of the dock's line one store may use, and when.
 
     Args:

@@ -10,7 +10,7 @@ import datetime as dt
 import functools
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.model.backoff import Line, closed_for_s
+from bodycam_ingest.model.backoff import StoreLimits, closed_for_s
 from bodycam_ingest.upload.attended_store import AttendedStore
 from bodycam_ingest.upload.throttle import Courtesy, Throttle
 
@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.stores import ObjectStore
 
-_UNLIMITED: Final = Line()
+_UNLIMITED: Final = StoreLimits()
 
 
 class _Budget:
     """The budget that counts for one store now; a reload may give it another."""
 
-    def __init__(self, lines: Lines, store: str) -> None:
-        self._lines = lines
+    def __init__(self, connections: Connections, store: str) -> None:
+        self._connections = connections
         self._store = store
 
     def take(self, count: int, heartbeat: Callable[[], None]) -> None:
         """As `Throttle.take`."""
-        self._lines.throttle(self._store).take(count, heartbeat)
+        self._connections.throttle(self._store).take(count, heartbeat)
 
 
-class Lines:
+class Connections:
     """What every store may use of its line.
 
     Args:
         stores: their names.
-        lines: by store, as configured now; one that is not named has no limit.
+        limits: by store, as configured now; one that is not named has no limit.
         stopping: set when the process must end.
     """
 
     def __init__(
         self,
         stores: Iterable[str],
-        lines: Callable[[], Mapping[str, Line]],
+        limits: Callable[[], Mapping[str, StoreLimits]],
         stopping: threading.Event,
     ) -> None:
         self.courtesy = Courtesy(stopping)
-        self._lines = lines
+        self._limits = limits
         self._shared = Throttle(self._shared_rate, stopping)
         self._own = {
             store: Throttle(functools.partial(self._own_rate, store), stopping) for store in stores
         }
 
     def _shared_rate(self) -> int:
-        lines = self._lines().values()
-        return max((line.bandwidth_limit_bytes_per_s for line in lines if line.shared), default=0)
+        limits = self._limits().values()
+        return max((one.bandwidth_limit_bytes_per_s for one in limits if one.shared), default=0)
 
     def _own_rate(self, store: str) -> int:
         return self.of(store).bandwidth_limit_bytes_per_s
 
-    def of(self, store: str) -> Line:
+    def of(self, store: str) -> StoreLimits:
         """What a store may use."""
-        return self._lines().get(store, _UNLIMITED)
+        return self._limits().get(store, _UNLIMITED)
 
     def throttle(self, store: str) -> Throttle:
         """The budget that counts for a store."""

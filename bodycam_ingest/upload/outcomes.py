@@ -42,7 +42,7 @@ def _upload_subject(row: UploadRow) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class Confirmed:
     """A copy that was proven.
 
     Args:
@@ -88,7 +88,7 @@ class UploadRecord:
         log.debug("upload.stored", item_id=row.item_id, store=row.store, key=got.key)
         return True
 
-    def confirmed(self, proven: Sequence[Proven]) -> None:
+    def confirmed(self, proven: Sequence[Confirmed]) -> None:
         """Record the proofs of a store's copies."""
         for one in proven:
             self._stores.worked(one.row.store)
@@ -114,7 +114,7 @@ class UploadRecord:
         now = txn.rows.get(rows.Upload, row.item_id, row.store)
         return now if now is not None and now.state in _OPEN else None
 
-    def _confirmed(self, txn: Txn, one: Proven) -> bool:
+    def _confirmed(self, txn: Txn, one: Confirmed) -> bool:
         row, sha256 = one.row, one.digests.sha256
         if self._open(txn, row, one.digests) is None:
             return False

@@ -33,8 +33,8 @@ from bodycam_ingest.model.evidence import (
 )
 from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
 from bodycam_ingest.model.sampling import sample_digest
-from bodycam_ingest.upload.connections import Lines
-from bodycam_ingest.upload.outcomes import Proven, UploadRecord
+from bodycam_ingest.upload.connections import Connections
+from bodycam_ingest.upload.outcomes import Confirmed, UploadRecord
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
 from bodycam_ingest.upload.sources import BytesSource, StagedSource
 from bodycam_ingest.upload.store_state import StoreRecord
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
-    from bodycam_ingest.model.backoff import Delay, Line
+    from bodycam_ingest.model.backoff import Delay, StoreLimits
     from bodycam_ingest.stores import ObjectStore
     from bodycam_ingest.upload.attended_store import AttendedStore
     from bodycam_ingest.upload.sources import LocalCopy
@@ -77,7 +77,7 @@ class _Work:
 
 
 @dataclasses.dataclass(slots=True)
-class _Line:
+class _Connection:
     """What this process knows of one store."""
 
     store: AttendedStore
@@ -94,7 +94,7 @@ class Uploader:
         stores: by name.
         open_staged: opens a sealed copy by its staged path.
         delay_s: seconds until the next try.
-        lines: limit and windows by store, as configured now.
+        limits: limit and windows by store, as configured now.
         heartbeat: called while a long piece of work moves.
         now_ms: the time, ms since 1970.
     """
@@ -107,7 +107,7 @@ class Uploader:
         stores: Mapping[str, ObjectStore],
         open_staged: Callable[[str], LocalCopy],
         delay_s: Delay,
-        lines: Callable[[], Mapping[str, Line]],
+        limits: Callable[[], Mapping[str, StoreLimits]],
         heartbeat: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = clock.now_ms,
     ) -> None:
@@ -118,13 +118,17 @@ class Uploader:
         self._now_ms = now_ms
         self._dock_id = ledger.origin.rpartition("/")[2]
         self._stopping = threading.Event()
-        self.lines = Lines(stores, lines, self._stopping)
+        self.connections = Connections(stores, limits, self._stopping)
         # Also for whoever else asks the stores in a thread that is watched.
-        self.attended = {name: self.lines.attend(one, heartbeat) for name, one in stores.items()}
+        self.attended = {
+            name: self.connections.attend(one, heartbeat) for name, one in stores.items()
+        }
         self._queue = UploadQueue(engine, stores, now_ms)
         self.store_record = StoreRecord(ledger, delay_s, now_ms)
         self._record = UploadRecord(ledger, self.store_record, now_ms)
-        self._lines = {name: _Line(one, threading.Lock()) for name, one in self.attended.items()}
+        self._connections = {
+            name: _Connection(one, threading.Lock()) for name, one in self.attended.items()
+        }
 
     def stop(self) -> None:
         """Have all work break off at the next safe point."""
@@ -146,10 +150,10 @@ class Uploader:
         if self._stopping.is_set():
             return None
         now_ms = self._now_ms()
-        closed_s = self.lines.closed_for_s(store_name, now_ms)
+        closed_s = self.connections.closed_for_s(store_name, now_ms)
         if closed_s > 0:
             return closed_s
-        line = self._lines[store_name]
+        connection = self._connections[store_name]
         with self._engine.connect() as conn:
             health = storehealth.health(conn, store_name)
         pause_s = wait_s(health.paused_until_ms, now_ms)
@@ -158,19 +162,19 @@ class Uploader:
         claim = self._queue.claim(store_name, failing=bool(health.last_error))
         if not isinstance(claim, Claim):
             if health.last_error and (claim is None or claim > _IDLE_TRIAL_S):
-                self._ask_again(line, health)
+                self._ask_again(connection, health)
             return claim
         try:
-            self._work(line, health, claim)
+            self._work(connection, health, claim)
         finally:
             self._queue.release(store_name, claim)
         return 0.0
 
-    def _ask_again(self, line: _Line, health: StoreHealth) -> None:
+    def _ask_again(self, connection: _Connection, health: StoreHealth) -> None:
         """Nothing waits for a store that failed: what it shows shall not stay as it was then."""
-        line.probed_ms = None
+        connection.probed_ms = None
         try:
-            self.identify_store(line.store.name, health)
+            self.identify_store(connection.store.name, health)
         except AbandonedError:
             return
         except IngestError as error:
@@ -180,9 +184,9 @@ class Uploader:
             return
         self.store_record.store_works(health)
 
-    def _work(self, line: _Line, health: StoreHealth, claim: Claim) -> None:
+    def _work(self, connection: _Connection, health: StoreHealth, claim: Claim) -> None:
         try:
-            self.identify_store(line.store.name, health)
+            self.identify_store(connection.store.name, health)
         except AbandonedError:
             return
         except IngestError as error:
@@ -191,9 +195,9 @@ class Uploader:
             self.store_record.store_failed(Failure(error, health))
             return
         if claim.object is not None:
-            done = self._try_object(line.store, health, claim.object)
+            done = self._try_object(connection.store, health, claim.object)
         else:
-            done = self._try_items(line.store, health, claim.items)
+            done = self._try_items(connection.store, health, claim.items)
         if done:
             self.store_record.store_works(health)
 
@@ -209,7 +213,7 @@ class Uploader:
 
     def _try_items(self, store: ObjectStore, health: StoreHealth, rows: list[UploadRow]) -> bool:
         """Send one item, or a batch of small ones; returns whether the store took any."""
-        waiting: list[Proven] = []
+        waiting: list[Confirmed] = []
         told_s = time.monotonic()
         took = False
         works = [self._work_for(row, item) for row, item in self._sendable(rows)]
@@ -237,7 +241,7 @@ class Uploader:
 
     def _sent(
         self, store: ObjectStore, health: StoreHealth, works: Sequence[_Work]
-    ) -> Generator[tuple[UploadRow, Proven | Failure | None]]:
+    ) -> Generator[tuple[UploadRow, Confirmed | Failure | None]]:
         """Send uploads, a crowd of them several at a time; closed early, the rest is not begun.
 
         Of a small object most of the time is spent waiting, for the line or for the disk.
@@ -251,7 +255,7 @@ class Uploader:
             for work in fresh:
                 opened.callback(work.copy.close)
             store.write_together([(work.obj, work.copy) for work in fresh])
-        begun: collections.deque[tuple[UploadRow, Future[Proven | Failure | None]]]
+        begun: collections.deque[tuple[UploadRow, Future[Confirmed | Failure | None]]]
         begun = collections.deque()
         with ThreadPoolExecutor(CROWD_THREADS, "crowd") as threads:
             for work in works:
@@ -266,7 +270,7 @@ class Uploader:
 
     def _send(
         self, store: ObjectStore, health: StoreHealth, work: _Work
-    ) -> Proven | Failure | None:
+    ) -> Confirmed | Failure | None:
         if self._stopping.is_set():
             return Failure(AbandonedError("the daemon is stopping"), health)
         journal = DatabaseJournal(self._ledger, work.row, self._parts_of(work.row))
@@ -295,7 +299,7 @@ class Uploader:
             and now[row.item_id, row.store].state in {UploadState.QUEUED, UploadState.STORED}
         ]
 
-    def _tell(self, waiting: list[Proven]) -> None:
+    def _tell(self, waiting: list[Confirmed]) -> None:
         if waiting:
             self._record.confirmed(waiting)
             waiting.clear()
@@ -308,14 +312,14 @@ class Uploader:
 
     def identify_store(self, store_name: str, health: StoreHealth) -> None:
         """At first use and daily: is it the store that it was, and what does it verify?"""
-        line = self._lines[store_name]
-        with line.identifying:
-            asked_ms = line.probed_ms
+        connection = self._connections[store_name]
+        with connection.identifying:
+            asked_ms = connection.probed_ms
             probed = asked_ms is not None and clock.boot_ms() - asked_ms < _PROBE_EVERY_MS
             # Of a store that fails its name is asked before work is begun that it would break off.
             if probed and not health.last_error:
                 return
-            store = line.store
+            store = connection.store
             with self._engine.connect() as conn:
                 known = read_stores(conn).get(store_name)
             identity = store.identity(first=known is None or not known.identity)
@@ -327,7 +331,7 @@ class Uploader:
             with self._ledger.transaction() as txn:
                 knownstores.pin(txn, store.name, identity)
                 storehealth.probed(txn, store.name, clock.ms_text(self._now_ms()), probe)
-            line.probed_ms = clock.boot_ms()
+            connection.probed_ms = clock.boot_ms()
             log.info(
                 "store.probed",
                 store=store.name,
@@ -339,7 +343,7 @@ class Uploader:
 
     def _send_item(
         self, store: ObjectStore, work: _Work, journal: DatabaseJournal
-    ) -> Proven | None:
+    ) -> Confirmed | None:
         row, obj, copy = work.row, work.obj, work.copy
         if row.state is UploadState.STORED:
             stored = StoredObject(obj.key, row.version_id, row.etag)
@@ -351,7 +355,7 @@ class Uploader:
                 return None
         if self._stopping.is_set():
             return None
-        return Proven(row, obj.digests, store.confirm(obj, stored, source=copy))
+        return Confirmed(row, obj.digests, store.confirm(obj, stored, source=copy))
 
     def _send_object(self, store: ObjectStore, one: OwnObject) -> None:
         body = one.body

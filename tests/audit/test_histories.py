@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired, reject_copy
-from bodycam_ingest.audit.verify import Scope, Verification
+from bodycam_ingest.audit.verify import Audit, Scope
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon.control import parse
 from bodycam_ingest.db import own_objects
@@ -82,7 +82,7 @@ class House(StoreDock):
             facts.verify(txn, item, digests)
 
     def verify(self, *, everything=True):
-        return Verification(
+        return Audit(
             Scope(
                 state_dir=self.bench.directory / "state",
                 origin=ORIGIN,

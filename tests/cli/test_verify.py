@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bodycam_ingest.cli import main
-from bodycam_ingest.custody.note import Verifier
+from bodycam_ingest.custody.note import VerifierKey
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
@@ -54,7 +54,7 @@ def change(tmp_path, *statements):
 
 def test_init_gives_out_the_key_that_the_ledger_is_judged_by(made):
     (word,) = [word for word in made.split() if word.startswith(ORIGIN + "+")]
-    assert Verifier.parse(word).name == ORIGIN
+    assert VerifierKey.parse(word).name == ORIGIN
 
 
 def test_init_can_be_run_again_where_a_store_was_not_there(call, tmp_path):

@@ -58,7 +58,7 @@ def upload_all(directory: Path, config: DirectoryStoreConfig | S3StoreConfig) ->
         delay_s=functools.partial(
             backoff.delay_s, uniform=random.uniform, short=backoff.Delays(0.05, 0.2)
         ),
-        lines=dict,
+        limits=dict,
     )
     while (wait_s := uploader.run_due(config.name)) is not None:
         assert wait_s == 0.0, "something failed that should not"

@@ -32,7 +32,7 @@ from bodycam_ingest.custody.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from bodycam_ingest.custody.note import NoteError, Signer, Verifier
+from bodycam_ingest.custody.note import NoteError, Signer, VerifierKey
 from bodycam_ingest.errors import LedgerEntryError
 from bodycam_ingest.model.lifecycle import ItemEvent
 
@@ -102,7 +102,7 @@ def test_key_and_checkpoint():
     assert verifier.public.hex() == KEY["public"]
     assert verifier.key_id().hex() == KEY["key_id"]
     assert verifier.vkey() == KEY["vkey"]
-    assert Verifier.parse(KEY["vkey"]) == verifier
+    assert VerifierKey.parse(KEY["vkey"]) == verifier
     whole = Checkpoint(ORIGIN, len(ENTRIES), peaks_of(LEAVES).root())
     assert checkpoint.sign(whole, [SIGNER]) == VECTORS["checkpoint"]
     assert checkpoint.verified(VECTORS["checkpoint"], verifier, ORIGIN) == whole
@@ -429,7 +429,7 @@ def test_a_checkpoint_of_another_log_is_not_ours():
 )
 def test_no_verifier_key(vkey):
     with pytest.raises(NoteError):
-        Verifier.parse(vkey)
+        VerifierKey.parse(vkey)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "no newline", "two\n\n"])

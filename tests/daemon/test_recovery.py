@@ -10,7 +10,7 @@ from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.daemon.recovery import Recovery
 from bodycam_ingest.db import items
-from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.docking.undock import DockContext
 from bodycam_ingest.errors import (
     AbandonedError,
     ReadBackUnprovenError,
@@ -48,7 +48,7 @@ def recovery(bench, monkeypatch, error):
 
     monkeypatch.setattr(copies, "rehash", rehash)
     watch = StagingWatch(bench.engine, bench.ledger, acquirer.free_space, lambda *_: 60.0)
-    dock = Dock("dock-1", bench.engine, bench.ledger, [])
+    dock = DockContext("dock-1", bench.engine, bench.ledger, [])
     made = Recovery(dock, copies, watch, part_size_bytes=1024, delay_s=lambda *_: 60.0)
     return made, watch, cast("Any", copies)
 

@@ -19,7 +19,7 @@ from bodycam_ingest.custody import checkpoint
 from bodycam_ingest.custody.commitment import commitment
 from bodycam_ingest.custody.entry import Actor, parse_entry
 from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
-from bodycam_ingest.custody.note import Verifier
+from bodycam_ingest.custody.note import VerifierKey
 from bodycam_ingest.db import schema
 from bodycam_ingest.db.ledger_tree import peaks_at
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
@@ -136,7 +136,7 @@ def test_checkpoint_is_signed_by_the_key_that_init_gave_out(tmp_path):
     vkey = initialise(tmp_path / "state", ORIGIN)
     engine, ledger = open_ledger(tmp_path / "state", ORIGIN)
     add(ledger)
-    found = checkpoint.verified(ledger.head.checkpoint, Verifier.parse(vkey), ORIGIN)
+    found = checkpoint.verified(ledger.head.checkpoint, VerifierKey.parse(vkey), ORIGIN)
     assert (found.size, found.root) == (2, ledger.head.root)
     ledger.close()
     engine.dispose()
@@ -652,4 +652,4 @@ def test_the_genesis_entry_names_the_key_and_the_format(state):
     value = json.loads(body)
     assert (value["type"], value["seq"], value["prev"]) == ("log.genesis", 0, "0" * 64)
     assert value["data"]["format"] == "bodycam-ledger/2"
-    assert Verifier.parse(value["data"]["vkey"]).name == ORIGIN
+    assert VerifierKey.parse(value["data"]["vkey"]).name == ORIGIN

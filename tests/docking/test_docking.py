@@ -29,7 +29,7 @@ from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker
-from bodycam_ingest.docking.undock import Dock
+from bodycam_ingest.docking.undock import DockContext
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -112,7 +112,7 @@ class Bench:
         self.source, self.copier = Source(), Copier()
         self.abandon = threading.Event()
         mounted = MountedVolume("X812", "1", "", self.root, 1, 0)
-        dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
+        dock = DockContext("dock-1", self.engine, self.ledger, [("nas", True)])
         record = DockingRecord.begin(dock, mounted, "X812", profile="")
         copier = cast("Acquirer", self.copier)
         context = AcquireContext(

@@ -14,7 +14,7 @@ from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.record import DockingRecord
-from bodycam_ingest.docking.undock import Dock, end_docking
+from bodycam_ingest.docking.undock import DockContext, end_docking
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -27,7 +27,7 @@ class Station:
         self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
         # Ids of one millisecond are in no order.
         self.ids = itertools.count()
-        self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
+        self.dock = DockContext("dock-1", self.engine, self.ledger, [("nas", True)])
 
     def docked(self, volume="", *, whole=False):
         mounted = MountedVolume("X812", "1", volume, Path("/mnt/X812"), 1, 0)

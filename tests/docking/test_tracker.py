@@ -19,7 +19,7 @@ from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker, ScanResult
-from bodycam_ingest.docking.undock import Dock, end_docking
+from bodycam_ingest.docking.undock import DockContext, end_docking
 from bodycam_ingest.errors import SourceUnreadableError
 from bodycam_ingest.model.evidence import (
     Acquired,
@@ -49,7 +49,7 @@ class Bench:
         self.root.mkdir()
         initialise(tmp_path / "state", ORIGIN)
         self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
-        self.dock = Dock("dock-1", self.engine, self.ledger, [("nas", True)])
+        self.dock = DockContext("dock-1", self.engine, self.ledger, [("nas", True)])
         self.now_s = 0.0
         self.result = ScanResult([], [], {}, 0, 0, frozenset())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from bodycam_ingest.audit.verify import Scope, Verification
+from bodycam_ingest.audit.verify import Audit, Scope
 from bodycam_ingest.custody import entries, inventory
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import items, knownstores
@@ -47,7 +47,7 @@ class Dock:
         asked = {"main": self.store} if stores is True else stores or None
         if asked is not None and not isinstance(asked, dict):
             asked = {"main": asked}
-        report = Verification(
+        report = Audit(
             Scope(
                 state_dir=self.state,
                 origin=ORIGIN,

@@ -18,7 +18,7 @@ from tests.support.memory_store import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.model.backoff import Line
+    from bodycam_ingest.model.backoff import StoreLimits
     from tests.support.dockbench import Bench
 
 
@@ -49,7 +49,7 @@ class StoreDock:
         self.clock = Clock()
         self._now_ms = now_ms or self.clock
         self.stores = {name: MemoryStore(name) for name in names}
-        self.lines: dict[str, Line] = {}
+        self.limits: dict[str, StoreLimits] = {}
         self.keep_days = 0
         self.heartbeat: Callable[[], None] = lambda: None
         self.start()
@@ -64,7 +64,7 @@ class StoreDock:
             stores=self.stores,
             open_staged=self.bench.staging.open_staged,
             delay_s=delay_s,
-            lines=lambda: self.lines,
+            limits=lambda: self.limits,
             heartbeat=self.heartbeat,
             now_ms=self._now_ms,
         )

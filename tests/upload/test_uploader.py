@@ -32,7 +32,7 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.model import object_keys
-from bodycam_ingest.model.backoff import Line
+from bodycam_ingest.model.backoff import StoreLimits
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
@@ -603,7 +603,7 @@ def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
     add(dock)
     faults: list[object] = []
     dock.heartbeat = heartbeat
-    dock.lines = {"main": Line(2000)}
+    dock.limits = {"main": StoreLimits(2000)}
     dock.start()
     worker = Worker(
         "upload",
@@ -628,7 +628,7 @@ def test_a_line_of_its_own_waits_for_no_other(bench) -> None:
     minute = local.hour * 60 + local.minute
     closed = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
     item_id = add(dock, stores=[("cloud", True), ("archive", True)])
-    dock.lines = {"cloud": Line(1, (closed,)), "archive": Line(shared=False)}
+    dock.limits = {"cloud": StoreLimits(1, (closed,)), "archive": StoreLimits(shared=False)}
     assert dock.uploader.run_due("cloud") == pytest.approx(3600)
     dock.drain("archive")
     assert bench.upload(item_id, "archive").state is UploadState.CONFIRMED
@@ -750,7 +750,7 @@ def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
     local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
     minute = local.hour * 60 + local.minute
     window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
-    dock.lines = {"main": Line(windows=(window,))}
+    dock.limits = {"main": StoreLimits(windows=(window,))}
     assert dock.uploader.run_due("main") == pytest.approx(3600)
     assert dock.stores["main"].calls == []
     dock.clock.ms += HOUR_MS
@@ -798,7 +798,7 @@ def test_workers_never_send_one_item_twice_at_once(dock) -> None:
 
 def test_stopping_breaks_off_without_a_trace(dock) -> None:
     item_id = add(dock)
-    dock.lines = {"main": Line(1)}
+    dock.limits = {"main": StoreLimits(1)}
     thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
     thread.start()
     while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
@@ -807,7 +807,7 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert dock.bench.upload(item_id, "main").attempts == 0
-    dock.lines = {}
+    dock.limits = {}
     dock.restart()
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
@@ -826,7 +826,7 @@ def test_a_long_upload_is_seen_to_move(dock) -> None:
 def test_the_limit_holds_for_all_uploads_together(bench) -> None:
     dock = Dock(bench, "a", "b")
     add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
-    dock.lines = {"a": Line(100_000), "b": Line(100_000)}
+    dock.limits = {"a": StoreLimits(100_000), "b": StoreLimits(100_000)}
     begun_s = time.monotonic()
     threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
     for thread in threads:
