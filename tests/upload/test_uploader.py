@@ -440,7 +440,7 @@ def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
         dock.drain("main")
     assert main.probes == 1
     # By the clock since boot: a time of day that is set back must not put it off.
-    dock.uploader._lines["main"].probed_ms -= 25 * HOUR_MS
+    dock.uploader._connections["main"].probed_ms -= 25 * HOUR_MS
     add(dock, b"3")
     dock.drain("main")
     assert main.probes == 2
