@@ -108,7 +108,7 @@ class Components:
             limits=self._limits,
             heartbeat=heartbeat,
         )
-        self.uploader.lines.courtesy.copying = self.acquirer.activity.is_on
+        self.uploader.connections.courtesy.copying = self.acquirer.activity.is_on
         self.releaser = Releaser(self.engine, self.ledger, self.required)
         self.checkpoints = CheckpointPublisher(
             self.engine,
@@ -301,7 +301,9 @@ def _open_source(cameras: Cameras) -> DeviceSource:
 
 def _open_stores(config: Config) -> dict[str, ObjectStore]:
     return {
-        store.name: open_store(store, uploads=config.workers(store) * CROWD_THREADS, heartbeat=heartbeat)
+        store.name: open_store(
+            store, uploads=config.workers(store) * CROWD_THREADS, heartbeat=heartbeat
+        )
         for store in config.stores
     }
 

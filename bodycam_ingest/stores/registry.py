@@ -28,7 +28,7 @@ def open_store(
     Args:
         config: its table.
         uploads: how many go to it at the same time.
-        heartbeat: called at each request and each piece of a body, so that long work is seen to move.
+        heartbeat: called at each request and each piece of a body: long work is seen to move.
 
     Returns:
         The store.

@@ -192,7 +192,13 @@ def peers(directory: Path) -> str:
     if shutil.which("ascmhl") is None:
         made = subprocess.run([sys.executable, "-m", "venv", directory], check=False)
         if not made.returncode:
-            pip = [directory / "bin/pip", "install", "-q", "--disable-pip-version-check", "ascmhl"]
+            pip = [
+                str(directory / "bin/pip"),
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "ascmhl",
+            ]
             subprocess.run(pip, check=False, stdout=sys.stderr, stderr=subprocess.DEVNULL)
             os.environ["PATH"] += f"{os.pathsep}{directory / 'bin'}"
     return ", ".join(name for name in wanted if shutil.which(name) is None)

@@ -100,7 +100,9 @@ class Camera(threading.Thread):
         self.free_at_s = time.monotonic()
         docking_id = str(ULID())
         self._wanted = [
-            CopyRequest(str(ULID()), docking_id, path, files.signature_from(status), PART_SIZE_BYTES_DEFAULT)
+            CopyRequest(
+                str(ULID()), docking_id, path, files.signature_from(status), PART_SIZE_BYTES_DEFAULT
+            )
             for path, status in paths
         ]
         self.fault: object = None

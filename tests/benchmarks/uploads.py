@@ -13,7 +13,7 @@ from bodycam_ingest.db.upload_journal import PassingJournal
 from bodycam_ingest.errors import AbandonedError
 from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Digests, StoreObject
 from bodycam_ingest.stores import open_store
-from bodycam_ingest.upload.connections import Lines
+from bodycam_ingest.upload.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,8 @@ class Uploads:
         store = open_store(_config(config))
         store.identity()
         store.probe()
-        self._lines = Lines([store.name], dict, self._stop)
-        self._store = self._lines.attend(store, lambda: None)
+        self._connections = Connections([store.name], dict, self._stop)
+        self._store = self._connections.attend(store, lambda: None)
         self._paths = sorted(source.iterdir())[: 2 * _WORKERS]
         self._sha256 = [hashlib.sha256(path.read_bytes()).digest() for path in self._paths]
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Uploads:
     def begin(self, copying: Callable[[], bool]) -> None:
         """Begin to send."""
         if self._makes_room:
-            self._lines.courtesy.copying = copying
+            self._connections.courtesy.copying = copying
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name="upload")
             for number in range(_WORKERS)

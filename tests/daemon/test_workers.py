@@ -131,7 +131,7 @@ def test_what_a_step_hands_to_other_threads_is_seen_to_move_too():
 
     def handed_over():
         worker._moved_s -= 1000
-        moving()
+        heartbeat()
         told.append(worker.stall())
 
     def step():
