@@ -226,6 +226,21 @@ def test_locked_objects_cannot_be_deleted_and_are_known_by_version(open_s3, seaw
         assert b"".join(store.read(obj.key, stored.version_id)) == data
 
 
+def test_a_lock_that_a_server_drops_from_uploads_in_parts_is_set_afterwards(
+    open_s3, seaweed, monkeypatch
+):
+    store = open_s3(object_lock_days=1, bucket=LOCKED_BUCKET)
+    obj = object_of(data := some_bytes(PART_BYTES + 1))
+    # This server keeps the lock; one that drops it acts as if it had not been asked for.
+    unlocked = {"Metadata": dict(obj.metadata), "ContentType": obj.content_type}
+    monkeypatch.setattr(store, "_create_params", lambda _obj: unlocked)
+    stored = store.send(obj, Bytes(data), Journal())
+    target = {"Bucket": LOCKED_BUCKET, "Key": store._prefix + obj.key}
+    head = seaweed.admin().head_object(**target, VersionId=stored.version_id)
+    assert head["ObjectLockMode"] == "COMPLIANCE"
+    assert store.confirm(obj, stored).stored.version_id == stored.version_id
+
+
 def test_objects_are_encrypted_where_asked(open_s3, seaweed):
     store = open_s3(sse="AES256")
     for size in (10, PART_BYTES + 1):

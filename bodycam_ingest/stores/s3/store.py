@@ -161,7 +161,7 @@ class S3Store:
                 "put_object_retention",
                 Key=self._prefix + stored.key,
                 **({"VersionId": version} if version else {}),
-                Purger={
+                Retention={
                     "Mode": "COMPLIANCE",
                     "RetainUntilDate": retain_until(self._config, dt.datetime.now(tz=dt.UTC)),
                 },
