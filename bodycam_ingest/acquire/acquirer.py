@@ -2,52 +2,75 @@
 
 `acquire` reads the source once, hashes while it reads, writes past the page cache, makes the copy
 durable and names it by its digest. `read_back` reads the copy from the medium and compares. What
-either leaves behind at a crash is told by the names alone; see `bodycam_ingest.staging.area`.
+either leaves behind at a crash shows in the names alone; see `bodycam_ingest.staging.area`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
+import threading
+import time
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.acquire.activity import Activity
 from bodycam_ingest.acquire.batch import SmallFileBatch
 from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError, StagingFullError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.group_commit import syncfs_tells_errors
-from bodycam_ingest.model.evidence import Acquired, CopyRequest
+from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.staging import (
     SEALED_MODE,
     BufferPool,
     Digester,
     FreeSpace,
     Pump,
-    Sealer,
     StagedCopies,
     StagingArea,
     check_abandoned,
+    ignore,
     staging_faults,
 )
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bodycam_ingest.model.evidence import Digests
-    from bodycam_ingest.staging import Reservation
-
-__all__ = ["SMALL_FILE_BYTES", "Acquired", "Acquirer", "CopyRequest"]
+    from bodycam_ingest.model.evidence import CopyRequest, Digests
+    from bodycam_ingest.staging import Progress, Reservation
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 _READ_BACK_THREADS: Final = 2
 _SLICE: Final = 16
+# Between two files nothing is copied for as long as it takes to record the first.
+_LINGER_S: Final = 0.5
 
 
-def _ignore(_count: int) -> None:
-    """Takes a count and does nothing with it."""
+class Activity:
+    """Whether a camera is being copied from: uploads leave the machine to copying meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._ended_s = -math.inf
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Copying goes on for the length of the `with` block."""
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+                self._ended_s = time.monotonic()
+
+    def is_on(self) -> bool:
+        """Whether something is copied or read back now, or was a moment ago."""
+        with self._lock:
+            return self._busy > 0 or time.monotonic() - self._ended_s < _LINGER_S
 
 
 class Acquirer:
@@ -77,7 +100,6 @@ class Acquirer:
         self.activity: Final = Activity()
         self._abandon = abandon
         self._pump = Pump(self.pool, abandon)
-        self._sealer = Sealer(self.staging, self._pump)
         self.copies: Final = StagedCopies(self.staging, self._pump)
         if own_file_system is None:
             own_file_system = staging_dir.is_mount()
@@ -85,9 +107,7 @@ class Acquirer:
 
     # -- one item --
 
-    def acquire(
-        self, root_fd: int, request: CopyRequest, progress: Callable[[int], None] = _ignore
-    ) -> Acquired:
+    def acquire(self, root_fd: int, request: CopyRequest, progress: Progress = ignore) -> Acquired:
         """Copy one item; when this returns, the copy is durable under its final name.
 
         Whatever is raised, nothing stands under a final name that is not complete.
@@ -100,7 +120,7 @@ class Acquirer:
         Raises:
             SourceChangedError: the file is not what was listed, or changed while it was read.
             SourceError: the camera's side failed.
-            StagingFullError: there is no room.
+            StagingFullError: there is no space for it.
             StagingError: the dock's side failed.
             ItemMovedError: another thread is copying this item.
             AbandonedError: the daemon is stopping.
@@ -108,36 +128,32 @@ class Acquirer:
         check_abandoned(self._abandon)
         with (
             self.activity.busy(),
-            self._sealer.claim(request.item_id),
-            self.free_space.reserve(request.signature.size_bytes) as room,
+            self.copies.claim(request.item_id),
+            self.free_space.reserve(request.signature.size_bytes) as space,
         ):
-            with self._sealer.discarding(request.docking_id, request.item_id):
-                digests = self._write(root_fd, request, room, progress)
-                staged_path = self._sealer.seal(request.docking_id, request.item_id, digests)
-            self._sealer.sync_names(request.docking_id)
+            with self.copies.discarding(request.docking_id, request.item_id):
+                digests = self._write(root_fd, request, space, progress)
+                staged_path = self.copies.seal(request.docking_id, request.item_id, digests)
+            self.copies.sync_names(request.docking_id)
         return Acquired(request.item_id, digests, staged_path)
 
     def _write(
-        self,
-        root_fd: int,
-        request: CopyRequest,
-        room: Reservation,
-        progress: Callable[[int], None],
+        self, root_fd: int, request: CopyRequest, space: Reservation, progress: Progress
     ) -> Digests:
         size_bytes = request.signature.size_bytes
         digester = Digester(request.path, size_bytes, request.part_size_bytes)
 
         def moved(count: int) -> None:
-            room.used(count)
+            space.used(count)
             progress(count)
 
         with (
             SourceFile(root_fd, request.path, request.signature) as source,
             staging_faults(f"writing item {request.item_id}"),
             durable.act("item.write"),
-            self._sealer.new_part(request.docking_id, request.item_id) as file,
+            self.copies.new_part(request.docking_id, request.item_id) as file,
         ):
-            sinks = (digester.take, file.write)
+            sinks = (digester.update, file.write)
             source.confirm(self._pump.run(source.fill, size_bytes, sinks, moved))
             file.finish(SEALED_MODE)
         return digester.digests()
@@ -145,10 +161,7 @@ class Acquirer:
     # -- batches of small items --
 
     def acquire_batch(
-        self,
-        root_fd: int,
-        requests: Sequence[CopyRequest],
-        progress: Callable[[int], None] = _ignore,
+        self, root_fd: int, requests: Sequence[CopyRequest], progress: Progress = ignore
     ) -> list[Acquired | IngestError]:
         """Copy many items, the small ones made durable together.
 
@@ -166,11 +179,11 @@ class Acquirer:
             if one.signature.size_bytes <= SMALL_FILE_BYTES
         }
         outcomes: dict[int, Acquired | IngestError] = {}
-        # Where there is no room for all, each is asked whether it fits alone.
+        # Where there is not space for all, each is asked whether it fits alone.
         with contextlib.suppress(StagingFullError), self.activity.busy():
             total_bytes = sum(one.signature.size_bytes for one in small.values())
             with self.free_space.reserve(total_bytes):
-                batch = SmallFileBatch(self._sealer, root_fd, progress, self._abandon)
+                batch = SmallFileBatch(self.copies, root_fd, progress, self._abandon)
                 outcomes = batch.run(small, whole_file_system=self._whole_file_system)
         for index, one in enumerate(requests):
             if index not in outcomes:
@@ -178,7 +191,7 @@ class Acquirer:
         return [outcomes[index] for index in range(len(requests))]
 
     def _outcome(
-        self, root_fd: int, request: CopyRequest, progress: Callable[[int], None]
+        self, root_fd: int, request: CopyRequest, progress: Progress
     ) -> Acquired | IngestError:
         try:
             return self.acquire(root_fd, request, progress)
@@ -187,7 +200,7 @@ class Acquirer:
 
     # -- proof --
 
-    def read_back(self, acquired: Acquired, progress: Callable[[int], None] = _ignore) -> str:
+    def read_back(self, acquired: Acquired, progress: Progress = ignore) -> str:
         """Read a copy back from the medium and compare it with what was read off the camera.
 
         Args:
@@ -207,7 +220,7 @@ class Acquirer:
             return self.copies.verify(acquired.staged_path, acquired.digests, progress).value
 
     def read_back_batch(
-        self, acquired: Sequence[Acquired], progress: Callable[[int], None] = _ignore
+        self, acquired: Sequence[Acquired], progress: Progress = ignore
     ) -> list[str | IngestError]:
         """Read many copies back, two at a time.
 

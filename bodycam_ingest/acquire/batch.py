@@ -22,10 +22,10 @@ from bodycam_ingest.staging import (
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from bodycam_ingest.model.evidence import CopyRequest, Digests
-    from bodycam_ingest.staging import Sealer
+    from bodycam_ingest.staging import Progress, StagedCopies
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class SmallFileBatch:
     """One batch of small items.
 
     Args:
-        sealer: makes the sealed copies.
+        copies: makes the sealed copies.
         root_fd: directory of the volume's root.
         progress: called with the bytes read since the last call.
         abandon: when set, what has not been read yet is left.
@@ -42,12 +42,12 @@ class SmallFileBatch:
 
     def __init__(
         self,
-        sealer: Sealer,
+        copies: StagedCopies,
         root_fd: int,
-        progress: Callable[[int], None],
+        progress: Progress,
         abandon: threading.Event | None,
     ) -> None:
-        self._sealer = sealer
+        self._copies = copies
         self._root_fd = root_fd
         self._progress = progress
         self._abandon = abandon
@@ -85,7 +85,7 @@ class SmallFileBatch:
         return self._outcomes
 
     def _write(self, claims: contextlib.ExitStack, *, whole_file_system: bool) -> None:
-        staging = self._sealer.staging
+        staging = self._copies.staging
         made: set[str] = set()
         with GroupCommit(
             staging.directory, mode=SEALED_MODE, whole_file_system=whole_file_system
@@ -93,7 +93,7 @@ class SmallFileBatch:
             for index, one in self._requests.items():
                 try:
                     check_abandoned(self._abandon)
-                    claims.enter_context(self._sealer.claim(one.item_id))
+                    claims.enter_context(self._copies.claim(one.item_id))
                     data, digests = self._read_one(one)
                     if one.docking_id not in made:
                         with staging_faults(f"making the directory of docking {one.docking_id}"):
@@ -118,21 +118,21 @@ class SmallFileBatch:
         with SourceFile(self._root_fd, one.path, one.signature) as source, memoryview(data) as view:
             source.confirm(source.fill(view, size_bytes))
             digester = Digester(one.path, size_bytes, one.part_size_bytes)
-            digester.take(view, size_bytes)
+            digester.update(view, size_bytes)
         self._progress(size_bytes)
         return data, digester.digests()
 
     def _forget(self, indices: Iterable[int]) -> None:
         for index in indices:
             del self._read[index]
-            self._sealer.discard(self._requests[index].docking_id, self._requests[index].item_id)
+            self._copies.discard(self._requests[index].docking_id, self._requests[index].item_id)
 
     def _seal(self) -> dict[int, Acquired]:
         sealed: dict[int, Acquired] = {}
         for index, digests in list(self._read.items()):
             one = self._requests[index]
             try:
-                staged_path = self._sealer.seal(one.docking_id, one.item_id, digests)
+                staged_path = self._copies.seal(one.docking_id, one.item_id, digests)
             except IngestError as error:
                 self._forget([index])
                 self._outcomes[index] = error
@@ -144,7 +144,7 @@ class SmallFileBatch:
         for docking_id in sorted({self._requests[index].docking_id for index in sealed}):
             outcome: IngestError | None = None
             try:
-                self._sealer.sync_names(docking_id)
+                self._copies.sync_names(docking_id)
             except IngestError as error:
                 outcome = error
             for index, acquired in sealed.items():

@@ -11,11 +11,14 @@ import structlog
 from bodycam_ingest.acquire.records import (
     BATCH_ITEMS,
     batches,
+    close_findings,
     postpone,
+    record_each,
     reject_copy,
+    sort_out,
 )
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.db import findings, items
+from bodycam_ingest.db import items
 from bodycam_ingest.errors import (
     AbandonedError,
     Disposition,
@@ -29,21 +32,19 @@ from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.staging import ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from bodycam_ingest.acquire.records import AcquireContext
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.staging import Progress
 
 log = structlog.get_logger(__name__)
 
 _VERIFY_BACKLOG_ITEMS: Final = 2000
-
-
-def _ignore(_count: int) -> None:
-    """Takes a count and does nothing with it."""
 
 
 class ReadBackVerifier:
@@ -64,7 +65,7 @@ class ReadBackVerifier:
         self._busy = 0
 
     def put(self, item_ids: Sequence[str]) -> None:
-        """Take acquired items; blocks while the backlog is long, so that reading waits for it."""
+        """Queue acquired items; blocks while the backlog is long, so that reading waits for it."""
         with self._changed:
             self._changed.wait_for(
                 lambda: len(self._waiting) < _VERIFY_BACKLOG_ITEMS or self._abandon.is_set()
@@ -73,7 +74,7 @@ class ReadBackVerifier:
             self._changed.notify_all()
 
     def put_left_over(self) -> None:
-        """Take items that an earlier process acquired, or whose read-back failed and is due."""
+        """Queue items that an earlier process acquired, or whose read-back failed and is due."""
         with self._context.engine.connect() as conn:
             rows = items.in_states(conn, [ItemState.ACQUIRED])
         now_ms = clock.now_ms()
@@ -98,7 +99,7 @@ class ReadBackVerifier:
         with self._changed:
             self._changed.notify_all()
 
-    def run_once(self, timeout_s: float, progress: Callable[[int], None] = _ignore) -> bool:
+    def run_once(self, timeout_s: float, progress: Progress = ignore) -> bool:
         """Verify the next batch.
 
         Args:
@@ -139,61 +140,20 @@ class ReadBackVerifier:
             found = items.by_ids(conn, item_ids)
         return [row for row in found if row.state is ItemState.ACQUIRED]
 
-    def _verify(self, batch: Sequence[ItemRow], progress: Callable[[int], None]) -> None:
+    def _verify(self, batch: Sequence[ItemRow], progress: Progress) -> None:
         copies = [Acquired(row.item_id, row.digests(), row.staged_path) for row in batch]
         outcomes = self._context.acquirer.read_back_batch(copies, progress)
-        held = [
-            (row, outcome)
-            for row, outcome in zip(batch, outcomes, strict=True)
-            if not isinstance(outcome, IngestError)
-        ]
-        for row, how in self._recorded(held):
+        held, failed = sort_out(batch, outcomes)
+        for row, how in record_each(self._context.ledger, held, _record_verified):
             log.debug("item.verified", item_id=row.item_id, camera=row.camera, read_back=how)
-        failed = [
-            (row, outcome)
-            for row, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, IngestError)
-        ]
-        lost = [
-            (row, error)
-            for row, error in failed
-            if isinstance(error, StagingError) and _is_disks(error)
-        ]
+        lost: list[tuple[ItemRow, StagingError]] = []
         for row, error in failed:
-            if not _is_disks(error):
+            if isinstance(error, StagingError) and _is_disks(error):
+                lost.append((row, error))
+            else:
                 self._failed(row, error)
         if lost:
             self._context.watch.unreadable([row for row, _ in lost], lost[0][1])
-
-    def _recorded(self, held: Sequence[tuple[ItemRow, str]]) -> list[tuple[ItemRow, str]]:
-        """Record what held, but for items that somebody moved meanwhile; returns what was."""
-        if not held:
-            return []
-        try:
-            with self._context.ledger.transaction() as txn:
-                self._record(txn, held)
-        except ItemMovedError as error:
-            if len(held) > 1:
-                return [one for alone in held for one in self._recorded([alone])]
-            log.warning("item.moved", item_id=held[0][0].item_id, message=error.message)
-            return []
-        return list(held)
-
-    def _record(self, txn: Txn, held: Sequence[tuple[ItemRow, str]]) -> None:
-        items.steps(
-            txn,
-            [
-                (
-                    row,
-                    item_entries.verified(row.item_id, sha256=row.digests().sha256, read_back=how),
-                )
-                for row, how in held
-            ],
-        )
-        subjects = {f"item:{row.item_id}" for row, _ in held}
-        for code, subject in findings.open_pairs(txn.conn, [ReadBackMismatchError.code]):
-            if subject in subjects:
-                findings.close_finding(txn, code=code, subject=subject)
 
     def _failed(self, row: ItemRow, error: IngestError) -> None:
         if error.disposition is Disposition.HALT:
@@ -222,7 +182,15 @@ class ReadBackVerifier:
                 self._context.acquirer.staging.put_back(error.quarantined, row.staged_path)
 
 
-def _is_disks(error: IngestError) -> bool:
+def _record_verified(txn: Txn, held: Sequence[tuple[ItemRow, str]]) -> None:
+    drafts = [
+        (row, item_entries.verified(row.item_id, sha256=row.digests().sha256, read_back=how))
+        for row, how in held
+    ]
+    items.steps(txn, drafts)
+    close_findings(txn, [row for row, _ in held], [ReadBackMismatchError.code])
+
+
+def _is_disks(error: StagingError) -> bool:
     """Whether the disk as a whole is at fault, not the one copy."""
-    mine = isinstance(error, ReadBackUnprovenError) or error.disposition is not Disposition.RETRY
-    return isinstance(error, StagingError) and not mine
+    return error.disposition is Disposition.RETRY and not isinstance(error, ReadBackUnprovenError)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bodycam_ingest.acquire.records import batches, postpone, record_acquired
+from bodycam_ingest.acquire.records import batches, postpone, record_acquired, record_each, sort_out
 from bodycam_ingest.errors import (
     AbandonedError,
     Disposition,
     IngestError,
-    ItemMovedError,
     SourceError,
     SourceGoneError,
     StagingError,
@@ -29,24 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bodycam_ingest.acquire.read_back import ReadBackVerifier
-    from bodycam_ingest.acquire.records import AcquireContext
+    from bodycam_ingest.acquire.records import AcquireContext, Failed
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.staging import Progress
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """What the staging disk did not take.
-
-    Args:
-        rows: the items.
-        error: what it said of the first.
-    """
-
-    rows: Sequence[ItemRow]
-    error: StagingError
 
 
 class Reader:
@@ -55,33 +41,33 @@ class Reader:
     Args:
         context: what all readers share.
         verifier: gets everything that was acquired.
-        files_failed: told of files that cannot be read, with their faults, in the transaction that
-            postpones them.
-        progress: told how many bytes were read since the last call.
+        files_failed: called with files that cannot be read and their faults, in the transaction
+            that postpones them.
+        progress: called with the bytes read since the last call.
     """
 
     def __init__(
         self,
         context: AcquireContext,
         verifier: ReadBackVerifier,
-        files_failed: Callable[[Txn, Sequence[tuple[ItemRow, IngestError]]], None],
-        progress: Callable[[int], None],
+        files_failed: Callable[[Txn, Sequence[Failed]], None],
+        progress: Progress,
     ) -> None:
         self._context = context
         self._files_failed = files_failed
         self._verifier = verifier
         self._progress = progress
 
-    def choose(self, due: Sequence[ItemRow], for_room: Sequence[ItemRow]) -> list[ItemRow]:
+    def choose(self, due: Sequence[ItemRow], for_space: Sequence[ItemRow]) -> list[ItemRow]:
         """What of a listing is to be read now; as `StagingWatch.choose`."""
-        return self._context.watch.choose(due, for_room)
+        return self._context.watch.choose(due, for_space)
 
     def read(
         self,
         root_fd: int,
         rows: Sequence[ItemRow],
         signatures: dict[str, StatSignature],
-        stays: Callable[[], bool],
+        is_present: Callable[[], bool],
     ) -> int:
         """Acquire items, the small ones in batches, the large ones one by one.
 
@@ -89,7 +75,7 @@ class Reader:
             root_fd: directory of the volume's root.
             rows: discovered items that are due and have settled.
             signatures: each item's signature as last listed.
-            stays: whether the camera is still there after a read failed; may take its time.
+            is_present: whether the camera is still there after a read failed; may take its time.
 
         Returns:
             How many were acquired.
@@ -99,7 +85,7 @@ class Reader:
             IngestError: only those whose disposition is HALT; all others are persisted.
         """
         taken = 0
-        waiting = list(batches(rows))
+        waiting = batches(rows)
         while waiting:
             batch = waiting.pop(0)
             requests = [self._request(row, signatures[row.item_id]) for row in batch]
@@ -107,13 +93,13 @@ class Reader:
                 outcomes = [self._acquire_one(root_fd, requests[0])]
             else:
                 outcomes = self._context.acquirer.acquire_batch(root_fd, requests, self._progress)
-            acquired, failed = _sorted_out(batch, outcomes)
+            acquired, failed = sort_out(batch, outcomes)
             taken += self._record(acquired)
-            refused = self._handle(failed, stays)
-            if refused is not None:
+            refused = self._handle(failed, is_present)
+            if refused:
                 # The disk is at fault, not a file: asking it again for each would change nothing.
-                rest = [row for left in waiting for row in left]
-                self._context.watch.refused([*refused.rows, *rest], refused.error)
+                rows = [row for row, _ in refused] + [row for left in waiting for row in left]
+                self._context.watch.refused(rows, refused[0][1])
                 break
         return taken
 
@@ -135,14 +121,7 @@ class Reader:
     def _record(self, acquired: Sequence[tuple[ItemRow, Acquired]]) -> int:
         if not acquired:
             return 0
-        kept = []
-        try:
-            with self._context.ledger.transaction() as txn:
-                record_acquired(txn, acquired, recovered=False)
-            kept = list(acquired)
-        except ItemMovedError:
-            # One of them was moved by somebody else meanwhile, as by an admin: the others stand.
-            kept = [one for one in acquired if self._record_alone(*one)]
+        kept = record_each(self._context.ledger, acquired, record_acquired)
         for row, got in kept:
             log.debug(
                 "item.acquired",
@@ -156,28 +135,19 @@ class Reader:
         self._verifier.put([got.item_id for _, got in kept])
         return len(kept)
 
-    def _record_alone(self, row: ItemRow, got: Acquired) -> bool:
-        try:
-            with self._context.ledger.transaction() as txn:
-                record_acquired(txn, [(row, got)], recovered=False)
-        except ItemMovedError as error:
-            log.warning("item.moved", item_id=row.item_id, message=error.message)
-            return False
-        return True
-
     def _handle(
-        self, failed: Sequence[tuple[ItemRow, IngestError]], stays: Callable[[], bool]
-    ) -> _Refused | None:
+        self, failed: Sequence[Failed], is_present: Callable[[], bool]
+    ) -> list[tuple[ItemRow, StagingError]]:
         """Persist what failed; returns what the staging disk refused, for the caller."""
         for _, error in failed:
             if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
                 raise error
         gone: SourceGoneError | None = None
-        if any(isinstance(error, SourceError) for _, error in failed) and not stays():
+        if any(isinstance(error, SourceError) for _, error in failed) and not is_present():
             # A pull under a file that is read looks like a fault of the file (exFAT: EIO).
             gone = SourceGoneError("the camera went while it was read")
         refused: list[tuple[ItemRow, StagingError]] = []
-        own: list[tuple[ItemRow, IngestError]] = []
+        own: list[Failed] = []
         for row, error in failed:
             if isinstance(error, SourceGoneError):
                 # Proves nothing about the file: the next listing and the device decide.
@@ -186,17 +156,13 @@ class Reader:
                 refused.append((row, error))
             elif gone is None or not isinstance(error, SourceError):
                 own.append((row, error))
-        self._postpone(own)
-        if refused:
-            rows, errors = zip(*refused, strict=True)
-            return _Refused(rows, errors[0])
-        if gone is not None:
+        if own:
+            self._postpone(own)
+        if gone is not None and not refused:
             raise gone
-        return None
+        return refused
 
-    def _postpone(self, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
-        if not failed:
-            return
+    def _postpone(self, failed: Sequence[Failed]) -> None:
         with self._context.ledger.transaction() as txn:
             for row, error in failed:
                 postpone(self._context, txn, row, error, alarm=not isinstance(error, SourceError))
@@ -211,16 +177,3 @@ class Reader:
                 message=error.message,
                 attempts=row.attempts + 1,
             )
-
-
-def _sorted_out(
-    rows: Sequence[ItemRow], outcomes: Sequence[Acquired | IngestError]
-) -> tuple[list[tuple[ItemRow, Acquired]], list[tuple[ItemRow, IngestError]]]:
-    acquired: list[tuple[ItemRow, Acquired]] = []
-    failed: list[tuple[ItemRow, IngestError]] = []
-    for row, outcome in zip(rows, outcomes, strict=True):
-        if isinstance(outcome, IngestError):
-            failed.append((row, outcome))
-        else:
-            acquired.append((row, outcome))
-    return acquired, failed

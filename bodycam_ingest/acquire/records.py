@@ -1,6 +1,6 @@
 """The steps from a camera to verified staging copies, as they are recorded.
 
-A docking's thread reads (`reader`); one verifier for the whole dock reads back (`verifier`), so
+A docking's thread reads (`reader`); one verifier for the whole dock reads back (`read_back`), so
 that the copy of one item is proven while the next is read. Both leave every fault with a persisted
 time at which the item is tried again.
 """
@@ -8,16 +8,21 @@ time at which the item is tried again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+import structlog
+
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES
+from bodycam_ingest.acquire.staging_watch import STAGING_ERRORS
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import findings, items, storehealth, uploads
+from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.errors import (
+    IngestError,
     ItemMovedError,
     LocalCopyDamagedError,
     ReadBackMismatchError,
-    StagingError,
 )
 from bodycam_ingest.linux import clock
 
@@ -29,23 +34,24 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.acquire.staging_watch import StagingWatch
     from bodycam_ingest.custody.entry import Actor
-    from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.model.evidence import Acquired, Digests
-    from bodycam_ingest.staging import StagedCopies
+    from bodycam_ingest.staging import Progress, StagedCopies
 
-SMALL_FILE_BYTES: Final = 256 * 1024
+log = structlog.get_logger(__name__)
+
+Failed: TypeAlias = tuple[ItemRow, IngestError]
+_Outcome = TypeVar("_Outcome")
+
 BATCH_ITEMS: Final = 1000
 BATCH_BYTES: Final = 64 * 1024 * 1024
-_STAGING: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
 # An item that was read again is whole, whatever was wrong with it or with its last copy before.
 _ENDED_BY_READING: Final = (
     "source_unreadable",
     "source_forbidden",
     "source_changed",
-    *(kind.code for kind in _STAGING),
+    *(kind.code for kind in STAGING_ERRORS),
 )
 
 
@@ -59,7 +65,7 @@ class AcquireContext:
         acquirer: copies, reads back, quarantines.
         part_size_bytes: upload part size that new items get.
         delay_s: seconds until the next try.
-        watch: holds what must wait for staging.
+        watch: knows what must wait for staging.
     """
 
     engine: Engine
@@ -73,28 +79,24 @@ class AcquireContext:
 def postpone(
     context: AcquireContext, txn: Txn, row: ItemRow, error: IngestError, *, alarm: bool = True
 ) -> None:
-    """Persist when an item is tried again, and raise an alarm where its fault wants one.
-
-    Args:
-        context: knows the delays.
-        txn: the open transaction.
-        row: the item.
-        error: its fault.
-        alarm: the item's own finding is wanted; False where its camera's says it.
-    """
+    """Persist when an item is tried again; alarm where its fault wants that and `alarm` is set."""
     attempts = row.attempts + 1
     due_ms = clock.now_ms() + round(context.delay_s(error.delay_class, attempts) * 1000)
     items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
     if alarm and error.alarm_at_once:
-        findings.raise_finding(
-            txn,
-            code=error.code,
-            severity="alarm",
-            subject=f"item:{row.item_id}",
-            detail=error.message,
-            docking_id=row.docking_id,
-            item_id=row.item_id,
-        )
+        _alarm(txn, row, error)
+
+
+def _alarm(txn: Txn, row: ItemRow, error: IngestError) -> None:
+    findings.raise_finding(
+        txn,
+        code=error.code,
+        severity="alarm",
+        subject=row.subject,
+        detail=error.message,
+        docking_id=row.docking_id,
+        item_id=row.item_id,
+    )
 
 
 def batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
@@ -116,30 +118,68 @@ def batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
     return found
 
 
+def sort_out(
+    rows: Sequence[ItemRow], outcomes: Sequence[_Outcome | IngestError]
+) -> tuple[list[tuple[ItemRow, _Outcome]], list[Failed]]:
+    """Items whose outcome is a result, and items whose outcome is a fault."""
+    good: list[tuple[ItemRow, _Outcome]] = []
+    failed: list[Failed] = []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if isinstance(outcome, IngestError):
+            failed.append((row, outcome))
+        else:
+            good.append((row, outcome))
+    return good, failed
+
+
+def record_each(
+    ledger: LedgerWriter,
+    pairs: Sequence[tuple[ItemRow, _Outcome]],
+    record: Callable[[Txn, Sequence[tuple[ItemRow, _Outcome]]], None],
+) -> Sequence[tuple[ItemRow, _Outcome]]:
+    """Record outcomes in one transaction, but for items that were moved meanwhile, as by an admin.
+
+    Returns:
+        The pairs that were recorded.
+    """
+    if not pairs:
+        return []
+    try:
+        with ledger.transaction() as txn:
+            record(txn, pairs)
+    except ItemMovedError as error:
+        if len(pairs) > 1:
+            return [one for pair in pairs for one in record_each(ledger, [pair], record)]
+        log.warning("item.moved", item_id=pairs[0][0].item_id, message=error.message)
+        return []
+    return pairs
+
+
 def record_acquired(
-    txn: Txn, pairs: Sequence[tuple[ItemRow, Acquired]], *, recovered: bool
-) -> list[int]:
+    txn: Txn, pairs: Sequence[tuple[ItemRow, Acquired]], *, recovered: bool = False
+) -> None:
     """Record that items' copies are durable: entries, digests and states together.
 
     Args:
         txn: the open transaction.
         pairs: each item and what was read.
         recovered: the copies were found after a crash and hashed again.
-
-    Returns:
-        The entries' sequence numbers, in order.
     """
-    numbers = items.steps(
+    items.steps(
         txn,
         [(row, item_entries.acquired(row.item_id, got, recovered=recovered)) for row, got in pairs],
     )
     # Read anew, with other bytes perhaps: what stores have of its parts belongs to the old ones.
     uploads.forget_parts_of(txn.conn, [row.item_id for row, _ in pairs if row.verified_seq])
-    subjects = {f"item:{row.item_id}" for row, _ in pairs}
-    for code, subject in findings.open_pairs(txn.conn, _ENDED_BY_READING):
+    close_findings(txn, [row for row, _ in pairs], _ENDED_BY_READING)
+
+
+def close_findings(txn: Txn, rows: Sequence[ItemRow], codes: Sequence[str]) -> None:
+    """Close these items' findings of these codes."""
+    subjects = {row.subject for row in rows}
+    for code, subject in findings.open_pairs(txn.conn, codes):
         if subject in subjects:
             findings.close_finding(txn, code=code, subject=subject)
-    return numbers
 
 
 def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
@@ -153,15 +193,7 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
     quarantined = error.quarantined if isinstance(error, ReadBackMismatchError) else ""
     draft = item_entries.copy_rejected(row.item_id, reason=error.code, quarantined=quarantined)
     items.step(txn, row, draft)
-    findings.raise_finding(
-        txn,
-        code=error.code,
-        severity="alarm",
-        subject=f"item:{row.item_id}",
-        detail=error.message,
-        docking_id=row.docking_id,
-        item_id=row.item_id,
-    )
+    _alarm(txn, row, error)
 
 
 def take_back(
@@ -169,12 +201,12 @@ def take_back(
     copies: StagedCopies,
     row: ItemRow,
     stores: Collection[str],
-    progress: Callable[[int], None],
+    progress: Progress,
     actor: Actor = SYSTEM,
     *,
     ended: Sequence[str] = (),
 ) -> Digests:
-    """Take a quarantined item's copy for good again, after all of it was read.
+    """Reinstate a quarantined item whose copy is good, after all of it was read.
 
     Args:
         ledger: the only way to write.
@@ -182,9 +214,8 @@ def take_back(
         row: the item, as it was when this was decided on.
         stores: names of the configured stores, which are asked at once.
         progress: called with the bytes that were read since the last call.
-        actor: who wants it.
-        ended: codes of the findings that this ends; none means all about the item, as where a
-            person looked at it.
+        actor: who orders it.
+        ended: codes of the item's findings that this closes; none: all, as where a person looked.
 
     Raises:
         LocalCopyDamagedError: the copy is something else.
@@ -206,9 +237,7 @@ def take_back(
             txn, row, item_entries.reinstated(row.item_id, sha256=digests.sha256), actor=actor
         )
         storehealth.lift_pauses(txn, stores)
-        subject = f"item:{row.item_id}"
-        for code in ended:
-            findings.close_finding(txn, code=code, subject=subject)
+        close_findings(txn, [row], ended)
         if not ended:
-            findings.close_about(txn, subject=subject)
+            findings.close_about(txn, subject=row.subject)
     return digests

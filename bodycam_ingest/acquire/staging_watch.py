@@ -1,8 +1,9 @@
 """How staging stands as a whole, and what waits for it.
 
 A full, read-only or missing staging disk is one trouble, not one for each file: it is decided once
-a listing, told once, and what waits for it waits together, for a growing time that is kept. A
-cheap look every few seconds finds that it is over. A file that does not fit waits alone.
+a listing, reported once, and what waits for it waits together, for a growing time that is
+persisted. A cheap look every few seconds finds that it is over. A file that does not fit waits
+alone.
 """
 
 from __future__ import annotations
@@ -24,22 +25,21 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.errors import IngestError
+    from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import FreeSpace, Space
 
 log = structlog.get_logger(__name__)
 
 FULL: Final = StagingFullError.code
-# What an item waits on that need not wait for its time once there is room.
-FOR_ROOM: Final = frozenset({FULL, StagingTooSmallError.code})
-_STAGING: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
-_NOT_FULL: Final = frozenset(kind.code for kind in _STAGING) - FOR_ROOM
+# What an item waits on that need not wait for its time once there is space.
+FOR_SPACE: Final = frozenset({FULL, StagingTooSmallError.code})
+STAGING_ERRORS: Final[Sequence[type[StagingError]]] = (StagingError, *StagingError.__subclasses__())
+_NOT_FULL: Final = frozenset(kind.code for kind in STAGING_ERRORS) - FOR_SPACE
 
 
 class StagingWatch:
-    """Decides what of a card may be copied now, and holds what must wait for staging.
+    """Decides what of a card may be copied now and what must wait for staging; for all dockings.
 
     Args:
         engine: for reads.
@@ -49,11 +49,7 @@ class StagingWatch:
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        ledger: LedgerWriter,
-        free_space: FreeSpace,
-        delay_s: Delay,
+        self, engine: Engine, ledger: LedgerWriter, free_space: FreeSpace, delay_s: Delay
     ) -> None:
         self._engine = engine
         self._ledger = ledger
@@ -61,7 +57,7 @@ class StagingWatch:
         self._delay_s = delay_s
         self._lock = threading.Lock()
         self._reported: set[str] = set()
-        # What an earlier process told may stand open.
+        # A finding of an earlier process may be open.
         self._fresh = True
         # The disk said no although the look said yes (a quota, bad sectors): one file at its due
         # time finds out whether that is over.
@@ -70,11 +66,11 @@ class StagingWatch:
         self.recovering: set[str] = set()
 
     def choose(self, due: Sequence[ItemRow], waiting: Sequence[ItemRow]) -> list[ItemRow]:
-        """What of one camera is to be copied now; what must wait is kept so.
+        """What of one camera is to be copied now; what must wait is postponed.
 
         Args:
             due: items whose time has come.
-            waiting: items whose time has not come and that wait for room alone.
+            waiting: items whose time has not come and that wait for space alone.
         """
         due = [row for row in due if row.item_id not in self.recovering]
         with self._lock:
@@ -84,10 +80,8 @@ class StagingWatch:
                 able = [*due, *waiting]
             if not able:
                 return []
-            try:
-                space = self._free_space.look()
-            except StagingError as error:
-                self._wait(due, error)
+            space = self._space(due)
+            if space is None:
                 return []
             chosen, left_bytes = [], space.free_bytes
             for row in able:
@@ -95,7 +89,7 @@ class StagingWatch:
                     chosen.append(row)
                     left_bytes -= row.size_bytes
             if not chosen:
-                self._wait_for_room(due, waiting, space)
+                self._wait_for_space(due, waiting, space)
             return chosen
 
     def refused(self, rows: Sequence[ItemRow], error: StagingError) -> None:
@@ -123,14 +117,17 @@ class StagingWatch:
             self.look()
 
     def usable(self) -> bool:
-        """Whether staging is there and can be written; told where it is not."""
+        """Whether staging is there and can be written; reported where it is not."""
         with self._lock:
-            try:
-                self._free_space.look()
-            except StagingError as error:
-                self._wait([], error)
-                return False
-        return True
+            return self._space() is not None
+
+    def _space(self, rows: Sequence[ItemRow] = ()) -> Space | None:
+        """The free space; None where staging is unusable: reported, and `rows` wait for it."""
+        try:
+            return self._free_space.look()
+        except StagingError as error:
+            self._wait(rows, error)
+            return None
 
     def look(self) -> bool:
         """Find out whether a trouble began or ended; to be called every few seconds.
@@ -139,12 +136,8 @@ class StagingWatch:
             Whether something that waited may continue.
         """
         with self._lock:
-            try:
-                space = self._free_space.look()
-            except StagingError as error:
-                self._wait([], error)
-                return False
-            if self._refused or not (self._reported or self._fresh):
+            space = self._space()
+            if space is None or self._refused or not (self._reported or self._fresh):
                 return False
             self._fresh = False
             return self._over(space)
@@ -152,8 +145,8 @@ class StagingWatch:
     def _over(self, space: Space) -> bool:
         with self._engine.connect() as conn:
             lasting = set()
-            for_room = [size_bytes for _, size_bytes in items.waiting_on(conn, [FULL])]
-            if for_room and min(for_room) > space.free_bytes:
+            for_space = [size_bytes for _, size_bytes in items.waiting_on(conn, [FULL])]
+            if for_space and min(for_space) > space.free_bytes:
                 lasting.add(FULL)
             ended = {
                 code
@@ -173,7 +166,7 @@ class StagingWatch:
 
     # -- what waits --
 
-    def _wait_for_room(
+    def _wait_for_space(
         self, due: Sequence[ItemRow], waiting: Sequence[ItemRow], space: Space
     ) -> None:
         never = [row for row in due if row.size_bytes > space.whole_bytes]
@@ -184,7 +177,7 @@ class StagingWatch:
             self._wait(
                 full,
                 StagingFullError(
-                    f"{len(full) + len(others)} files of {size_bytes} bytes wait for room in "
+                    f"{len(full) + len(others)} files of {size_bytes} bytes wait for space in "
                     f"staging, {max(0, space.free_bytes)} bytes are left"
                 ),
             )
@@ -198,29 +191,13 @@ class StagingWatch:
             f"({space.whole_bytes} bytes), such as {printable_path(first.path)} with "
             f"{first.size_bytes} bytes"
         )
-        with self._ledger.transaction() as txn:
-            self._postpone(txn, rows, error)
-            findings.raise_finding(
-                txn,
-                code=error.code,
-                severity="alarm",
-                subject=f"camera:{first.camera}",
-                detail=error.message,
-            )
+        self._postpone(rows, error, subject=f"camera:{first.camera}")
 
     def _wait(self, rows: Sequence[ItemRow], error: StagingError) -> None:
         reported = error.code in self._reported
         if reported and not rows:
             return
-        with self._ledger.transaction() as txn:
-            self._postpone(txn, rows, error)
-            findings.raise_finding(
-                txn,
-                code=error.code,
-                severity="alarm",
-                subject=STAGING_SUBJECT,
-                detail=error.message,
-            )
+        self._postpone(rows, error, subject=STAGING_SUBJECT)
         self._reported.add(error.code)
         if reported:
             return
@@ -229,10 +206,13 @@ class StagingWatch:
         else:
             log.error("staging.unusable", error=error.code, message=error.message, hint=error.hint)
 
-    def _postpone(self, txn: Txn, rows: Sequence[ItemRow], error: IngestError) -> None:
-        if not rows:
-            return
-        tries = max(row.attempts for row in rows) + 1
-        due_ms = clock.now_ms() + round(self._delay_s(error.delay_class, tries) * 1000)
-        ids = [row.item_id for row in rows]
-        items.postpone(txn, ids, attempts=tries, due_ms=due_ms, error=error.code)
+    def _postpone(self, rows: Sequence[ItemRow], error: StagingError, *, subject: str) -> None:
+        with self._ledger.transaction() as txn:
+            if rows:
+                tries = max(row.attempts for row in rows) + 1
+                due_ms = clock.now_ms() + round(self._delay_s(error.delay_class, tries) * 1000)
+                ids = [row.item_id for row in rows]
+                items.postpone(txn, ids, attempts=tries, due_ms=due_ms, error=error.code)
+            findings.raise_finding(
+                txn, code=error.code, severity="alarm", subject=subject, detail=error.message
+            )

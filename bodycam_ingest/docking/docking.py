@@ -250,13 +250,13 @@ class Docking:
         self.progress.listed |= complete
         self._unfinished = (result.unsettled, result.unclassified)
         self._trouble.settle(result.faults)
-        rows = self._reader.choose(result.due, result.for_room)
+        rows = self._reader.choose(result.due, result.for_space)
         taken = 0
         if rows:
             self.progress.stuck = False
             with self._rules.read_slots:
                 taken = self._reader.read(root_fd, rows, result.signatures, self._is_still_present)
-        self.progress.stuck = not taken and bool(result.due or result.for_room)
+        self.progress.stuck = not taken and bool(result.due or result.for_space)
         self._trouble.hold({DOCKING_FAILED: ""})
         if taken:
             # Look again at once: what was read may have changed meanwhile.

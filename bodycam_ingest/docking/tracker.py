@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bodycam_ingest.acquire import FOR_ROOM
+from bodycam_ingest.acquire import FOR_SPACE
 from bodycam_ingest.camera import being_written, sample
 from bodycam_ingest.docking import comparison
 from bodycam_ingest.docking.comparison import Compared
@@ -44,7 +44,7 @@ class ScanResult:
 
     Args:
         due: items to read now.
-        for_room: items that wait for nothing but room in staging.
+        for_space: items that wait for nothing but space in staging.
         signatures: the files' signatures of both, by item.
         unsettled: files that still change, or are held open by a writer.
         unclassified: files that could not be compared yet.
@@ -52,7 +52,7 @@ class ScanResult:
     """
 
     due: Sequence[ItemRow]
-    for_room: Sequence[ItemRow]
+    for_space: Sequence[ItemRow]
     signatures: dict[str, StatSignature]
     unsettled: int
     unclassified: int
@@ -343,7 +343,7 @@ class InventoryTracker:
     ) -> ScanResult:
         now_ms = clock.now_ms()
         due: list[ItemRow] = []
-        for_room: list[ItemRow] = []
+        for_space: list[ItemRow] = []
         signatures: dict[str, StatSignature] = {}
         unsettled = len(files.keys() - settled)
         unread = self._unread_items()
@@ -354,8 +354,8 @@ class InventoryTracker:
             if seen.signature != files.get(row.path):
                 continue
             if not is_due(row.due_ms, now_ms):
-                if row.last_error in FOR_ROOM:
-                    for_room.append(row)
+                if row.last_error in FOR_SPACE:
+                    for_space.append(row)
                     signatures[row.item_id] = seen.signature
                 continue
             if being_written(root_fd, row.path):
@@ -366,7 +366,7 @@ class InventoryTracker:
         moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].signature != s)
         return ScanResult(
             due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
-            for_room=for_room,
+            for_space=for_space,
             signatures=signatures,
             unsettled=unsettled + moved,
             unclassified=len(files.keys() - self._seen.keys()),

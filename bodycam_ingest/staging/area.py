@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -28,8 +28,6 @@ from bodycam_ingest.staging.os_errors import staging_faults
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +68,7 @@ class UnexpectedName:
     docking_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recovered:
     """What a start found in staging.
 
@@ -80,30 +78,20 @@ class Recovered:
         faults: what could not be looked at or is no regular file.
     """
 
-    discarded: tuple[str, ...]
-    sealed: tuple[SealedCopy, ...]
-    faults: tuple[UnexpectedName, ...] = ()
+    discarded: list[str] = field(default_factory=list)
+    sealed: list[SealedCopy] = field(default_factory=list)
+    faults: list[UnexpectedName] = field(default_factory=list)
 
 
 class StagedCopy:
-    """A sealed copy, open for reading by several threads at once.
-
-    Args:
-        fd: open file; closed by `close`.
-        staged_path: for messages.
-    """
+    """A sealed copy, open for reading by several threads at once; owns `fd`."""
 
     def __init__(self, fd: int, staged_path: str) -> None:
         self._fd = fd
         self._staged_path = staged_path
-        self.size_bytes: Final = os.fstat(fd).st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes.
-
-        Args:
-            offset: first byte.
-            length: bytes.
+        """Exactly `length` bytes from `offset`.
 
         Raises:
             LocalCopyDamagedError: the copy ends before.
@@ -125,17 +113,6 @@ class StagedCopy:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class StagingArea:
@@ -219,15 +196,6 @@ class StagingArea:
                 self.part_path(docking_id, item_id), self.path_of(staged_path)
             )
 
-    def sync_docking_directory(self, docking_id: str) -> None:
-        """Make the names in a docking's directory durable.
-
-        Raises:
-            OSError: as fsync(2).
-        """
-        with durable.act("item.directory_sync"):
-            durable.fsync_directory(self.directory / docking_id)
-
     def discard_part(self, docking_id: str, item_id: str) -> None:
         """Remove an item's temporary file, if there is one.
 
@@ -253,9 +221,7 @@ class StagingArea:
         Raises:
             StagingError: staging as a whole could not be read or written.
         """
-        discarded: list[str] = []
-        sealed: list[SealedCopy] = []
-        faults: list[UnexpectedName] = []
+        found = Recovered()
         with staging_faults(f"looking through {self.directory}"):
             durable.make_directory(self.directory / QUARANTINE)
             names = sorted(os.listdir(self.directory))  # noqa: PTH208 - names are matched
@@ -267,20 +233,12 @@ class StagingArea:
             try:
                 with staging_faults(f"looking through {self.directory / name}"):
                     if self.directory.joinpath(name).is_dir():
-                        self._recover_docking(name, discarded, sealed, faults, discard=discard)
+                        self._recover_docking(name, found, discard=discard)
             except StagingError as error:
-                faults.append(UnexpectedName(error.message, name))
-        return Recovered(tuple(discarded), tuple(sealed), tuple(faults))
+                found.faults.append(UnexpectedName(error.message, name))
+        return found
 
-    def _recover_docking(
-        self,
-        docking_id: str,
-        discarded: list[str],
-        sealed: list[SealedCopy],
-        faults: list[UnexpectedName],
-        *,
-        discard: bool,
-    ) -> None:
+    def _recover_docking(self, docking_id: str, found: Recovered, *, discard: bool) -> None:
         directory = self.directory / docking_id
         names = sorted(os.listdir(directory))  # noqa: PTH208 - names are matched
         if not names and discard:
@@ -290,13 +248,13 @@ class StagingArea:
             if _PART_NAME.fullmatch(name):
                 if discard:
                     (directory / name).unlink()
-                    discarded.append(f"{docking_id}/{name}")
+                    found.discarded.append(f"{docking_id}/{name}")
                     log.info("staging.part_discarded", staged=f"{docking_id}/{name}")
             elif _SEALED_NAME.fullmatch(name):
                 if stat.S_ISREG((directory / name).lstat().st_mode):
-                    sealed.append(self._parse(f"{docking_id}/{name}"))
+                    found.sealed.append(self._parse(f"{docking_id}/{name}"))
                 else:
-                    faults.append(UnexpectedName(f"{docking_id}/{name}, no regular file"))
+                    found.faults.append(UnexpectedName(f"{docking_id}/{name}, no regular file"))
         # A crash may have come between a rename and this.
         durable.fsync_directory(directory)
 
@@ -332,13 +290,7 @@ class StagingArea:
             self.directory.stat()
 
     def move_to_quarantine(self, staged_path: str) -> str:
-        """Set a copy apart, under a name that nothing else has.
-
-        Args:
-            staged_path: the sealed copy.
-
-        Returns:
-            Where it lies now, relative to the staging directory.
+        """Move a sealed copy to quarantine; returns its new path, relative to `directory`.
 
         Raises:
             StagingMissingError: it is not there.
@@ -356,11 +308,7 @@ class StagingArea:
         return target
 
     def put_back(self, quarantined: str, staged_path: str) -> None:
-        """Give a quarantined copy its place again.
-
-        Args:
-            quarantined: where `move_to_quarantine` put it.
-            staged_path: where it was.
+        """Undo `move_to_quarantine`.
 
         Raises:
             StagingError: it could not be moved.
@@ -372,10 +320,7 @@ class StagingArea:
             durable.fsync_directory(self.directory / QUARANTINE)
 
     def purge(self, staged_path: str) -> bool:
-        """Delete a sealed copy, durably. Whether it may go is for the caller to know.
-
-        Args:
-            staged_path: the sealed copy.
+        """Delete a sealed copy, durably; whether it may go is for the caller to know.
 
         Returns:
             Whether it was there; after a crash it may be gone already.

@@ -1,4 +1,4 @@
-"""Free space in staging: what is there, what is promised to copies that are under way."""
+"""Free space in staging: what the file system has, less what is reserved for copies under way."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """How much room there is at one moment.
+    """The space at one moment.
 
     Args:
-        free_bytes: what may be begun now, beside all that was begun, above what is always left;
-            negative where that is eaten into already.
+        free_bytes: for new copies, beside all reservations and what is always left; negative where
+            more is used already.
         whole_bytes: size of the whole file system.
     """
 
@@ -37,20 +37,20 @@ class Space:
 
 
 class Reservation:
-    """Space reserved for a copy; what is written no longer needs to be reserved."""
+    """Space reserved for a copy, less what of it is written; one thread uses it."""
 
     def __init__(self, free_space: FreeSpace, size_bytes: int) -> None:
         self._free_space = free_space
         self._left_bytes = size_bytes
 
     def used(self, count: int) -> None:
-        """Take note of `count` bytes that are on the disk now."""
+        """Note that `count` bytes are on the disk now: they need no reservation any more."""
         count = min(count, self._left_bytes)
         self._left_bytes -= count
         self._free_space.adjust(-count)
 
     def end(self) -> None:
-        """Give back what was not used."""
+        """Release what was not used."""
         self.used(self._left_bytes)
 
 
@@ -69,7 +69,7 @@ class FreeSpace:
         self._reserved_bytes = 0
 
     def look(self) -> Space:
-        """How much space there is now, in a directory that can be written.
+        """The space now, in a directory that can be written.
 
         Raises:
             StagingError: it is not there or no directory, may not be written, is read-only, or

@@ -1,12 +1,19 @@
-"""Moves a file's bytes from one reader to several takers at once, by reference, in few buffers.
+"""Moves a file's bytes from one reader to several sinks at once, by reference, in shared buffers.
 
-The caller's thread reads; each taker has a thread. Reading from a device, hashing and writing all
+The caller's thread reads; each sink has a thread. Reading from a device, hashing and writing all
 let go of the interpreter's lock, so they run beside one another.
+
+O_DIRECT hands a buffer to the disk as it lies in memory. On 4 KiB pages 1 MiB is 256 segments,
+more than most disks take in one request; on a huge page it is one. One pool for the whole process
+bounds the memory, however many cameras are docked.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
+import mmap
 import queue
 import threading
 from collections.abc import Callable
@@ -15,29 +22,110 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from bodycam_ingest.errors import AbandonedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bodycam_ingest.staging.buffers import BufferPool
+    from collections.abc import Iterator, Sequence
 
 Sink: TypeAlias = Callable[[memoryview, int], None]
 Fill: TypeAlias = Callable[[memoryview, int], int]
+Progress: TypeAlias = Callable[[int], None]
 
+HUGE_PAGE_BYTES: Final = 2 * 1024 * 1024
+BUFFER_BYTES_DEFAULT: Final = 2 * 1024 * 1024
+# Buffers that one run fills before the slowest sink has seen the first.
 DEPTH: Final = 4
+_PAGE_BYTES: Final = 4096
+_LOOK_AGAIN_S: Final = 0.2
 
 
-class _Load:
-    """One filled buffer on its way through the sinks."""
+def ignore(_count: int) -> None:
+    """A progress callback that does nothing."""
 
-    __slots__ = ("buffer", "length", "waiting")
 
-    def __init__(self, buffer: memoryview, length: int, sinks: int) -> None:
-        self.buffer = buffer
-        self.length = length
-        self.waiting = sinks
+def check_abandoned(abandon: threading.Event | None) -> None:
+    """Raise `AbandonedError` once the event is set."""
+    if abandon is not None and abandon.is_set():
+        raise AbandonedError("stopped between two buffers")
+
+
+class BufferPool:
+    """A bounded number of equal buffers, 4 KiB-aligned for O_DIRECT, shared by all threads.
+
+    A buffer is acquired for one read and released when every sink has seen it. Nobody may wait for
+    a second buffer while only he can release the first: then the pool can never lock up.
+
+    Args:
+        buffer_bytes: size of each; divides 2 MiB or is a multiple of it.
+        count_max: how many there are at most; memory is used only as they are first needed.
+
+    Raises:
+        ValueError: `buffer_bytes` does not fit huge pages, or `count_max` is below 1.
+    """
+
+    def __init__(self, *, buffer_bytes: int = BUFFER_BYTES_DEFAULT, count_max: int = 16) -> None:
+        small = (
+            _PAGE_BYTES <= buffer_bytes <= HUGE_PAGE_BYTES and HUGE_PAGE_BYTES % buffer_bytes == 0
+        )
+        if not small and (buffer_bytes <= 0 or buffer_bytes % HUGE_PAGE_BYTES):
+            raise ValueError(f"buffers of {buffer_bytes} bytes do not fit huge pages")
+        if count_max < 1:
+            raise ValueError(f"a pool of {count_max} buffers is none")
+        self.buffer_bytes: Final = buffer_bytes
+        self.count_max: Final = count_max
+        self.made = 0
+        self.in_use = 0
+        self.in_use_max = 0
+        self._free: list[memoryview] = []
+        self._changed = threading.Condition()
+
+    def acquire(self, abandon: threading.Event | None = None) -> memoryview:
+        """A buffer; waits until one is free.
+
+        Raises:
+            AbandonedError: `abandon` was set while waiting.
+        """
+        with self._changed:
+            while not self._free and self.made >= self.count_max:
+                check_abandoned(abandon)
+                self._changed.wait(_LOOK_AGAIN_S)
+            if not self._free:
+                self._grow()
+            self.in_use += 1
+            self.in_use_max = max(self.in_use_max, self.in_use)
+            return self._free.pop()
+
+    def release(self, buffer: memoryview) -> None:
+        """Release what `acquire` returned."""
+        with self._changed:
+            self.in_use -= 1
+            self._free.append(buffer)
+            self._changed.notify()
+
+    @contextlib.contextmanager
+    def buffer(self, abandon: threading.Event | None) -> Iterator[memoryview]:
+        """One buffer for the length of a `with` block; as `acquire`."""
+        buffer = self.acquire(abandon)
+        try:
+            yield buffer
+        finally:
+            self.release(buffer)
+
+    def _grow(self) -> None:
+        wanted = max(HUGE_PAGE_BYTES, self.buffer_bytes)
+        # One huge page more than wanted is mapped, never touched, to find an aligned start.
+        area = mmap.mmap(-1, wanted + HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        start = -ctypes.addressof(ctypes.c_char.from_buffer(area)) % HUGE_PAGE_BYTES
+        # A kernel without transparent huge pages is slower, not wrong.
+        with contextlib.suppress(OSError):
+            area.madvise(mmap.MADV_HUGEPAGE)
+        view = memoryview(area)
+        count = min(wanted // self.buffer_bytes, self.count_max - self.made)
+        for index in range(count):
+            low = start + index * self.buffer_bytes
+            self._free.append(view[low : low + self.buffer_bytes])
+        self.made += count
 
 
 class Pump:
-    """Runs bytes through sinks; one object serves one thread at a time per `run`.
+    """Runs bytes through sinks; several threads may use one.
 
     Args:
         pool: where buffers come from.
@@ -48,13 +136,7 @@ class Pump:
         self._pool = pool
         self._abandon = abandon
 
-    def run(
-        self,
-        fill: Fill,
-        size_bytes: int,
-        sinks: Sequence[Sink],
-        progress: Callable[[int], None],
-    ) -> int:
+    def run(self, fill: Fill, size_bytes: int, sinks: Sequence[Sink], progress: Progress) -> int:
         """Read `size_bytes` and hand every buffer to every sink, in order.
 
         Args:
@@ -70,27 +152,15 @@ class Pump:
 
         Raises:
             AbandonedError: the abandon event was set.
-            ValueError: there is no sink.
             Exception: the first fault of `fill` or of a sink; all threads have ended.
         """
-        if not sinks:
-            raise ValueError("bytes that nobody takes need not be read")
-        if size_bytes <= self._pool.buffer_bytes:
-            return self._run_inline(fill, size_bytes, sinks, progress)
-        return _Run(self._pool, self._abandon, sinks).run(fill, size_bytes, progress)
-
-    def _run_inline(
-        self,
-        fill: Fill,
-        size_bytes: int,
-        sinks: Sequence[Sink],
-        progress: Callable[[int], None],
-    ) -> int:
+        if size_bytes > self._pool.buffer_bytes:
+            return _Run(self._pool, self._abandon, sinks).run(fill, size_bytes, progress)
         # For a buffer or less, starting threads would cost more than they save.
         if not size_bytes:
             return 0
         check_abandoned(self._abandon)
-        with self._pool.lend(self._abandon) as buffer:
+        with self._pool.buffer(self._abandon) as buffer:
             length = fill(buffer, size_bytes)
             for sink in sinks:
                 sink(buffer, length)
@@ -98,17 +168,15 @@ class Pump:
         return length
 
 
-def check_abandoned(abandon: threading.Event | None) -> None:
-    """Raise `AbandonedError` once the event is set."""
-    if abandon is not None and abandon.is_set():
-        raise AbandonedError("stopped between two buffers")
+class _Load:
+    """One filled buffer on its way through the sinks."""
 
+    __slots__ = ("buffer", "length", "waiting")
 
-def _start(thread: threading.Thread) -> None:
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, "no thread could be started") from error
+    def __init__(self, buffer: memoryview, sinks: int) -> None:
+        self.buffer = buffer
+        self.length = 0
+        self.waiting = sinks
 
 
 class _Run:
@@ -122,59 +190,61 @@ class _Run:
         self._sinks = sinks
         self._lock = threading.Lock()
         self._fault: BaseException | None = None
-        self._room = threading.Semaphore(DEPTH)
-        self._lines: list[queue.SimpleQueue[_Load | None]] = [queue.SimpleQueue() for _ in sinks]
+        self._slots = threading.Semaphore(DEPTH)
+        self._queues: list[queue.SimpleQueue[_Load | None]] = [queue.SimpleQueue() for _ in sinks]
 
-    def run(self, fill: Fill, size_bytes: int, progress: Callable[[int], None]) -> int:
-        threads = [
-            threading.Thread(target=self._serve, args=pair, name=f"pump-{index}", daemon=True)
-            for index, pair in enumerate(zip(self._sinks, self._lines, strict=True))
-        ]
+    def run(self, fill: Fill, size_bytes: int, progress: Progress) -> int:
         started: list[threading.Thread] = []
         done = 0
         try:
-            for thread in threads:
-                _start(thread)
-                started.append(thread)
+            for sink, loads in zip(self._sinks, self._queues, strict=True):
+                started.append(self._start(sink, loads))
             done = self._read(fill, size_bytes, progress)
         except BaseException as error:  # noqa: BLE001 - raised below, when all threads have ended
             self._fail(error)
         finally:
-            for line in self._lines:
-                line.put(None)
+            for loads in self._queues:
+                loads.put(None)
             for thread in started:
                 thread.join()
         if self._fault is not None:
             raise self._fault
         return done
 
-    def _read(self, fill: Fill, size_bytes: int, progress: Callable[[int], None]) -> int:
+    def _start(self, sink: Sink, loads: queue.SimpleQueue[_Load | None]) -> threading.Thread:
+        thread = threading.Thread(target=self._serve, args=(sink, loads), name="pump", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, "no thread could be started") from error
+        return thread
+
+    def _read(self, fill: Fill, size_bytes: int, progress: Progress) -> int:
         done = 0
         while done < size_bytes and self._fault is None:
             check_abandoned(self._abandon)
-            self._room.acquire()
+            self._slots.acquire()
             try:
-                buffer = self._pool.take(self._abandon)
+                load = _Load(self._pool.acquire(self._abandon), len(self._sinks))
             except BaseException:
-                self._room.release()
+                self._slots.release()
                 raise
-            load = _Load(buffer, 0, len(self._sinks))
             try:
-                load.length = fill(buffer, min(len(buffer), size_bytes - done))
+                load.length = fill(load.buffer, min(len(load.buffer), size_bytes - done))
             except BaseException:
-                self._give(load)
+                self._release(load)
                 raise
             if not load.length:
-                self._give(load)
+                self._release(load)
                 break
             done += load.length
-            for line in self._lines:
-                line.put(load)
+            for loads in self._queues:
+                loads.put(load)
             progress(load.length)
         return done
 
-    def _serve(self, sink: Sink, line: queue.SimpleQueue[_Load | None]) -> None:
-        while (load := line.get()) is not None:
+    def _serve(self, sink: Sink, loads: queue.SimpleQueue[_Load | None]) -> None:
+        while (load := loads.get()) is not None:
             try:
                 if self._fault is None:
                     sink(load.buffer, load.length)
@@ -185,13 +255,12 @@ class _Run:
                     load.waiting -= 1
                     last = not load.waiting
                 if last:
-                    self._give(load)
+                    self._release(load)
 
-    def _give(self, load: _Load) -> None:
-        self._pool.give(load.buffer)
-        self._room.release()
+    def _release(self, load: _Load) -> None:
+        self._pool.release(load.buffer)
+        self._slots.release()
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
-            if self._fault is None:
-                self._fault = error
+            self._fault = self._fault or error

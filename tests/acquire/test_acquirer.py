@@ -23,7 +23,7 @@ from bodycam_ingest.errors import (
     StagingMissingError,
 )
 from bodycam_ingest.linux import direct_io, durable
-from bodycam_ingest.staging.buffers import BUFFER_BYTES_DEFAULT
+from bodycam_ingest.staging.pump import BUFFER_BYTES_DEFAULT
 from tests.support.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:

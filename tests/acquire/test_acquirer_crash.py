@@ -160,8 +160,8 @@ def test_recovery_touches_nothing_that_is_not_its_own(tmp_path):
 
     recovered = desk.acquirer().staging.recover()
 
-    assert recovered.discarded == (f"{DOCKING}/.01K00000000000000000000001.part",)
-    assert recovered.sealed == ()
+    assert recovered.discarded == [f"{DOCKING}/.01K00000000000000000000001.part"]
+    assert recovered.sealed == []
     assert all(path.read_bytes() == b"not ours" for path in foreign)
     assert not (desk.staging / "01K0000000000000000000GQNE").exists()
     assert (desk.staging / "quarantine").is_dir()

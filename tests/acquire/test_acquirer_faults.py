@@ -149,7 +149,7 @@ def test_finishing_the_copy(desk, monkeypatch, name, code, expected):
 
 def _writes_direct(desk: Desk, wanted) -> bool:
     desk.acquirer().staging.make_docking_directory(desk.docking_id)
-    with desk.acquirer()._sealer.new_part(desk.docking_id, wanted.item_id) as part:
+    with desk.acquirer().copies.new_part(desk.docking_id, wanted.item_id) as part:
         answer = part.direct
     desk.acquirer().staging.discard_part(desk.docking_id, wanted.item_id)
     return answer

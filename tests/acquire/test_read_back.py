@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES
 from bodycam_ingest.acquire.read_back import ReadBackVerifier
-from bodycam_ingest.acquire.records import SMALL_FILE_BYTES, AcquireContext
+from bodycam_ingest.acquire.records import AcquireContext
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.model.lifecycle import ItemState

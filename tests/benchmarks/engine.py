@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ulid import ULID
 
-from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer, CopyRequest
+from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer
 from bodycam_ingest.acquire.read_back import ReadBackVerifier
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import BATCH_ITEMS, AcquireContext
@@ -34,10 +34,9 @@ from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.linux.direct_io import MediumFile, NewFile
 from bodycam_ingest.linux.group_commit import GroupCommit
 from bodycam_ingest.model import rows
-from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired
+from bodycam_ingest.model.evidence import PART_SIZE_BYTES_DEFAULT, Acquired, CopyRequest
 from bodycam_ingest.model.lifecycle import ItemState
-from bodycam_ingest.staging.buffers import BufferPool
-from bodycam_ingest.staging.pump import Pump
+from bodycam_ingest.staging.pump import BufferPool, Pump
 from tests.benchmarks.uploads import Uploads
 from tests.support import facts
 from tests.support.dockbench import docked

@@ -20,7 +20,7 @@ from bodycam_ingest.db.schema import finding, store_work
 from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
-from bodycam_ingest.staging.read_back import open_copies
+from bodycam_ingest.staging.copies import open_copies
 
 START = dt.datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=dt.UTC)
 DAY_MS = 24 * 3_600_000

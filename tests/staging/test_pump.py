@@ -6,8 +6,7 @@ import time
 import pytest
 
 from bodycam_ingest.errors import AbandonedError
-from bodycam_ingest.staging.buffers import HUGE_PAGE_BYTES, BufferPool
-from bodycam_ingest.staging.pump import DEPTH, Pump
+from bodycam_ingest.staging.pump import DEPTH, HUGE_PAGE_BYTES, BufferPool, Pump
 from tests.support.recordings import PAGE_BYTES, content
 
 
@@ -138,7 +137,7 @@ def test_many_pumps_share_few_buffers_and_all_come_to_the_end():
 
 def test_waiting_for_a_buffer_ends_with_the_daemon():
     pool = BufferPool(buffer_bytes=PAGE_BYTES, count_max=1)
-    held = pool.take()
+    held = pool.acquire()
     abandon = threading.Event()
     timer = threading.Timer(0.05, abandon.set)
     timer.start()
@@ -147,27 +146,27 @@ def test_waiting_for_a_buffer_ends_with_the_daemon():
         Pump(pool, abandon).run(Tape(b"x" * 9000).fill, 9000, [Ear().take], ignore)
 
     timer.join()
-    pool.give(held)
+    pool.release(held)
     assert pool.in_use == 0
 
 
 def test_a_buffer_given_back_is_had_by_who_waits():
     pool = BufferPool(buffer_bytes=PAGE_BYTES, count_max=1)
-    held = pool.take()
+    held = pool.acquire()
     got: list[memoryview] = []
-    waiting = threading.Thread(target=lambda: got.append(pool.take()))
+    waiting = threading.Thread(target=lambda: got.append(pool.acquire()))
     waiting.start()
     assert not got
-    pool.give(held)
+    pool.release(held)
     waiting.join(timeout=30)
     assert len(got) == 1
-    pool.give(got[0])
+    pool.release(got[0])
 
 
 @pytest.mark.parametrize("buffer_bytes", [4096, 65536, HUGE_PAGE_BYTES, 2 * HUGE_PAGE_BYTES])
 def test_buffers_are_aligned_and_their_own(buffer_bytes):
     pool = BufferPool(buffer_bytes=buffer_bytes, count_max=5)
-    taken = [pool.take() for _ in range(5)]
+    taken = [pool.acquire() for _ in range(5)]
     for number, buffer in enumerate(taken):
         assert len(buffer) == buffer_bytes
         buffer[:] = bytes([number]) * buffer_bytes

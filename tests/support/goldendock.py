@@ -14,7 +14,7 @@ from bodycam_ingest.db.keys import load_log_key
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model import object_keys, rows
 from bodycam_ingest.model.evidence import EntryKind, StoreObject, Verdict
-from bodycam_ingest.staging.read_back import open_copies
+from bodycam_ingest.staging.copies import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.support import facts
 from tests.support.dockbench import BytesSource, MemoryJournal, digests_of, docked

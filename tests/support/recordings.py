@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from ulid import ULID
 
-from bodycam_ingest.acquire.acquirer import Acquirer, CopyRequest
+from bodycam_ingest.acquire.acquirer import Acquirer
 from bodycam_ingest.camera import files
 from bodycam_ingest.config import CameraLimits
-from bodycam_ingest.model.evidence import Digests, StatSignature
+from bodycam_ingest.model.evidence import CopyRequest, Digests, StatSignature
 from bodycam_ingest.model.sampling import sample_digest
-from bodycam_ingest.staging.buffers import BufferPool
+from bodycam_ingest.staging.pump import BufferPool
 
 if TYPE_CHECKING:
     import threading

@@ -11,7 +11,7 @@ from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.model import backoff
 from bodycam_ingest.release.purge import Purger
 from bodycam_ingest.release.store_witness import Witnesses
-from bodycam_ingest.staging.read_back import open_copies
+from bodycam_ingest.staging.copies import open_copies
 from bodycam_ingest.upload.uploader import Uploader
 from tests.support.memory_store import MemoryStore
 

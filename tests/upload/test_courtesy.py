@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bodycam_ingest.acquire.activity import Activity
+from bodycam_ingest.acquire.acquirer import Activity
 from bodycam_ingest.errors import AbandonedError
 from bodycam_ingest.upload.attended_store import AttendedStore
 from bodycam_ingest.upload.throttle import Courtesy, Throttle
