@@ -3,14 +3,8 @@
 Watchdog and libudev are loaded with the source that needs them.
 """
 
-from bodycam_ingest.camera.files import open_volume, read_head
-from bodycam_ingest.camera.listing import (
-    Listing,
-    Settling,
-    being_written,
-    list_volume,
-    sample,
-)
+from bodycam_ingest.camera.files import SourceFile, open_volume, read_head
+from bodycam_ingest.camera.listing import Listing, Settling, being_written, list_volume, sample
 from bodycam_ingest.camera.profile import (
     ItemFacts,
     LimitedSearch,
@@ -21,12 +15,15 @@ from bodycam_ingest.camera.profile import (
     safe_serial,
     serial_in_text,
 )
-from bodycam_ingest.camera.source_file import SourceFile
-from bodycam_ingest.camera.sources.disk_health import DiskHealth, disk_health
-from bodycam_ingest.camera.sources.mounted_volume import DeviceSource, MountedVolume
-from bodycam_ingest.camera.sources.registry import open_source, usb_block_devices
+from bodycam_ingest.camera.sources import open_source, usb_block_devices
 from bodycam_ingest.camera.sources.usb import FILE_SYSTEMS as USB_FILE_SYSTEMS
 from bodycam_ingest.camera.sources.usb import UsbBlockDevice
+from bodycam_ingest.camera.sources.volume import (
+    DeviceSource,
+    DiskHealth,
+    MountedVolume,
+    disk_health,
+)
 
 __all__ = [
     "USB_FILE_SYSTEMS",

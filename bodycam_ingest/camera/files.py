@@ -1,7 +1,11 @@
-"""Opening what lies on a camera's volume: never followed out of it, never blocked by it."""
+"""Opening what lies on a camera's volume: never followed out of it, never blocked by it.
+
+A recording is open for one read, and watched for changes from first to last.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -16,10 +20,13 @@ from bodycam_ingest.errors import (
     TooManyOpenFilesError,
 )
 from bodycam_ingest.linux import beneath
+from bodycam_ingest.linux.direct_io import read_fully
 from bodycam_ingest.model.evidence import StatSignature, printable_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
     from bodycam_ingest.errors import IngestError
 
@@ -54,17 +61,22 @@ _BY_ERRNO: Final[dict[int, type[IngestError]]] = {
 def source_error(error: OSError, path: bytes) -> IngestError:
     """What a failed call on a camera means; the only place that sorts them.
 
-    Args:
-        error: as the kernel gave it.
-        path: what was being read, for the message.
-
     Returns:
-        An error of our own: a `SourceError`, or `TooManyOpenFilesError`, which is the dock's own.
-        ENOENT is "gone", which proves nothing about the file: FAT says so after a pull.
+        A `SourceError`, or `TooManyOpenFilesError`, which is the dock's own. ENOENT is "gone",
+        which proves nothing about the file: FAT says so after a pull.
     """
     kind = _BY_ERRNO.get(error.errno or 0, SourceError)
     name = errno.errorcode.get(error.errno or 0, "unknown")
     return kind(f"{printable_path(path)}: {name}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def source_faults(path: bytes) -> Iterator[None]:
+    """Translate every `OSError` of a `with` block by `source_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise source_error(error, path) from error
 
 
 def open_volume(mount_path: Path) -> int:
@@ -73,10 +85,8 @@ def open_volume(mount_path: Path) -> int:
     Raises:
         SourceError: it is not there or not a directory.
     """
-    try:
+    with source_faults(os.fsencode(mount_path)):
         return os.open(mount_path, _DIRECTORY)
-    except OSError as error:
-        raise source_error(error, os.fsencode(mount_path)) from error
 
 
 def read_head(mount_path: Path, path: bytes, length: int) -> bytes:
@@ -96,9 +106,8 @@ def read_head(mount_path: Path, path: bytes, length: int) -> bytes:
     finally:
         os.close(root_fd)
     try:
-        return os.pread(fd, length, 0)
-    except OSError as error:
-        raise source_error(error, path) from error
+        with source_faults(path):
+            return os.pread(fd, length, 0)
     finally:
         os.close(fd)
 
@@ -124,16 +133,14 @@ def open_beneath(root_fd: int, path: bytes) -> int:
         SourceChangedError: it is no regular file, a link is on the way, or another file system.
         SourceError: it could not be opened; sorted by `source_error`.
     """
-    try:
+    with source_faults(path):
         fd = _open(root_fd, path, _READ)
-    except OSError as error:
-        raise source_error(error, path) from error
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError as error:
-        os.close(fd)
-        raise source_error(error, path) from error
-    if not stat.S_ISREG(mode):
+        try:
+            is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        except OSError:
+            os.close(fd)
+            raise
+    if not is_regular:
         os.close(fd)
         raise SourceChangedError(f"{printable_path(path)} is no regular file any more")
     return fd
@@ -175,17 +182,88 @@ def read_exactly_at(fd: int, offset: int, length: int, path: bytes) -> bytes:
 
     Raises:
         SourceChangedError: the file ends before.
-        SourceError: the medium failed; sorted by `source_error`.
+        OSError: as pread(2).
     """
     pieces = []
     while length > 0:
-        try:
-            piece = os.pread(fd, length, offset)
-        except OSError as error:
-            raise source_error(error, path) from error
+        piece = os.pread(fd, length, offset)
         if not piece:
             raise SourceChangedError(f"{printable_path(path)} ends before its size says")
         pieces.append(piece)
         offset += len(piece)
         length -= len(piece)
     return b"".join(pieces)
+
+
+class SourceFile:
+    """A file on a camera that must be what it was when it was listed, until it has been read.
+
+    Args:
+        root_fd: directory of the volume's root.
+        path: path relative to it.
+        signature: what the file was when it was listed.
+
+    Raises:
+        SourceChangedError: it is not that file any more.
+        SourceError: it could not be opened.
+    """
+
+    def __init__(self, root_fd: int, path: bytes, signature: StatSignature) -> None:
+        self._path = path
+        self._signature = signature
+        self._fd = open_beneath(root_fd, path)
+        try:
+            self._compare("before it was read")
+        except BaseException:
+            self.close()
+            raise
+
+    def _compare(self, when: str) -> None:
+        with source_faults(self._path):
+            now = signature_of(self._fd)
+        if now != self._signature:
+            raise SourceChangedError(
+                f"{printable_path(self._path)} changed {when}: {self._signature} became {now}"
+            )
+
+    def fill(self, buffer: memoryview, length: int) -> int:
+        """Read the next `length` bytes; fewer only at the file's end.
+
+        Raises:
+            SourceError: the medium failed or is gone.
+        """
+        return read_fully(self._read_some, buffer[:length], length)
+
+    def _read_some(self, view: memoryview) -> int:
+        with source_faults(self._path):
+            return os.readv(self._fd, [view])
+
+    def confirm(self, count: int) -> None:
+        """Make sure that the bytes read are the whole of an unchanged file.
+
+        Raises:
+            SourceChangedError: size, mtime, inode or device differ from before.
+            SourceUnreadableError: the file ended early though its size says otherwise.
+            SourceError: the file could not be asked.
+        """
+        self._compare("while it was read")
+        if count != self._signature.size_bytes:
+            raise SourceUnreadableError(
+                f"{printable_path(self._path)} gave {count} of {self._signature.size_bytes} bytes"
+            )
+
+    def close(self) -> None:
+        """Close the file and have the kernel forget it, so that a second read asks the medium."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()

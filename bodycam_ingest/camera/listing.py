@@ -206,15 +206,14 @@ def sample(root_fd: int, path: bytes, signature: StatSignature) -> bytes:
     """
     fd = files.open_beneath(root_fd, path)
     try:
-        digest = sample_digest(
-            path,
-            signature.size_bytes,
-            lambda offset, length: files.read_exactly_at(fd, offset, length, path),
-        )
-        # Looked at after reading: a writer in between is seen, one before it as well.
-        now = files.signature_of(fd)
-    except OSError as error:
-        raise files.source_error(error, path) from error
+        with files.source_faults(path):
+            digest = sample_digest(
+                path,
+                signature.size_bytes,
+                lambda offset, length: files.read_exactly_at(fd, offset, length, path),
+            )
+            # Looked at after reading: a writer in between is seen, one before it as well.
+            now = files.signature_of(fd)
     finally:
         os.close(fd)
     if now != signature:

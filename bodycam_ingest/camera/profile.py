@@ -30,11 +30,11 @@ _DIGITS_MAX: Final = 18
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """What a path tells of an item.
+    """What a path says of an item.
 
     Args:
-        recorded_at: the camera's own time, ISO 8601 without offset; empty where it does not tell.
-        number: the camera's own count, None where it does not tell.
+        recorded_at: the camera's own time, ISO 8601 without offset; empty where unknown.
+        number: the camera's own count, None where unknown.
         officer: who carried it, as far as the name says; empty where it does not.
         serial: the camera, as far as the name says; empty where it does not.
     """
@@ -49,7 +49,7 @@ def safe_serial(raw: str) -> str:
     """A serial that can stand in a ledger subject, a key and a log line.
 
     Args:
-        raw: as the device or the folder tells it; may be empty, hostile or very long.
+        raw: as the device or the folder reports it; may be empty, hostile or very long.
 
     Returns:
         1 to 64 letters, digits, `.`, `_`, `-`; not beginning with a dot. A serial that had to be
@@ -189,7 +189,7 @@ class LimitedSearch:
 def facts_of(
     profile: CameraProfile | None, path: bytes, search: LimitedSearch | None = None
 ) -> ItemFacts:
-    """What a path tells, by the profile's patterns; nothing for an unknown camera.
+    """What a path says, by the profile's patterns; nothing for an unknown camera.
 
     Args:
         profile: the camera's, None for an unknown one.

@@ -40,7 +40,7 @@ _SEALED_NAME: Final = re.compile(rf"({_ID})-([0-9a-f]{{64}})")
 
 @dataclass(frozen=True, slots=True)
 class SealedCopy:
-    """A sealed file as its name tells it.
+    """A sealed file as described by its name.
 
     Args:
         staged_path: relative to the staging directory.

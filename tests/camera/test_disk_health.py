@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from bodycam_ingest.camera.sources.disk_health import DiskHealth, disk_health
+from bodycam_ingest.camera.sources.volume import DiskHealth, disk_health
 
 
 @pytest.fixture

@@ -183,10 +183,10 @@ def test_a_mount_that_outlived_its_disk_is_no_camera(root, start, monkeypatch):
 
 
 def test_a_disk_is_gone_when_the_kernel_no_longer_lists_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "_BLOCK_DEVICES", tmp_path)
+    monkeypatch.setattr(folder, "BLOCK_DEVICES", tmp_path)
     (tmp_path / "8:17").mkdir()
     assert not folder._pulled(os.makedev(8, 17))
     assert folder._pulled(os.makedev(8, 33))
     assert not folder._pulled(os.makedev(0, 57))
-    monkeypatch.setattr(folder, "_BLOCK_DEVICES", tmp_path / "none")
+    monkeypatch.setattr(folder, "BLOCK_DEVICES", tmp_path / "none")
     assert not folder._pulled(os.makedev(8, 33))

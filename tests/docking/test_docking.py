@@ -17,8 +17,7 @@ from bodycam_ingest.acquire.records import AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import files, profile
 from bodycam_ingest.camera import listing as scan
-from bodycam_ingest.camera.sources.disk_health import DiskHealth
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import DiskHealth, MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import finding

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.db import dockings, findings
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger

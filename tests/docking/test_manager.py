@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.docking import manager
 from bodycam_ingest.docking.manager import DockingManager

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.camera import files, listing, profile
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, items

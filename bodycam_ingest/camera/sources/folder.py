@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,20 +25,22 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-from bodycam_ingest.camera.sources import disk_health
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import (
+    BLOCK_DEVICES,
+    DiskHealth,
+    MountedVolume,
+    disk_health,
+)
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-    from bodycam_ingest.camera.sources.disk_health import DiskHealth
-
 log = structlog.get_logger(__name__)
 
-_BLOCK_DEVICES: Final = Path("/sys/dev/block")
 # The file system's own, below the root of every ext4.
 _NO_CAMERAS: Final = frozenset({"lost+found"})
 
@@ -90,7 +91,7 @@ class FolderSource:
     def present(self) -> list[MountedVolume]:
         """The cameras that are there now, by looking, in the order of their names.
 
-        Hidden directories are left out: vendor tools build a card aside and rename it into place.
+        Hidden directories are left out: vendor tools build a card there and rename it into place.
         A root that cannot be listed counts as empty and is logged, once a change.
         """
         self._follow_roots()
@@ -102,7 +103,7 @@ class FolderSource:
             except OSError as error:
                 self._report_once(root, error)
                 continue
-            self._reported = {told for told in self._reported if told[0] != root}
+            self._reported = {one for one in self._reported if one[0] != root}
             for name in names:
                 volume = self._look(root, name, device)
                 if volume is not None:
@@ -120,7 +121,7 @@ class FolderSource:
 
     def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands, where there is one."""
-        return disk_health.disk_health(mounted.device)
+        return disk_health(mounted.device)
 
     def _look(self, root: Path, name: str, root_device: int) -> MountedVolume | None:
         if name.startswith(".") or name in _NO_CAMERAS:
@@ -129,7 +130,7 @@ class FolderSource:
         try:
             status = os.lstat(path)
         except OSError:
-            # It went away since the listing; the next look tells.
+            # It went away since the listing; the next look shows it.
             return None
         if not stat.S_ISDIR(status.st_mode):
             return None
@@ -195,10 +196,10 @@ class FolderSource:
 def _pulled(device: int) -> bool:
     """Whether a mounted file system's disk is gone; the mount outlives it."""
     major, minor = os.major(device), os.minor(device)
-    # Major 0: not on one disk (network, tmpfs, FUSE); without sysfs nothing can be told.
-    if major == 0 or not _BLOCK_DEVICES.is_dir():
+    # Major 0: not on one disk (network, tmpfs, FUSE); without sysfs nothing is known.
+    if major == 0 or not BLOCK_DEVICES.is_dir():
         return False
-    return not (_BLOCK_DEVICES / f"{major}:{minor}").exists()
+    return not (BLOCK_DEVICES / f"{major}:{minor}").exists()
 
 
 def _is_empty(path: Path) -> bool:

@@ -101,7 +101,7 @@ def _usb_block_device(device: pyudev.Device) -> UsbBlockDevice | None:
     if usb is None:
         return None
     properties = {str(name): str(value) for name, value in device.properties.items()}
-    # A bridge to ATA shows the disk's own serial and keeps the USB one aside.
+    # A bridge to ATA shows the disk's own serial; the USB one is then another property.
     serial = properties.get("ID_USB_SERIAL_SHORT") or (
         properties.get("ID_SERIAL_SHORT", "") if properties.get("ID_BUS") == "usb" else ""
     )

@@ -1,6 +1,6 @@
 """The USB source: each USB device with mounted volumes is a camera.
 
-udev tells which volumes there are and to which camera they belong, mountinfo whether and where
+udev knows which volumes there are and to which camera they belong, mountinfo whether and where
 they are mounted; the two meet at the device number. Mounting is not done here: a unit of systemd
 does it, read-only, before anything is seen. Nothing here reads the card, so that a camera which
 hangs cannot hold up the look at the others.
@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from bodycam_ingest.camera.sources import disk_health
-from bodycam_ingest.camera.sources.mounted_volume import MountedVolume
+from bodycam_ingest.camera.sources.volume import (
+    BLOCK_DEVICES,
+    DiskHealth,
+    MountedVolume,
+    disk_health,
+)
 from bodycam_ingest.linux import mountinfo
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from bodycam_ingest.camera.sources.disk_health import DiskHealth
     from bodycam_ingest.linux.mountinfo import Mount
 
 log = structlog.get_logger(__name__)
@@ -65,7 +68,7 @@ class UsbBlockDevice:
         number: device number.
         name: the kernel's name, such as `sdb1`.
         usb: the USB device above it, by its path below /sys.
-        usb_serial: that device's serial number; empty when it tells none.
+        usb_serial: that device's serial number; empty when it has none.
         properties: as udev's rules left them.
     """
 
@@ -89,11 +92,6 @@ class Udev(Protocol):
         """Stop listening."""
 
 
-def _allow_all(properties: Mapping[str, str]) -> bool:
-    del properties
-    return True
-
-
 class UsbSource:
     """Cameras on USB.
 
@@ -101,7 +99,7 @@ class UsbSource:
         udev: the machine's devices.
         mount_roots: directories directly below which volumes are mounted.
         allowed: whether a device with these properties is taken at all.
-        mountinfo_path: what is mounted, as the kernel tells this process.
+        mountinfo_path: what is mounted, as the kernel shows this process.
         block_devices: a directory with a link for each block device number.
     """
 
@@ -110,9 +108,9 @@ class UsbSource:
         udev: Udev,
         mount_roots: Sequence[Path],
         *,
-        allowed: Callable[[Mapping[str, str]], bool] = _allow_all,
+        allowed: Callable[[Mapping[str, str]], bool] = lambda _properties: True,
         mountinfo_path: Path = Path("/proc/self/mountinfo"),
-        block_devices: Path = disk_health.BLOCK_DEVICES,
+        block_devices: Path = BLOCK_DEVICES,
     ) -> None:
         self._udev = udev
         self._roots = {os.fsencode(root) for root in mount_roots}
@@ -121,7 +119,7 @@ class UsbSource:
         self._block_devices = block_devices
         self._since_s: dict[tuple[str, int], float] = {}
         self._reported: set[tuple[str, str]] = set()
-        self._alike: set[tuple[str, tuple[str, ...]]] = set()
+        self._clones: set[tuple[str, tuple[str, ...]]] = set()
         self._lock = threading.Lock()
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -157,7 +155,7 @@ class UsbSource:
 
     def disk_health(self, mounted: MountedVolume) -> DiskHealth:
         """How the disk below it stands."""
-        return disk_health.disk_health(mounted.device, self._block_devices)
+        return disk_health(mounted.device, self._block_devices)
 
     # -- what is mounted --
 
@@ -234,9 +232,9 @@ class UsbSource:
 
     def _forget(self, here: set[str]) -> None:
         self._since_s = {key: since for key, since in self._since_s.items() if key[0] in here}
-        self._reported = {told for told in self._reported if told[0] in here}
+        self._reported = {one for one in self._reported if one[0] in here}
 
-    # -- what is said, once --
+    # -- what is logged, once --
 
     def _leave_alone(self, device: UsbBlockDevice, reason: str) -> None:
         if self._first(f"left alone {device.name}", device):
@@ -249,22 +247,22 @@ class UsbSource:
             )
 
     def _first(self, what: str, device: UsbBlockDevice) -> bool:
-        """Whether this was not yet said of the USB device since it was plugged in."""
+        """Whether this was not yet logged of the USB device since it was plugged in."""
         if (device.usb, what) in self._reported:
             return False
         self._reported.add((device.usb, what))
         return True
 
     def _report_clones(self, found: Iterable[MountedVolume]) -> None:
-        """Cards made alike are no fault, but nobody may tell them apart by what is on them."""
+        """Cards with one UUID are no fault, but what is on them does not distinguish them."""
         bays: defaultdict[str, set[str]] = defaultdict(set)
         for one in found:
             if uuid := one.properties.get("ID_FS_UUID"):
                 bays[uuid].add(one.bay)
-        alike = {(uuid, tuple(sorted(at))) for uuid, at in bays.items() if len(at) > 1}
-        for uuid, at in sorted(alike - self._alike):
+        clones = {(uuid, tuple(sorted(at))) for uuid, at in bays.items() if len(at) > 1}
+        for uuid, at in sorted(clones - self._clones):
             log.warning("source.volumes_alike", uuid=uuid, bays=list(at))
-        self._alike = alike
+        self._clones = clones
 
 
 def bay_of(device: UsbBlockDevice) -> str:
