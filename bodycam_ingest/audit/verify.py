@@ -279,29 +279,17 @@ class Audit:
         finally:
             # Also what was found before a page that cannot be read.
             self.report.findings[:0] = checker.findings
-            self.report.checked["entries"] = checker.peaks.size
+            self.report.checked["entries"] = checker.tree.size
             self.report.checked["checkpoints"] = len(notes)
             self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
 
     def _take(self, seq: int, entry: Entry) -> None:
-        if self._reprojection is not None:
-            self._reproject(self._reprojection, seq, entry)
-
-    def _reproject(self, reprojection: Reprojection, seq: int, entry: Entry) -> None:
-        moment, place = entry.moment, entry.position
-        fact = Fact(
-            seq=seq,
-            t=moment.t,
-            boot=moment.boot,
-            mono=moment.mono,
-            type=entry.type,
-            subject=place.subject,
-            first=place.ordinal == 0,
-            data=entry.data,
-        )
-        for fault in reprojection.take(fact):
+        if self._reprojection is None:
+            return
+        for fault in self._reprojection.take(Fact.of(seq, entry)):
+            subject = entry.position.subject
             message = f"entry {seq}: {fault.message}"
-            self.report.findings.append(Finding(fault.code, message, seq, place.subject))
+            self.report.findings.append(Finding(fault.code, message, seq, subject))
 
     def _expect(
         self, checker: LogChecker, expected: Expected, one: SignedNote, verifier: VerifierKey
@@ -320,7 +308,7 @@ class Audit:
     ) -> None:
         if verifier is None:
             return
-        size = checker.peaks.size
+        size = checker.tree.size
         if size and size not in expected.roots:
             self._find("unsigned_tail", f"no checkpoint covers all {size} entries")
         if checker.genesis_vkey != verifier.vkey():

@@ -6,12 +6,12 @@ Every finding is reported, not the first. What was not looked at is never report
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
 from bodycam_ingest.custody.entry import parse_entry
-from bodycam_ingest.custody.merkle import HASH_BYTES, Peaks, leaf_hash
+from bodycam_ingest.custody.merkle import HASH_BYTES, GrowingTree, leaf_hash
 from bodycam_ingest.custody.note import NoteError
 from bodycam_ingest.errors import LedgerEntryError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _ZERO: Final = bytes(HASH_BYTES)
 # Levels of full subtrees whose roots are kept beside the entries.
 KEPT_LEVELS: Final = (8, 16, 24)
+_SMALLEST_KEPT: Final = 1 << KEPT_LEVELS[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,18 @@ class Finding:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRow:
-    """A row of the entry table; all but the body is derived from the body."""
+class EntryRow(NamedTuple):
+    """A row of the entry table as it lies there; all but the body is derived from the body.
 
-    seq: int
-    body: bytes
-    leaf_hash: bytes
-    type: str
-    subject: str
-    t: str
+    SQLite keeps a value of any kind in any column.
+    """
+
+    seq: Any
+    body: Any
+    leaf_hash: Any
+    type: Any
+    subject: Any
+    t: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class LogChecker:
         self, origin: str, expected: Expected, on_entry: Callable[[int, Entry], None]
     ) -> None:
         self.findings: list[Finding] = []
-        self.peaks = Peaks()
+        self.tree = GrowingTree()
         self.genesis_vkey = ""
         self._origin = origin
         self._expected = expected
@@ -147,11 +150,12 @@ class LogChecker:
                 row,
             )
         self._next = row.seq + 1
-        leaf = leaf_hash(row.body)
+        body = row.body if isinstance(row.body, bytes) else repr(row.body).encode()
+        leaf = leaf_hash(body)
         if leaf != row.leaf_hash:
             self._find("entry_altered", "its bytes do not have the hash that was kept", row)
         try:
-            entry = parse_entry(row.body)
+            entry = parse_entry(body)
             if not entry.canonical:
                 self._find("entry_not_canonical", "its bytes are not canonical JSON", row)
         except LedgerEntryError as error:
@@ -163,7 +167,8 @@ class LogChecker:
         self._grow(leaf)
 
     def _find(self, code: str, message: str, row: EntryRow) -> None:
-        self.findings.append(Finding(code, f"entry {row.seq}: {message}", row.seq, row.subject))
+        subject = row.subject if isinstance(row.subject, str) else repr(row.subject)
+        self.findings.append(Finding(code, f"entry {row.seq}: {message}", row.seq, subject))
 
     def _check_entry(self, row: EntryRow, entry: Entry) -> None:
         where = entry.position
@@ -187,12 +192,10 @@ class LogChecker:
             self.genesis_vkey = str(entry.data.get("vkey", ""))
             if entry.type != "log.genesis":
                 self._find("genesis_missing", "the log does not begin with log.genesis", row)
-        self._check_sealed(row, entry)
+        if sealed := entry.data.get("sealed"):
+            self._check_sealed(row, sealed)
 
-    def _check_sealed(self, row: EntryRow, entry: Entry) -> None:
-        sealed = entry.data.get("sealed")
-        if not isinstance(sealed, dict):
-            return
+    def _check_sealed(self, row: EntryRow, sealed: Mapping[str, str]) -> None:
         for name, committed in sealed.items():
             kept = self._expected.sealed.get((row.seq, name))
             self._sealed_seen.add((row.seq, name))
@@ -202,26 +205,33 @@ class LogChecker:
                 self._find("private_altered", f"the sealed value {name} was altered", row)
 
     def _grow(self, leaf: bytes) -> None:
-        self.peaks, made = self.peaks.grow(leaf)
-        for level, index, root in made:
-            kept = self._expected.nodes.get((level, index))
-            if kept is None:
-                if level in KEPT_LEVELS:
-                    self.findings.append(
-                        Finding("node_missing", f"subtree {index} of level {level} is not kept")
-                    )
-                continue
-            self._nodes_seen += 1
-            if kept != root:
-                self.findings.append(
-                    Finding("node_differs", f"subtree {index} of level {level} has another root")
-                )
-        for signed in self._expected.roots.get(self.peaks.size, ()):
+        tree = self.tree
+        tree.append(leaf)
+        if not tree.size % _SMALLEST_KEPT:
+            self._check_nodes()
+        for signed in self._expected.roots.get(tree.size, ()):
             self._compare_root(signed)
 
+    def _check_nodes(self) -> None:
+        """Compare the subtrees of kept levels that became full with the last entry."""
+        for level in KEPT_LEVELS:
+            leaves = 1 << level
+            if self.tree.size % leaves:
+                return
+            index = self.tree.size // leaves - 1
+            kept = self._expected.nodes.get((level, index))
+            if kept is None:
+                told = f"subtree {index} of level {level} is not kept"
+                self.findings.append(Finding("node_missing", told))
+                continue
+            self._nodes_seen += 1
+            if kept != self.tree.filled(level):
+                told = f"subtree {index} of level {level} has another root"
+                self.findings.append(Finding("node_differs", told))
+
     def _compare_root(self, signed: SignedRoot) -> None:
-        size = self.peaks.size
-        if signed.root == self.peaks.root():
+        size = self.tree.size
+        if signed.root == self.tree.root():
             self._last_good_root = size
             if signed.anchor:
                 self._last_good_anchor = size
@@ -248,7 +258,7 @@ class LogChecker:
             head: the head row, None when it is gone.
             signed: the head row's checkpoint where the log's key signed it.
         """
-        size = self.peaks.size
+        size = self.tree.size
         if head is None:
             self.findings.append(Finding("head_missing", "the head row is missing"))
         elif wrong := self._head_faults(head):
@@ -271,13 +281,13 @@ class LogChecker:
             self.findings.append(Finding("genesis_missing", "the log is empty"))
 
     def _head_faults(self, head: HeadRow) -> list[str]:
-        size = self.peaks.size
+        size = self.tree.size
         wrong = [] if head.size == size else [f"size ({head.size!r:.40})"]
-        wrong += [] if head.peaks == self.peaks.encode() else ["peaks"]
+        wrong += [] if head.peaks == self.tree.peaks().encode() else ["peaks"]
         return wrong + ([] if head.last == self._last else ["last"])
 
     def _check_kept(self, signed: SignedRoot, covered: int) -> None:
-        size = self.peaks.size
+        size = self.tree.size
         if covered > size:
             told = f"{signed.source} covers {covered} entries, there are {size}"
             if signed.anchor:

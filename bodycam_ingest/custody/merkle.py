@@ -99,6 +99,42 @@ class Peaks:
         )
 
 
+class GrowingTree:
+    """A tree that whoever checks a whole log grows leaf by leaf. One thread has it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hashes: list[bytes] = []
+        self._filled: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf by its hash."""
+        value, hashes, level_size = leaf, self._hashes, self.size
+        self._filled = filled = [leaf]
+        while level_size & 1:
+            value = node_hash(hashes.pop(), value)
+            filled.append(value)
+            level_size >>= 1
+        hashes.append(value)
+        self.size += 1
+
+    def filled(self, level: int) -> bytes:
+        """Root of the subtree of 2**level leaves that became full with the last leaf.
+
+        Raises:
+            IndexError: none did.
+        """
+        return self._filled[level]
+
+    def peaks(self) -> Peaks:
+        """The tree as it is now."""
+        return Peaks(self.size, tuple(self._hashes))
+
+    def root(self) -> bytes:
+        """The root as it is now."""
+        return self.peaks().root()
+
+
 def peaks_of(leaves: Iterable[bytes]) -> Peaks:
     """The tree over leaf hashes."""
     peaks = Peaks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 from typing import TYPE_CHECKING, Final
@@ -90,7 +91,9 @@ def open_database(path: Path, *, read_only: bool = False, immutable: bool = Fals
         try:
             if read_only:
                 # Text that somebody made unreadable is shown, not refused.
-                raw.text_factory = _decoded
+                raw.text_factory = functools.partial(
+                    str, encoding="utf-8", errors="backslashreplace"
+                )
             else:
                 raw.execute("PRAGMA journal_mode = WAL")
             # With NORMAL an anchor could outlive its rows after a power cut.
@@ -105,10 +108,6 @@ def open_database(path: Path, *, read_only: bool = False, immutable: bool = Fals
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
-
-
-def _decoded(text: bytes) -> str:
-    return text.decode("utf-8", "backslashreplace")
 
 
 def for_writing(conn: sa.Connection) -> sa.Connection:

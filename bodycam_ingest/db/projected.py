@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 # SQLite takes 32,766 parameters at most, older ones 999.
 _AT_ONCE: Final = 400
-_STREAMED: Final = {"yield_per": 2000}
+_STREAMED_ROWS: Final = 2000
+_STREAMED: Final = {"yield_per": _STREAMED_ROWS}
 
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
@@ -216,13 +217,13 @@ class ProjectedRows:
 def scan(conn: sa.Connection, kind: type[Row]) -> Iterator[tuple[Any, ...]]:
     """Every row as it lies there, in the order of its key, read past the table's indexes."""
     found = conn.exec_driver_sql(_SQL[kind].scan, execution_options=_STREAMED)
-    return (tuple(values) for values in found)
+    for block in found.partitions(_STREAMED_ROWS):
+        yield from map(tuple, block)
 
 
 def all_of(conn: sa.Connection, kind: type[R]) -> Iterator[R]:
     """Every row of a table in the order of its key, read past its indexes."""
-    found = conn.exec_driver_sql(_SQL[kind].scan, execution_options=_STREAMED)
-    for values in found:
+    for values in scan(conn, kind):
         yield row_of(kind, values)
 
 

@@ -11,6 +11,7 @@ from bodycam_ingest.model import rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.model.rows import Row
     from bodycam_ingest.model.store_set import StoreSet
 
@@ -74,6 +75,14 @@ class Fact(NamedTuple):
     subject: str
     first: bool
     data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, seq: int, entry: Entry) -> Fact:
+        """What an entry says, which stands at this number."""
+        place, moment = entry.position, entry.moment
+        t, boot, mono = moment
+        first = place.ordinal == 0
+        return cls(seq, t, boot, mono, entry.type, place.subject, first, entry.data)
 
     @classmethod
     def read(cls, seq: int, body: bytes) -> Fact:
