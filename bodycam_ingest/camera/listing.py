@@ -169,10 +169,12 @@ class Settling:
 
     Args:
         settle_s: how long size and time must not have changed, s, as configured now.
+        unwritable: nobody on this machine can write to the volume: two looks that agree suffice.
     """
 
-    def __init__(self, settle_s: Callable[[], float]) -> None:
+    def __init__(self, settle_s: Callable[[], float], *, unwritable: bool = False) -> None:
         self._settle_s = settle_s
+        self.unwritable = unwritable
         self._since: dict[bytes, tuple[StatSignature, float]] = {}
 
     def observe(self, now_s: float, path: bytes, signature: StatSignature) -> bool:
@@ -190,7 +192,7 @@ class Settling:
         if known is None or known[0] != signature:
             self._since[path] = (signature, now_s)
             return self._settle_s() <= 0
-        return now_s - known[1] >= self._settle_s()
+        return self.unwritable or now_s - known[1] >= self._settle_s()
 
     def forget(self, keep: set[bytes]) -> None:
         """Drop every file that is not in `keep`."""

@@ -157,7 +157,9 @@ class Cameras(Section):
         description="directories in which cameras appear, at least one"
     )
     settle_s: Annotated[Seconds, Reloadable()] = Field(
-        default=5.0, description="seconds that a file must have stood still, 0 or more"
+        default=5.0,
+        description="seconds that a file must have stood still, 0 or more; not waited for where "
+        "the card's file system is read-only, because nobody can write to it",
     )
     rescan_s: Annotated[PositiveSeconds, Reloadable()] = Field(
         default=5.0, description="seconds between two looks at the mount roots, more than 0"

@@ -19,6 +19,7 @@ from bodycam_ingest.camera import Listing, list_volume, open_volume
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
 from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
+from bodycam_ingest.linux.open_writers import nobody_can_write
 from bodycam_ingest.model.evidence import EntryKind
 from bodycam_ingest.release import Live
 
@@ -240,6 +241,7 @@ class Docking:
         if not (self._is_present() if sure else self._is_still_present()):
             raise SourceGoneError("the volume went away while it was listed")
         complete = self._judge(listing, faultless=faultless)
+        self._tracker.settling.unwritable = nobody_can_write(root_fd)
         result = self._tracker.update(
             root_fd, listing.entries, complete=complete, now_s=time.monotonic()
         )
@@ -247,6 +249,7 @@ class Docking:
             camera = self._record.row.camera
             self._trouble.hold({_OVERSIZED: oversized(root_fd, camera, listing.entries)})
         self.progress.bytes_total = self._tracker.bytes_to_read
+        first = not self.progress.listed
         self.progress.listed |= complete
         self._unfinished = (result.unsettled, result.unclassified)
         self._trouble.settle(result.faults)
@@ -258,8 +261,9 @@ class Docking:
                 taken = self._reader.read(root_fd, rows, result.signatures, self._is_still_present)
         self.progress.stuck = not taken and bool(result.due or result.for_space)
         self._trouble.hold({DOCKING_FAILED: ""})
-        if taken:
-            # Look again at once: what was read may have changed meanwhile.
+        if taken or (first and self._tracker.settling.unwritable):
+            # Look again at once: what was read may have changed meanwhile; and where nobody can
+            # write, a second look is all that is waited for.
             self._wake.set()
 
     def _is_still_present(self) -> bool:

@@ -358,7 +358,7 @@ class InventoryTracker:
                     for_space.append(row)
                     signatures[row.item_id] = seen.signature
                 continue
-            if being_written(root_fd, row.path):
+            if not self.settling.unwritable and being_written(root_fd, row.path):
                 unsettled += 1
                 continue
             due.append(row)

@@ -1,4 +1,4 @@
-"""Whether a process of this machine still holds a file open for writing."""
+"""Whether a process of this machine can write to a volume, or still holds a file open for it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,34 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bodycam_ingest.linux import mountinfo
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_READ_ONLY: Final = os.ST_RDONLY
 _FRESH_S: Final = 1.0
 _WRITE_MODES: Final = frozenset({os.O_WRONLY, os.O_RDWR})
+
+
+def nobody_can_write(fd: int) -> bool:
+    """Whether the file system of a file is read-only for this whole machine.
+
+    That its mount is read-only, which is what statvfs(3) tells, means less: another mount of the
+    same file system may be writable, and all but a few are read-only to a service with
+    ProtectSystem= alone. What has no block device may be written from elsewhere.
+
+    Args:
+        fd: the file or directory.
+    """
+    try:
+        if not os.major(os.fstat(fd).st_dev):
+            return False
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+        mount_id = int(next(ln.split()[1] for ln in info.splitlines() if ln.startswith("mnt_id:")))
+        mounts = mountinfo.parse(Path("/proc/self/mountinfo").read_bytes())
+    except (OSError, ValueError, StopIteration):
+        return False
+    return any(one.mount_id == mount_id and "ro" in one.super_options for one in mounts)
 
 
 def held_open_for_writing(fd: int) -> bool:
@@ -32,10 +54,8 @@ def held_open_for_writing(fd: int) -> bool:
         fd: the file, open for reading only.
 
     Returns:
-        True when a writer is known; False when none is, which on a read-only mount is certain.
+        True when a writer is known; False when none is.
     """
-    if os.fstatvfs(fd).f_flag & _READ_ONLY:
-        return False
     try:
         # A writer that opens meanwhile is signalled to us; the default SIGIO would end the process.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)

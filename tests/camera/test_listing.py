@@ -230,6 +230,13 @@ def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
         assert settled == (now - since >= 5.0)
 
 
+def test_where_nobody_can_write_two_looks_that_agree_suffice():
+    settling = scan.Settling(lambda: 3600.0, unwritable=True)
+    looks = [1, 2, 2, 3, 3]
+    settled = [settling.observe(0.0, b"A", FileStamp(size, 1, 1, 1)) for size in looks]
+    assert settled == [False, False, True, False, True]
+
+
 def test_a_file_held_open_for_writing_is_seen(card):
     root, fd = card
     (root / "A.MP4").write_bytes(b"clip")

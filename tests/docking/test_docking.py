@@ -123,6 +123,7 @@ class Bench:
             watch=StagingWatch(self.engine, self.ledger, cast("Any", self.copier), _a_minute),
         )
         trouble = CameraTrouble(self.engine, self.ledger, "X812")
+        self.cameras = CAMERAS
         self.docking = Docking(
             mounted=mounted,
             source=self.source,
@@ -131,7 +132,7 @@ class Bench:
                 record=record,
                 facts_of=lambda path: profile.facts_of(None, path),
                 included=lambda path: profile.is_included(None, path),
-                settling=scan.Settling(float),
+                settling=scan.Settling(lambda: self.cameras.settle_s),
             ),
             reader=Reader(
                 context, cast("ReadBackVerifier", None), trouble.files_failed, lambda _count: None
@@ -139,7 +140,7 @@ class Bench:
             trouble=trouble,
             progress=Progress(),
             rules=Rules(
-                cameras=lambda: CAMERAS,
+                cameras=lambda: self.cameras,
                 read_slots=threading.Semaphore(1),
                 abandon=self.abandon,
             ),
@@ -333,3 +334,31 @@ def test_part_of_a_camera_that_cannot_be_listed_is_named_with_its_errno(bench, m
     assert "inventory_incomplete" in bench.findings()
     assert "DCIM: EACCES" in bench.docking.live().unlisted
     assert bench.attempts() == [1]
+
+
+def test_where_nobody_can_write_a_file_is_read_at_the_second_look_and_that_comes_at_once(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(working, "nobody_can_write", lambda _fd: True)
+    bench.cameras = CAMERAS.model_copy(update={"settle_s": 3600.0, "rescan_s": 3600.0})
+    (bench.root / "0.MP4").write_bytes(b"x")
+    bench.copier.at_read = bench.abandon.set
+    looks = []
+    walk = scan.list_volume
+
+    def counting(*arguments):
+        looks.append(1)
+        return walk(*arguments)
+
+    monkeypatch.setattr(working, "list_volume", counting)
+    bench.docking.run()
+    assert len(looks) == 2
+
+
+def test_where_somebody_can_write_a_file_is_not_read_before_it_stood_still(bench, monkeypatch):
+    monkeypatch.setattr(working, "nobody_can_write", lambda _fd: False)
+    bench.cameras = CAMERAS.model_copy(update={"settle_s": 3600.0})
+    (bench.root / "0.MP4").write_bytes(b"x")
+    bench.copier.at_read = lambda: pytest.fail("it was read")
+    for _ in range(3):
+        assert bench.docking.look_once()

@@ -31,6 +31,7 @@ from bodycam_ingest.camera.sources.volume import (
     MountedVolume,
     disk_health,
 )
+from bodycam_ingest.linux.mount_watch import MountWatch
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class FolderSource:
         self._watch = watch
         self._wake: Callable[[], None] = lambda: None
         self._observer: BaseObserver | None = None
+        self._mount_watch: MountWatch | None = None
         self._watched: dict[Path, tuple[tuple[int, int], ObservedWatch | None]] = {}
         self._mount_points: set[Path] = set()
         self._reported: set[tuple[Path, int]] = set()
@@ -80,9 +82,14 @@ class FolderSource:
             self._observer = Observer()
             self._observer.start()
             self._follow_roots()
+            self._mount_watch = MountWatch(wake)
+            self._mount_watch.start()
 
     def stop(self) -> None:
         """Stop watching."""
+        watch, self._mount_watch = self._mount_watch, None
+        if watch is not None:
+            watch.stop()
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()

@@ -26,6 +26,7 @@ from bodycam_ingest.camera.sources.volume import (
     disk_health,
 )
 from bodycam_ingest.linux import mountinfo
+from bodycam_ingest.linux.mount_watch import MountWatch
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -121,13 +122,20 @@ class UsbSource:
         self._reported: set[tuple[str, str]] = set()
         self._clones: set[tuple[str, tuple[str, ...]]] = set()
         self._lock = threading.Lock()
+        self._mount_watch: MountWatch | None = None
 
     def start(self, wake: Callable[[], None]) -> None:
         """Begin to listen, before the first look; `wake` is called when a device came or went."""
         self._udev.watch(wake)
+        # A device is mounted some seconds after udev told of it.
+        self._mount_watch = MountWatch(wake)
+        self._mount_watch.start()
 
     def stop(self) -> None:
         """Stop listening."""
+        watch, self._mount_watch = self._mount_watch, None
+        if watch is not None:
+            watch.stop()
         self._udev.stop()
 
     def present(self) -> list[MountedVolume]:

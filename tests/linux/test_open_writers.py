@@ -1,0 +1,66 @@
+"""Who can write to a volume is what the kernel says of its file system, not of one mount of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+
+import pytest
+
+from bodycam_ingest.linux.open_writers import nobody_can_write
+
+
+@contextlib.contextmanager
+def mounted(at, *arguments):
+    at.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *map(str, arguments), at], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip(f"expected: this machine may not mount {arguments}: {done.stderr.decode()}")
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", at], check=True)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        file.truncate(4 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", path], check=True, capture_output=True)
+    return path
+
+
+def unwritable(path):
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return nobody_can_write(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_read_only_file_system_and_every_mount_of_it(tmp_path, image):
+    with mounted(tmp_path / "card", "-o", "loop,ro", image) as card:
+        assert unwritable(card)
+        with mounted(tmp_path / "bound", "--bind", card) as bound:
+            assert unwritable(bound)
+
+
+def test_a_read_only_mount_of_a_writable_file_system_has_writers_elsewhere(tmp_path, image):
+    with (
+        mounted(tmp_path / "card", "-o", "loop", image) as card,
+        mounted(tmp_path / "bound", "--bind", card) as bound,
+    ):
+        subprocess.run(["mount", "-o", "remount,bind,ro", bound], check=True)
+        assert os.statvfs(bound).f_flag & os.ST_RDONLY
+        assert not unwritable(bound)
+
+
+def test_what_has_no_block_device_may_be_written_from_elsewhere(tmp_path):
+    with mounted(tmp_path / "share", "-t", "tmpfs", "-o", "ro", "none") as share:
+        assert not unwritable(share)
+
+
+def test_where_it_cannot_be_found_out_somebody_can_write():
+    assert not nobody_can_write(-1)
