@@ -18,9 +18,11 @@ def test_a_mount_and_its_end_are_told(tmp_path):
         done = subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=False)
         if done.returncode:
             pytest.skip("expected: this machine may not mount")
-        assert told.wait(30)
-        told.clear()
-        subprocess.run(["umount", tmp_path], check=True)
+        try:
+            assert told.wait(30)
+            told.clear()
+        finally:
+            subprocess.run(["umount", tmp_path], check=True)
         assert told.wait(30)
     finally:
         watch.stop()
