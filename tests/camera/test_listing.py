@@ -233,7 +233,7 @@ def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
 def test_where_nobody_can_write_two_looks_that_agree_suffice():
     settling = scan.Settling(lambda: 3600.0, unwritable=True)
     looks = [1, 2, 2, 3, 3]
-    settled = [settling.observe(0.0, b"A", FileStamp(size, 1, 1, 1)) for size in looks]
+    settled = [settling.observe(0.0, b"A", StatSignature(size, 1, 1, 1)) for size in looks]
     assert settled == [False, False, True, False, True]
 
 
