@@ -1,10 +1,10 @@
 """One camera from attach to detach: compare with its history, record, have it read, undock."""
 
+from bodycam_ingest.docking.camera_findings import MountRoots
 from bodycam_ingest.docking.docking import Docking, Rules
 from bodycam_ingest.docking.identification import CameraIdentification
 from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
 from bodycam_ingest.docking.manager import DockingManager
-from bodycam_ingest.docking.mount_roots import MountRoots
 from bodycam_ingest.docking.undock import DockContext, end_docking
 
 __all__ = [

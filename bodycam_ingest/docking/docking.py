@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from bodycam_ingest.camera import Listing, list_volume, open_volume
-from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, oversized
-from bodycam_ingest.docking.unlisted import Unlisted
+from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, Unlisted, oversized
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.linux.open_writers import nobody_can_write
 from bodycam_ingest.model.evidence import EntryKind
@@ -58,7 +57,7 @@ class Rules:
 
 @dataclass
 class Progress:
-    """What a docking shows of itself; written by its thread, read by others.
+    """How far a docking is; written by its thread, read by others.
 
     Args:
         bytes_total: bytes of all files that are to be read.
@@ -83,10 +82,19 @@ class Progress:
         self.moved_s = now_s
         self.bytes_done += count_bytes
 
-    def rate_bytes_per_s(self) -> float:
-        """Mean rate while bytes moved, bytes a second."""
+    def shown(self) -> dict[str, int | float | None]:
+        """Percent, MB a second while bytes moved, and seconds left, each None where unknown."""
+        if not self.listed or self.stuck:
+            # Nobody knows how much there is, or nothing moves: any figure would be a promise.
+            return {"percent": None, "mb_per_s": None, "time_left_s": None}
+        total, done = self.bytes_total, min(self.bytes_done, self.bytes_total)
         elapsed_s = self.moved_s - self.started_s
-        return self.bytes_done / elapsed_s if elapsed_s > 0 else 0.0
+        rate = self.bytes_done / elapsed_s if elapsed_s > 0 else 0.0
+        return {
+            "percent": 100 if total == 0 else done * 100 // total,
+            "mb_per_s": round(rate / 1_000_000, 1),
+            "time_left_s": round((total - done) / rate) if rate > 0 else None,
+        }
 
 
 class Docking:
@@ -137,7 +145,7 @@ class Docking:
         return Live(unsettled, unclassified, self._unlisted.reason)
 
     def removed(self) -> None:
-        """Say that the source no longer has this volume."""
+        """Note that the source no longer has this volume."""
         self._gone.set()
         self._wake.set()
 
@@ -156,7 +164,7 @@ class Docking:
         """
         try:
             while not self._rules.abandon.is_set():
-                if self._gone.is_set() or not self._cycle():
+                if self._gone.is_set() or not self.look_once():
                     self._record.end("removed")
                     return
                 self._report_copied()
@@ -175,7 +183,27 @@ class Docking:
             AbandonedError: the process must end.
             IngestError: otherwise only those whose disposition is HALT.
         """
-        return self._cycle()
+        try:
+            root_fd = open_volume(self.mounted.mount_path)
+            try:
+                self._work(root_fd)
+            finally:
+                os.close(root_fd)
+        except IngestError as error:
+            if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
+                raise
+            if self._is_still_present():
+                self._unlisted.failed(error)
+                return True
+            log.warning(
+                "camera.read_interrupted",
+                camera=self._record.row.camera,
+                docking_id=self.docking_id,
+                error=error.code,
+                message=error.message,
+            )
+            return False
+        return True
 
     def untried(self) -> int:
         """How many files still wait for their first reading, or for a listing that concludes."""
@@ -187,7 +215,7 @@ class Docking:
         self._record.end(reason)
 
     def _report_copied(self) -> None:
-        """Say once that everything is on the dock, and once more whenever something came along."""
+        """Log once that everything is on the dock, and again whenever something came along."""
         if any(self._unfinished) or self._unlisted.reason or not self._tracker.concluded:
             return
         copied = self._record.copied()
@@ -205,31 +233,6 @@ class Docking:
             new=copied.new,
             new_bytes=copied.new_bytes,
         )
-
-    def _cycle(self) -> bool:
-        """List once and read what is due; returns whether the camera is still there."""
-        try:
-            root_fd = open_volume(self.mounted.mount_path)
-            try:
-                self._work(root_fd)
-            finally:
-                os.close(root_fd)
-        except IngestError as error:
-            if error.disposition is Disposition.HALT or isinstance(error, AbandonedError):
-                raise
-            there = self._is_still_present()
-            if there:
-                self._unlisted.failed(error)
-                return True
-            log.warning(
-                "camera.read_interrupted",
-                camera=self._record.row.camera,
-                docking_id=self.docking_id,
-                error=error.code,
-                message=error.message,
-            )
-            return False
-        return True
 
     def _work(self, root_fd: int) -> None:
         before = self._disk_health()
@@ -287,8 +290,8 @@ class Docking:
 
     def _is_present(self) -> bool:
         # A disk loses its state before its volume goes, and a FAT already lists as empty then.
-        here = bool(self._disk_health().state) or not self._on_disk
-        return here and self._source.is_present(self.mounted)
+        has_state = bool(self._disk_health().state) or not self._on_disk
+        return has_state and self._source.is_present(self.mounted)
 
     def _judge(self, listing: Listing, *, faultless: bool) -> bool:
         if listing.fault and (isinstance(listing.fault, SourceGoneError) or not listing.entries):

@@ -1,4 +1,4 @@
-"""Receives cameras: names them, finds their profile, begins their dockings."""
+"""Identifies cameras: names them, finds their profile, begins their dockings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import structlog
 
 from bodycam_ingest import camera
 from bodycam_ingest.acquire import Reader
-from bodycam_ingest.db import findings
-from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
+from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble, hold
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SERIAL_FILE_MAX_BYTES: Final = 4096
-SILENT: Final = "camera_silent"
+_SERIAL_TWICE: Final = "camera_serial_twice"
+_SILENT: Final = "camera_silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,52 +54,36 @@ class CameraIdentification:
     def identify(self, mounted: camera.MountedVolume) -> str:
         """The serial under which a volume is ingested; never empty, safe everywhere."""
         profile = self._profile(mounted)
-        told = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
-        return camera.safe_serial(told or mounted.camera) or camera.safe_serial(
+        own = self._serial_in_file(mounted, profile) if profile and profile.serial_file else ""
+        return camera.safe_serial(own or mounted.camera) or camera.safe_serial(
             f"unknown {mounted.bay}"
         )
 
     def disambiguate(self, serial: str, bay: str) -> str:
         """Alarm that two cameras claim one serial; returns a name of its own for the second."""
         other = camera.safe_serial(f"{serial}~{bay}")
-        with self.dock.ledger.transaction() as txn:
-            for name in (serial, other):
-                findings.raise_finding(
-                    txn,
-                    code="camera_serial_twice",
-                    severity="alarm",
-                    subject=f"camera:{name}",
-                    detail=f"two cameras call themselves {serial}; the one in {bay} is {other}",
-                )
+        detail = f"two cameras call themselves {serial}; the one in {bay} is {other}"
+        self._hold(_SERIAL_TWICE, detail, f"camera:{serial}", f"camera:{other}")
         return other
+
+    def _hold(self, code: str, detail: str, *subjects: str) -> None:
+        wanted = {(code, subject): detail for subject in subjects}
+        hold(self.dock.engine, self.dock.ledger, wanted)
 
     def failed(self, camera_name: str, why: str) -> None:
         """Alarm that the work on a camera failed; closed when one of its dockings gets on again."""
-        with self.dock.ledger.transaction() as txn:
-            findings.raise_finding(
-                txn,
-                code=DOCKING_FAILED,
-                severity="alarm",
-                subject=f"camera:{camera_name}",
-                detail=f"the work on camera {camera_name} failed and is tried again later: {why}",
-            )
+        detail = f"the work on camera {camera_name} failed and is tried again later: {why}"
+        self._hold(DOCKING_FAILED, detail, f"camera:{camera_name}")
 
     def silent(self, bay: str) -> None:
-        """Alarm that a camera does not tell who it is."""
+        """Alarm that a camera does not say who it is."""
         log.error("camera.silent", bay=bay)
-        with self.dock.ledger.transaction() as txn:
-            findings.raise_finding(
-                txn,
-                code=SILENT,
-                severity="alarm",
-                subject=f"bay:{bay}",
-                detail=f"the camera in {bay} does not answer; pull it and dock it again",
-            )
+        detail = f"the camera in {bay} does not answer; pull it and dock it again"
+        self._hold(_SILENT, detail, f"bay:{bay}")
 
     def answered(self, bay: str) -> None:
         """Close that alarm."""
-        with self.dock.ledger.transaction() as txn:
-            findings.close_finding(txn, code=SILENT, subject=f"bay:{bay}")
+        self._hold(_SILENT, "", f"bay:{bay}")
 
     def _serial_in_file(self, mounted: camera.MountedVolume, profile: CameraProfile) -> str:
         path = os.fsencode(profile.serial_file)
@@ -153,7 +137,7 @@ class CameraIdentification:
 
 
 def _given_up(bay: str, serial: str = "") -> Callable[[str], None]:
-    def tell(pattern: str) -> None:
+    def report(pattern: str) -> None:
         log.warning("camera.pattern_given_up", bay=bay, camera=serial, pattern=pattern)
 
-    return tell
+    return report

@@ -1,4 +1,4 @@
-"""Cameras that left before all of their recordings were copied: told until they bring the rest.
+"""Cameras that left before all recordings were copied: a notice stands until they bring the rest.
 
 A notice, no alarm: what was copied is safe, and the camera's next docking is not held up by it.
 """
@@ -24,23 +24,15 @@ REMOVED: Final = "removed"
 # A docking that nobody saw end.
 RESTARTED: Final = "daemon_restarted"
 # These have findings of their own, and docking the camera again brings nothing.
-_APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
+_OTHER_FINDINGS: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 # After a start, mounting included, every camera that is still there has a docking again.
 _GRACE_S: Final = 60.0
 
 
 def shortfall(conn: sa.Connection, row: Docking) -> str:
-    """What an ended docking did not copy.
-
-    Args:
-        conn: an open connection.
-        row: the docking.
-
-    Returns:
-        Text for people; empty where all that could be copied was.
-    """
+    """What an ended docking did not copy, for people; empty where all that could be was."""
     states = dockings.tally(conn, row.docking_id).states
-    short = sum(number for state, number in states.items() if state not in COPIED | _APART)
+    short = sum(number for state, number in states.items() if state not in COPIED | _OTHER_FINDINGS)
     words = f"{short} of {states.total()} recordings not copied" if short else ""
     if row.inventoried:
         return words
@@ -48,12 +40,7 @@ def shortfall(conn: sa.Connection, row: Docking) -> str:
 
 
 def settle(txn: Txn, row: Docking) -> None:
-    """Open or close the notice about a camera when one of its dockings ends.
-
-    Args:
-        txn: the open transaction.
-        row: the docking as it ended.
-    """
+    """Open or close the notice about a camera whose docking ended as `row`."""
     words = shortfall(txn.conn, row)
     if not words:
         brought(txn, row)
@@ -78,13 +65,7 @@ def brought(txn: Txn, row: Docking) -> None:
 
 
 def all_copied(engine: Engine, ledger: LedgerWriter, row: Docking) -> None:
-    """Close the notice while the camera is still docked; nothing is written where none is open.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        row: the docking that has everything on the dock.
-    """
+    """Close the notice while the camera is still docked; nothing is written where none is open."""
     with engine.connect() as conn:
         if (LEFT_EARLY, _subject(row)) not in findings.open_pairs(conn, [LEFT_EARLY]):
             return
@@ -123,12 +104,12 @@ class Absentees:
         self._due_s: float | None = time.monotonic() + _GRACE_S
 
     def tick(self) -> None:
-        """Once, when every camera had the time to be docked again: tell of those that were not."""
+        """Once, when every camera had the time to be docked again: report those that were not."""
         if self._due_s is None or time.monotonic() < self._due_s:
             return
         self._due_s = None
         with self._engine.connect() as conn:
-            away = [row for row in dockings.ended_incomplete(conn) if _untold(conn, row)]
+            away = [row for row in dockings.ended_incomplete(conn) if _is_unreported(conn, row)]
         if not away:
             return
         with self._ledger.transaction() as txn:
@@ -139,6 +120,6 @@ class Absentees:
                     _raise(txn, row, words)
 
 
-def _untold(conn: sa.Connection, row: Docking) -> bool:
-    """Whether nobody saw this docking end, and nobody was told of it."""
+def _is_unreported(conn: sa.Connection, row: Docking) -> bool:
+    """Whether nobody saw this docking end, and no notice was raised."""
     return row.end_reason == RESTARTED and not findings.was_raised(conn, LEFT_EARLY, row.docking_id)

@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_MEGA: Final = 1_000_000
-_PER_CENT: Final = 100
 _PAUSE_AFTER_FAULT_S: Final = 60.0
 _PAUSE_MAX_S: Final = 3600.0
-# So long may a camera take to tell its serial number before a person hears of it.
+# So long may a camera take to report its serial number before there is an alarm.
 _SILENT_S: Final = 30.0
 
 
@@ -56,7 +54,7 @@ class DockingManager:
         source: where cameras come from.
         identification: names cameras and begins dockings.
         releaser: releases what may go.
-        halt: told of faults on which the process must end.
+        halt: called with a fault on which the process must end.
         cameras: their section of the configuration, as it is now.
     """
 
@@ -207,7 +205,7 @@ class DockingManager:
         """How far each running docking is, by docking."""
         with self._lock:
             return {
-                bay.docking.docking_id: _shown(bay.docking)
+                bay.docking.docking_id: bay.docking.progress.shown()
                 for bay in self._bays
                 if bay.docking is not None and bay.holds()
             }
@@ -234,17 +232,3 @@ def _claims_same(bay: _Bay, camera: str, mounted: MountedVolume) -> bool:
         return False
     elsewhere = bay.mounted.bay != mounted.bay
     return bay.camera == camera and (elsewhere or bay.mounted.volume == mounted.volume)
-
-
-def _shown(docking: Docking) -> dict[str, Any]:
-    progress = docking.progress
-    if not progress.listed or progress.stuck:
-        # Nobody knows how much there is, or nothing moves: any figure would be a promise.
-        return {"percent": None, "mb_per_s": None, "time_left_s": None}
-    total, done = progress.bytes_total, min(progress.bytes_done, progress.bytes_total)
-    rate = progress.rate_bytes_per_s()
-    return {
-        "percent": _PER_CENT if total == 0 else done * _PER_CENT // total,
-        "mb_per_s": round(rate / _MEGA, 1),
-        "time_left_s": round((total - done) / rate) if rate > 0 else None,
-    }

@@ -142,18 +142,18 @@ class DockingRecord:
             The item of each file, by path.
         """
         found = {one.entry.path: one.item_id for one in compared if one.item_id is not None}
-        news = self._new_lines(compared)
-        for start in range(0, len(news), _CHUNK):
+        fresh = self._new_lines(compared)
+        for start in range(0, len(fresh), _CHUNK):
             with self._ledger.transaction() as txn:
                 returned: list[str] = []
-                for one in news[start : start + _CHUNK]:
+                for one in fresh[start : start + _CHUNK]:
                     if one.item_id is None:
                         found[one.entry.path] = self._discover(txn, one, facts_of)
                     elif self._met_again(txn, items.get(txn.conn, one.item_id)):
                         returned.append(one.item_id)
                 vanishing.came_back(txn, self.row.camera, returned)
         self._take(_line(one, found.get(one.entry.path)) for one in compared)
-        for one in news:
+        for one in fresh:
             if one.item_id is None:
                 log.debug(
                     "item.discovered",
@@ -177,7 +177,7 @@ class DockingRecord:
         ]
 
     def _take(self, lines: Iterable[Line]) -> None:
-        """Have lines in the inventory; the newest look at a path stands."""
+        """Set lines of the inventory, in place of earlier ones of their paths."""
         self._lines.update((line.path, line) for line in lines)
         self._sha256 = ""
 
@@ -197,7 +197,7 @@ class DockingRecord:
         return item_id
 
     def _met_again(self, txn: Txn, row: ItemRow) -> bool:
-        """Record that an item's file lies there, where that heals it; tells whether it was gone."""
+        """Record that an item's file is there, where that helps it; returns whether it was gone."""
         if row.state is ItemState.VANISHED:
             items.step(txn, row, item_entries.reappeared(row.item_id, self.row.docking_id))
             items.make_due(txn, [row.item_id])
@@ -222,7 +222,7 @@ class DockingRecord:
         """Record items that were seen, never read, and are gone from a camera that is there.
 
         A formatted card has thousands: they are recorded in several transactions, the first of
-        which tells of all. What a crash leaves is missed again by the next docking.
+        which has the finding for all. What a crash leaves is missed again by the next docking.
         """
         docking_id = self.row.docking_id
         for start in range(0, len(rows), _CHUNK):
@@ -252,7 +252,7 @@ class DockingRecord:
         """Record the inventory as it stands.
 
         Args:
-            complete: it was listed to its end without a fault, and the camera was there after.
+            complete: it was listed to its end without a fault, and the camera was present after.
             final: a second complete listing agreed, so that what is missing is known as well.
             hour_shift: whole hours by which all times differ from the last docking.
         """
@@ -298,7 +298,7 @@ class DockingRecord:
             findings.close_finding(txn, code=code, subject=f"docking:{self.row.docking_id}")
 
     def all_copied(self) -> None:
-        """Note that everything on the camera is on the dock: it brought what it owed."""
+        """Close the camera's notice of having left early: everything on it is on the dock."""
         left_early.all_copied(self._dock.engine, self._ledger, self.row)
 
     def end(self, reason: str) -> None:

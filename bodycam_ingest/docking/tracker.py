@@ -1,4 +1,4 @@
-"""What one docking knows of its tracker: what each file is, what moves, what went missing."""
+"""What one docking knows of its card: what each file is, which still change, which are missing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ScanResult:
     Args:
         due: items to read now.
         for_space: items that wait for nothing but space in staging.
-        signatures: the files' signatures of both, by item.
+        signatures: signatures of the files of both, by item.
         unsettled: files that still change, or are held open by a writer.
         unclassified: files that could not be compared yet.
         faults: codes on which unread items wait.
@@ -61,7 +61,7 @@ class ScanResult:
 
 @dataclass
 class InventoryTracker:
-    """The tracker of one docking.
+    """Follows a card's content through the listings of one docking; its thread alone uses it.
 
     Args:
         record: writes what is found.
@@ -89,7 +89,7 @@ class InventoryTracker:
     def update(
         self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
     ) -> ScanResult:
-        """Take in one listing of a volume that was still there after it.
+        """Take in one listing of a volume that was still present after it.
 
         Args:
             root_fd: the volume's root.
@@ -172,8 +172,8 @@ class InventoryTracker:
 
     def _moved(self, files: Mapping[bytes, StatSignature], settled: set[bytes]) -> list[bytes]:
         """Paths to compare: met for the first time, or changed since they were compared."""
-        moved = [p for p, s in files.items() if p in self._seen and self._seen[p].signature != s]
         fresh = [path for path in files if path not in self._seen]
+        moved = self._changed(files)
         if not moved:
             return fresh
         unread = {row.item_id: row for row in self._unread_items()}
@@ -196,6 +196,10 @@ class InventoryTracker:
             seen.signature = files[path]
         return fresh
 
+    def _changed(self, files: Mapping[bytes, StatSignature]) -> list[bytes]:
+        """Paths whose signature is not the one that was compared."""
+        return [p for p, s in files.items() if p in self._seen and self._seen[p].signature != s]
+
     def _compare(
         self, root_fd: int, files: Mapping[bytes, StatSignature], fresh: Sequence[bytes]
     ) -> bool:
@@ -206,7 +210,7 @@ class InventoryTracker:
             self._shift_hours = comparison.hour_shift(files, known)
             if self._shift_hours:
                 log.info("camera.hour_shift", hours=self._shift_hours)
-        entries = [_file_entry(path, files[path]) for path in sorted(fresh)]
+        entries = [InventoryEntry(path, EntryKind.FILE, files[path]) for path in sorted(fresh)]
         found = comparison.candidates(entries, known, self._shift_hours)
         compared = comparison.resolve(found, self._samples(root_fd, found))
         items = self.record.classify(compared, self.facts_of)
@@ -294,18 +298,14 @@ class InventoryTracker:
     def _raise_notices(self, files: Mapping[bytes, StatSignature]) -> None:
         """Findings that need no action by themselves: holes in the numbering, a dead clock."""
         now_ns = clock.now_ms() * 1_000_000
-        dead = [
-            p
-            for p, signature in files.items()
-            if comparison.is_dead_clock(signature.mtime_ns, now_ns)
-        ]
+        dead = [p for p, s in files.items() if comparison.is_dead_clock(s.mtime_ns, now_ns)]
         if dead:
             self.record.raise_finding(
                 "camera_clock",
                 f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
                 severity="notice",
             )
-        # Without anything new in a directory, an earlier docking told of its holes.
+        # Without anything new in a directory, an earlier docking reported its holes.
         fresh = {_directory(path) for path in files.keys() - (self._last or frozenset())}
         history = self.record.history() if fresh else []
         known = self._numbers(fresh, (one.path for one in history))
@@ -363,12 +363,11 @@ class InventoryTracker:
                 continue
             due.append(row)
             signatures[row.item_id] = seen.signature
-        moved = sum(1 for p, s in files.items() if p in self._seen and self._seen[p].signature != s)
         return ScanResult(
             due=sorted(due, key=lambda row: (row.mtime_ns, row.path)),
             for_space=for_space,
             signatures=signatures,
-            unsettled=unsettled + moved,
+            unsettled=unsettled + len(self._changed(files)),
             unclassified=len(files.keys() - self._seen.keys()),
             faults=frozenset(row.last_error for row in unread),
         )
@@ -376,10 +375,6 @@ class InventoryTracker:
 
 def _directory(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
-
-
-def _file_entry(path: bytes, signature: StatSignature) -> InventoryEntry:
-    return InventoryEntry(path, EntryKind.FILE, signature)
 
 
 def _signature(signature: StatSignature) -> tuple[int, int, int]:

@@ -11,8 +11,8 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, findings, own_objects
 from bodycam_ingest.docking import left_early
+from bodycam_ingest.docking.camera_findings import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.docking.manifest import build_manifest
-from bodycam_ingest.docking.unlisted import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.lifecycle import COPIED
 from bodycam_ingest.model.rows import Item

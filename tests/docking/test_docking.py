@@ -24,12 +24,11 @@ from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import docking
 from bodycam_ingest.docking import docking as working
-from bodycam_ingest.docking.camera_findings import CameraTrouble
+from bodycam_ingest.docking.camera_findings import CameraTrouble, Unlisted
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker
 from bodycam_ingest.docking.undock import DockContext
-from bodycam_ingest.docking.unlisted import Unlisted
 from bodycam_ingest.errors import (
     AbandonedError,
     SourceForbiddenError,

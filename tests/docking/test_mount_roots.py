@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
-from bodycam_ingest.docking.mount_roots import MountRoots
+from bodycam_ingest.docking.camera_findings import MountRoots
 
 ORIGIN = "police.example.org/dock-1"
 
