@@ -34,7 +34,7 @@ from bodycam_ingest.model.backoff import Delays, delay_s
 from bodycam_ingest.release import Purger, Releaser, Witnesses
 from bodycam_ingest.stores import open_store
 from bodycam_ingest.upload import (
-    CROWD_THREADS,
+    BATCH_THREADS,
     SETTLES_S,
     CheckpointPublisher,
     StoreChanges,
@@ -302,7 +302,7 @@ def _open_source(cameras: Cameras) -> DeviceSource:
 def _open_stores(config: Config) -> dict[str, ObjectStore]:
     return {
         store.name: open_store(
-            store, uploads=config.workers(store) * CROWD_THREADS, heartbeat=heartbeat
+            store, uploads=config.workers(store) * BATCH_THREADS, heartbeat=heartbeat
         )
         for store in config.stores
     }

@@ -1,6 +1,12 @@
 """The dock's own durable copies: where they lie, how they come there, how they are read back."""
 
-from bodycam_ingest.staging.area import QUARANTINE, SealedCopy, StagingArea, UnexpectedName
+from bodycam_ingest.staging.area import (
+    QUARANTINE,
+    SealedCopy,
+    StagedCopy,
+    StagingArea,
+    UnexpectedName,
+)
 from bodycam_ingest.staging.copies import SEALED_MODE, Digester, StagedCopies, open_copies
 from bodycam_ingest.staging.free_space import FreeSpace, Reservation, Space
 from bodycam_ingest.staging.os_errors import staging_error, staging_faults
@@ -18,6 +24,7 @@ __all__ = [
     "SealedCopy",
     "Space",
     "StagedCopies",
+    "StagedCopy",
     "StagingArea",
     "UnexpectedName",
     "check_abandoned",

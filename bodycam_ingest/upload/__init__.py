@@ -2,6 +2,6 @@
 
 from bodycam_ingest.upload.checkpoints import SETTLES_S, CheckpointPublisher
 from bodycam_ingest.upload.store_changes import StoreChanges
-from bodycam_ingest.upload.uploader import CROWD_THREADS, Uploader
+from bodycam_ingest.upload.uploader import BATCH_THREADS, Uploader
 
-__all__ = ["CROWD_THREADS", "SETTLES_S", "CheckpointPublisher", "StoreChanges", "Uploader"]
+__all__ = ["BATCH_THREADS", "SETTLES_S", "CheckpointPublisher", "StoreChanges", "Uploader"]

@@ -1,9 +1,9 @@
-"""When the ledger's checkpoint is written off this dock.
+"""When the ledger's checkpoint is published off this dock.
 
-An anchor is the signed checkpoint as an object in every store, under a key that names the ledger's
-size. It is due at once where a release waits for it, every `interval_s` when anything was
-recorded, and every `heartbeat_s` when nothing was, so that silence differs from truncation. That a
-store has it is an entry as well, which makes no further one due.
+It is the signed checkpoint as an object in every store, under a key that names the ledger's size,
+and anchors all entries before it. It is due at once where a release waits for it, every
+`interval_s` when anything was recorded, and every `heartbeat_s` when nothing was, so that silence
+differs from truncation. That a store has it is an entry as well, which makes no further one due.
 """
 
 from __future__ import annotations

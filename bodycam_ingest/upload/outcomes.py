@@ -1,4 +1,4 @@
-"""What an upload writes down: each outcome with its ledger entry and next time, one transaction.
+"""Records outcomes of uploads: each with its ledger entry and next time, in one transaction.
 
 Who is at fault decides who waits: a store that is away is left alone as a whole, an item that
 alone fails waits alone, so that neither holds up the others.
@@ -19,7 +19,7 @@ from bodycam_ingest.linux import clock
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
 from bodycam_ingest.model.lifecycle import SENT_FROM, ItemState, UploadState
-from bodycam_ingest.upload.store_state import is_alarming, store_subject
+from bodycam_ingest.upload.store_state import alarm, is_alarming, store_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ class UploadRecord:
 
     Args:
         ledger: the only way to write.
-        stores: told of faults that are a store's.
+        stores: records faults that are a store's.
         now_ms: the time, ms since 1970.
     """
 
@@ -71,9 +71,6 @@ class UploadRecord:
         self._ledger = ledger
         self._stores = stores
         self._now_ms = now_ms
-
-    def _now(self) -> str:
-        return clock.ms_text(self._now_ms())
 
     # -- items, forward --
 
@@ -147,7 +144,7 @@ class UploadRecord:
         if error.disposition is Disposition.HALT:
             raise error
         if error.disposition is Disposition.QUARANTINE:
-            self._set_apart(row, error)
+            self._refused(row, error)
             return False
         until_ms = None
         if failure.is_stores(row.last_error) or self._stores.is_common(
@@ -157,7 +154,7 @@ class UploadRecord:
         self._postpone(row, failure, until_ms)
         return until_ms is not None
 
-    def _set_apart(self, row: UploadRow, error: IngestError) -> None:
+    def _refused(self, row: UploadRow, error: IngestError) -> None:
         with self._ledger.transaction() as txn:
             item = items.get(txn.conn, row.item_id)
             if isinstance(error, StoreError):
@@ -168,8 +165,7 @@ class UploadRecord:
                     txn.add(refused)
                 subject = _upload_subject(row)
             else:
-                delay_s = self._stores.delay_s(DelayClass.SLOW, row.attempts + 1)
-                due_ms = self._now_ms() + round(delay_s * 1000)
+                due_ms = self._stores.due_ms(DelayClass.SLOW, row.attempts + 1)
                 uploads.update_work(txn.conn, row.item_id, row.store, due_ms=due_ms)
                 if item.state in _QUARANTINE_FROM:
                     reason = error.code
@@ -179,15 +175,7 @@ class UploadRecord:
             uploads.update_work(
                 txn.conn, row.item_id, row.store, last_error=error.code, last_message=error.message
             )
-            findings.raise_finding(
-                txn,
-                code=error.code,
-                severity="alarm",
-                subject=subject,
-                detail=error.message,
-                docking_id=item.docking_id,
-                item_id=row.item_id,
-            )
+            alarm(txn, subject, error, item=item)
         log.error(
             "upload.refused",
             item_id=row.item_id,
@@ -205,14 +193,13 @@ class UploadRecord:
         if until_ms is None:
             retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
             delay_class = DelayClass.SLOW if suspect else error.delay_class
-            delay_s = self._stores.delay_s(delay_class, attempts, retry_after_s)
-            due_ms = self._now_ms() + round(delay_s * 1000)
+            due_ms = self._stores.due_ms(delay_class, attempts, retry_after_s)
         else:
             due_ms = until_ms
         with self._ledger.transaction() as txn:
             if uploads.get(txn.conn, row.item_id, row.store).state not in _OPEN:
                 return
-            text = self._now()
+            text = clock.ms_text(self._now_ms())
             since = text if failure.progressed else row.first_failed_at or text
             uploads.update_work(
                 txn.conn,
@@ -227,7 +214,7 @@ class UploadRecord:
             )
             if until_ms is None and (suspect or is_alarming(error, since, self._now_ms())):
                 self._alarm(txn, row, error)
-        # One line when an upload's own trouble begins; of a store's trouble the store's line tells.
+        # One line when an upload's own trouble begins; a store's own is logged by the store's.
         own = until_ms is None and row.last_error != error.code
         (log.warning if own else log.debug)(
             "upload.postponed",
@@ -240,15 +227,8 @@ class UploadRecord:
         )
 
     def _alarm(self, txn: Txn, row: UploadRow, error: IngestError) -> None:
-        """One finding a cause: what many recordings can meet at a store is told once a store."""
-        many = isinstance(error, StoreError) and not isinstance(error, StoreIntegrityError)
-        item = items.get(txn.conn, row.item_id)
-        findings.raise_finding(
-            txn,
-            code=error.code,
-            severity="alarm",
-            subject=store_subject(row.store) if many else _upload_subject(row),
-            detail=error.message,
-            docking_id=None if many else item.docking_id,
-            item_id=None if many else row.item_id,
-        )
+        """One finding a cause: what many recordings can meet at a store is the store's."""
+        if isinstance(error, StoreError) and not isinstance(error, StoreIntegrityError):
+            alarm(txn, store_subject(row.store), error)
+        else:
+            alarm(txn, _upload_subject(row), error, item=items.get(txn.conn, row.item_id))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.uploads import UploadRow
 
 SMALL_BYTES: Final = 256 * 1024
-CROWD_ITEMS: Final = 64
+BATCH_ITEMS: Final = 64
 # A failing store is tried by one worker; the others look again after this.
 _STAND_BY_S: Final = 0.5
 
@@ -40,7 +40,7 @@ class Claim:
     items: list[UploadRow] = field(default_factory=list)
 
     def names(self) -> set[str]:
-        """What tells this work from other work for the same store."""
+        """What distinguishes this work from other work for the same store."""
         own = {self.object.key} if self.object else set()
         return own | {row.item_id for row in self.items}
 
@@ -58,44 +58,44 @@ class UploadQueue:
         self._engine = engine
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._in_hand: dict[str, set[str]] = {store: set() for store in stores}
+        self._claimed: dict[str, set[str]] = {store: set() for store in stores}
 
     def claim(self, store: str, *, failing: bool) -> Claim | float | None:
-        """Take what has been due for longest.
+        """Claim what has been due for longest.
 
         Args:
             store: whose work.
             failing: the store's last answer was a fault: one worker tries it, with one thing.
 
         Returns:
-            The work, to be given back with `release`; else seconds until there may be some, None
-            when nothing waits.
+            The work, to be ended by `release`; else seconds until there may be some, None when
+            nothing waits.
         """
         with self._lock:
-            in_hand = self._in_hand[store]
-            if failing and in_hand:
+            claimed = self._claimed[store]
+            if failing and claimed:
                 return _STAND_BY_S
             now_ms = self._now_ms()
             with self._engine.connect() as conn:
-                own = own_objects.next_due(conn, store, now_ms, in_hand)
+                own = own_objects.next_due(conn, store, now_ms, claimed)
                 rows = []
                 if own is None:
-                    limit = 1 if failing else CROWD_ITEMS
+                    limit = 1 if failing else BATCH_ITEMS
                     rows = uploads.next_due(
-                        conn, store, now_ms, in_hand, small_bytes=SMALL_BYTES, limit=limit
+                        conn, store, now_ms, claimed, small_bytes=SMALL_BYTES, limit=limit
                     )
                 if own is None and not rows:
                     due = [
-                        own_objects.next_due_ms(conn, store, in_hand),
-                        uploads.next_due_ms(conn, store, in_hand),
+                        own_objects.next_due_ms(conn, store, claimed),
+                        uploads.next_due_ms(conn, store, claimed),
                     ]
                     waits = [wait_s(due_ms, now_ms) for due_ms in due if due_ms is not None]
                     return min(waits, default=None)
             claim = Claim(own, rows)
-            in_hand |= claim.names()
+            claimed |= claim.names()
             return claim
 
     def release(self, store: str, claim: Claim) -> None:
-        """Give work back, done or not."""
+        """End a claim, whether its work was done or not."""
         with self._lock:
-            self._in_hand[store] -= claim.names()
+            self._claimed[store] -= claim.names()

@@ -46,12 +46,7 @@ class StoreChanges:
         stores: the configuration's stores.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        ledger: LedgerWriter,
-        stores: Sequence[Wanted],
-    ) -> None:
+    def __init__(self, engine: Engine, ledger: LedgerWriter, stores: Sequence[Wanted]) -> None:
         self._engine = engine
         self._ledger = ledger
         self._stores = stores
@@ -91,19 +86,18 @@ class StoreChanges:
         with self._ledger.transaction() as txn:
             changes = knownstores.note(txn, self._stores)
         for change in changes:
-            store, required = change.store, change.required
-            items, size_bytes = change.amount.items, change.amount.size_bytes
+            store, required, amount = change.store, change.required, change.amount
             if change.what == "added":
-                log.info("store.added", store=store, required=required, lacks=items)
+                log.info("store.added", store=store, required=required, lacks=amount.items)
             elif change.what == "changed":
-                log.info("store.changed", store=store, required=required, lacks=items)
+                log.info("store.changed", store=store, required=required, lacks=amount.items)
             else:
                 log.warning(
                     "store.removed",
                     store=store,
                     required=required,
-                    waiting=items,
-                    waiting_bytes=size_bytes,
+                    waiting=amount.items,
+                    waiting_bytes=amount.size_bytes,
                 )
 
     def look_again(self) -> None:

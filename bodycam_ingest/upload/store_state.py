@@ -1,4 +1,4 @@
-"""What is written down of stores and of the daemon's own objects: pauses, proofs, refusals.
+"""Records what happens to stores and to the daemon's own objects: pauses, proofs, refusals.
 
 A store that is away is left alone as a whole until a persisted time; what it is asked first after
 that is the trial that ends or prolongs the pause.
@@ -13,7 +13,7 @@ import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import findings, own_objects, storehealth
+from bodycam_ingest.db import findings, knownstores, own_objects, storehealth
 from bodycam_ingest.errors import (
     DelayClass,
     Disposition,
@@ -29,21 +29,23 @@ from bodycam_ingest.model.rows import CHECKPOINT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.storehealth import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
+    from bodycam_ingest.model.evidence import StoreProbe
 
 log = structlog.get_logger(__name__)
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
-    """Whether a person must be told now.
+    """Whether a fault needs a person now.
 
     Args:
         error: the fault.
-        since: RFC 3339, when this row of faults began.
+        since: RFC 3339, when the first of these consecutive failures was.
         now_ms: the time, ms since 1970.
     """
     if isinstance(error, StoreIntegrityError):
@@ -56,6 +58,21 @@ def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
 def store_subject(store: str) -> str:
     """Whom a store's findings and entries are about."""
     return f"store:{store}"
+
+
+def alarm(
+    txn: Txn, subject: str, error: IngestError, *, detail: str = "", item: ItemRow | None = None
+) -> None:
+    """Raise an alarm with a fault's code and message (or `detail`), about an item where given."""
+    findings.raise_finding(
+        txn,
+        code=error.code,
+        severity="alarm",
+        subject=subject,
+        detail=detail or error.message,
+        docking_id=item.docking_id if item else None,
+        item_id=item.item_id if item else None,
+    )
 
 
 def _object_subject(one: OwnObject) -> str:
@@ -75,10 +92,16 @@ class StoreRecord:
 
     def __init__(self, ledger: LedgerWriter, delay_s: Delay, now_ms: Callable[[], int]) -> None:
         self._ledger = ledger
-        self.delay_s = delay_s
+        self._delay_s = delay_s
         self._now_ms = now_ms
         # The last fault of unknown kind by store, and the work that met it.
         self._failed_last: dict[str, tuple[str, str]] = {}
+
+    def due_ms(
+        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+    ) -> int:
+        """When the next try is due, ms since 1970; arguments as `Delay`."""
+        return self._now_ms() + round(self._delay_s(delay_class, attempts, retry_after_s) * 1000)
 
     def _now(self) -> str:
         return clock.ms_text(self._now_ms())
@@ -103,7 +126,7 @@ class StoreRecord:
         if error.disposition is Disposition.HALT:
             raise error
         if one.kind == CHECKPOINT and isinstance(error, StoreConflictError):
-            self._move_anchor(one, error)
+            self._move_checkpoint(one, error)
             return
         refused = error.disposition is Disposition.QUARANTINE
         attempts = one.attempts + 1
@@ -111,8 +134,7 @@ class StoreRecord:
         if stores_fault:
             due_ms = self.store_failed(failure)
         else:
-            delay_s = self.delay_s(error.delay_class, attempts)
-            due_ms = self._now_ms() + round(delay_s * 1000)
+            due_ms = self.due_ms(error.delay_class, attempts)
         with self._ledger.transaction() as txn:
             own_objects.update(
                 txn,
@@ -128,13 +150,7 @@ class StoreRecord:
                     entries.object_refused(one.store, key=one.key, kind=one.kind, reason=error.code)
                 )
             if refused or (not stores_fault and error.alarm_at_once):
-                findings.raise_finding(
-                    txn,
-                    code=error.code,
-                    severity="alarm",
-                    subject=_object_subject(one),
-                    detail=error.message,
-                )
+                alarm(txn, _object_subject(one), error)
         log.warning(
             "object.postponed",
             store=one.store,
@@ -144,14 +160,14 @@ class StoreRecord:
             refused=refused,
         )
 
-    def _move_anchor(self, one: OwnObject, error: StoreConflictError) -> None:
+    def _move_checkpoint(self, one: OwnObject, error: StoreConflictError) -> None:
         """Have a checkpoint whose key is taken put under another one, which no one can guess.
 
         Whoever may put objects could else hold up release for ever by occupying the keys to come.
         """
         attempts = one.attempts + 1
         # The first time at once; against whoever occupies each key as it comes, ever later.
-        delay_s = self.delay_s(DelayClass.MENDABLE, attempts) if one.attempts else 0.0
+        due_ms = self.due_ms(DelayClass.MENDABLE, attempts) if one.attempts else self._now_ms()
         key = object_keys.moved_checkpoint_key(one.key, str(ULID()))
         with self._ledger.transaction() as txn:
             own_objects.update(
@@ -159,7 +175,7 @@ class StoreRecord:
                 one,
                 key=key,
                 attempts=attempts,
-                due_ms=self._now_ms() + round(delay_s * 1000),
+                due_ms=due_ms,
                 last_error=error.code,
                 last_message=error.message,
             )
@@ -168,16 +184,25 @@ class StoreRecord:
                     one.store, key=one.key, kind=one.kind, reason=error.code, instead=key
                 )
             )
-            findings.raise_finding(
-                txn,
-                code=error.code,
-                severity="alarm",
-                subject=f"anchors:{one.store}",
-                detail=f"{error.message}; this checkpoint goes to {key}",
-            )
+            detail = f"{error.message}; this checkpoint goes to {key}"
+            alarm(txn, f"anchors:{one.store}", error, detail=detail)
         log.warning("ledger.anchor_moved", store=one.store, key=one.key, instead=key)
 
     # -- stores --
+
+    def probed(self, store: str, identity: str, probe: StoreProbe) -> None:
+        """Record who a store is and what it verifies."""
+        with self._ledger.transaction() as txn:
+            knownstores.pin(txn, store, identity)
+            storehealth.probed(txn, store, self._now(), probe)
+        log.info(
+            "store.probed",
+            store=store,
+            identity=identity,
+            verifies_checksum=probe.verifies_checksum,
+            verifies_payload=probe.verifies_payload,
+            reads_back=probe.reads_back,
+        )
 
     def is_common(self, store: str, work: str, failure: Failure, last_error: str) -> bool:
         """Whether a fault of unknown kind is the store's: two works in a row met it first now.
@@ -214,8 +239,7 @@ class StoreRecord:
         # What a person fixes is tried again within minutes of it.
         slow = error.delay_class is DelayClass.SLOW
         delay_class = DelayClass.MENDABLE if slow else error.delay_class
-        delay_s = self.delay_s(delay_class, attempts, retry_after_s)
-        until_ms = self._now_ms() + round(delay_s * 1000)
+        until_ms = self.due_ms(delay_class, attempts, retry_after_s)
         now = self._now()
         with self._ledger.transaction() as txn:
             if failure.progressed:
@@ -236,23 +260,17 @@ class StoreRecord:
             )
             since = now if failure.progressed else before.failing_since or now
             if is_alarming(error, since, self._now_ms()):
-                findings.raise_finding(
-                    txn,
-                    code=error.code,
-                    severity="alarm",
-                    subject=store_subject(before.store),
-                    detail=error.message,
-                )
+                alarm(txn, store_subject(before.store), error)
         # One line when trouble begins or changes, not one a try.
-        tell = log.debug if error.code == before.last_error else log.warning
-        tell(
+        level = log.debug if error.code == before.last_error else log.warning
+        level(
             "store.paused",
             store=before.store,
             error=error.code,
             message=error.message,
             hint=error.hint,
             attempts=attempts,
-            wait_s=round(delay_s, 1),
+            wait_s=round((until_ms - self._now_ms()) / 1000, 1),
         )
         return until_ms
 

@@ -16,8 +16,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.db import items, knownstores, storehealth, uploads
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.storehealth import Failure
@@ -36,7 +34,6 @@ from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Connections
 from bodycam_ingest.upload.outcomes import Confirmed, UploadRecord
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from bodycam_ingest.upload.sources import BytesSource, StagedSource
 from bodycam_ingest.upload.store_state import StoreRecord
 
 if TYPE_CHECKING:
@@ -51,20 +48,46 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.storehealth import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.model.backoff import Delay, StoreLimits
+    from bodycam_ingest.staging import StagedCopy
     from bodycam_ingest.stores import ObjectStore
-    from bodycam_ingest.upload.attended_store import AttendedStore
-    from bodycam_ingest.upload.sources import LocalCopy
-
-log = structlog.get_logger(__name__)
+    from bodycam_ingest.upload.connections import AttendedStore
 
 _PROBE_EVERY_MS: Final = 24 * 3600 * 1000
 # Proofs of small items are recorded together, but not later than that.
-_TELL_EVERY_S: Final = 2.0
-# Objects of a crowd that are under way at once.
-CROWD_THREADS: Final = 8
+_RECORD_EVERY_S: Final = 2.0
+# Objects of a batch that are sent at once.
+BATCH_THREADS: Final = 8
 # A wait longer than that is no other worker's trial of the same store.
 _IDLE_TRIAL_S: Final = 1.0
 _CONTENT_TYPES: Final = {"manifest": "application/json", "checkpoint": "text/plain"}
+
+
+class _StagedSource:
+    """A sealed copy that is opened when it is first read, and anew after it was closed."""
+
+    def __init__(self, open_staged: Callable[[], StagedCopy]) -> None:
+        self._open_staged = open_staged
+        self._copy: StagedCopy | None = None
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        if self._copy is None:
+            self._copy = self._open_staged()
+        return self._copy.read_at(offset, length)
+
+    def close(self) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            copy.close()
+
+
+class _BytesSource:
+    """One of the daemon's own objects as a source."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._body[offset : offset + length]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +96,7 @@ class _Work:
 
     row: UploadRow
     obj: StoreObject
-    copy: StagedSource
+    copy: _StagedSource
 
 
 @dataclasses.dataclass(slots=True)
@@ -105,7 +128,7 @@ class Uploader:
         engine: Engine,
         ledger: LedgerWriter,
         stores: Mapping[str, ObjectStore],
-        open_staged: Callable[[str], LocalCopy],
+        open_staged: Callable[[str], StagedCopy],
         delay_s: Delay,
         limits: Callable[[], Mapping[str, StoreLimits]],
         heartbeat: Callable[[], None] = lambda: None,
@@ -171,28 +194,26 @@ class Uploader:
         return 0.0
 
     def _ask_again(self, connection: _Connection, health: StoreHealth) -> None:
-        """Nothing waits for a store that failed: what it shows shall not stay as it was then."""
+        """Nothing waits for a store that failed: its last fault shall not be shown for ever."""
         connection.probed_ms = None
+        if self._identified(connection, health):
+            self.store_record.store_works(health)
+
+    def _identified(self, connection: _Connection, health: StoreHealth) -> bool:
+        """Whether the store is the one that it was; what it fails of is recorded."""
         try:
             self.identify_store(connection.store.name, health)
         except AbandonedError:
-            return
+            return False
         except IngestError as error:
             if error.disposition is Disposition.HALT:
                 raise
             self.store_record.store_failed(Failure(error, health))
-            return
-        self.store_record.store_works(health)
+            return False
+        return True
 
     def _work(self, connection: _Connection, health: StoreHealth, claim: Claim) -> None:
-        try:
-            self.identify_store(connection.store.name, health)
-        except AbandonedError:
-            return
-        except IngestError as error:
-            if error.disposition is Disposition.HALT:
-                raise
-            self.store_record.store_failed(Failure(error, health))
+        if not self._identified(connection, health):
             return
         if claim.object is not None:
             done = self._try_object(connection.store, health, claim.object)
@@ -214,7 +235,7 @@ class Uploader:
     def _try_items(self, store: ObjectStore, health: StoreHealth, rows: list[UploadRow]) -> bool:
         """Send one item, or a batch of small ones; returns whether the store took any."""
         waiting: list[Confirmed] = []
-        told_s = time.monotonic()
+        recorded_s = time.monotonic()
         took = False
         works = [self._work_for(row, item) for row, item in self._sendable(rows)]
         sending = self._sent(store, health, works)
@@ -229,22 +250,22 @@ class Uploader:
                     continue
                 took = True
                 waiting += [outcome] if outcome else []
-                if time.monotonic() - told_s > _TELL_EVERY_S:
-                    self._tell(waiting)
-                    told_s = time.monotonic()
+                if time.monotonic() - recorded_s > _RECORD_EVERY_S:
+                    self._record_confirmed(waiting)
+                    recorded_s = time.monotonic()
                 self._heartbeat()
         finally:
             sending.close()
-            # What was proven is told also where something else ended the work.
-            self._tell(waiting)
+            # What was proven is recorded also where something else ended the work.
+            self._record_confirmed(waiting)
         return took
 
     def _sent(
         self, store: ObjectStore, health: StoreHealth, works: Sequence[_Work]
     ) -> Generator[tuple[UploadRow, Confirmed | Failure | None]]:
-        """Send uploads, a crowd of them several at a time; closed early, the rest is not begun.
+        """Send uploads, a batch of them several at a time; closed early, the rest is not begun.
 
-        Of a small object most of the time is spent waiting, for the line or for the disk.
+        Of a small object most of the time is spent waiting, for the network or for the disk.
         """
         if len(works) <= 1:
             for work in works:
@@ -257,9 +278,9 @@ class Uploader:
             store.write_together([(work.obj, work.copy) for work in fresh])
         begun: collections.deque[tuple[UploadRow, Future[Confirmed | Failure | None]]]
         begun = collections.deque()
-        with ThreadPoolExecutor(CROWD_THREADS, "crowd") as threads:
+        with ThreadPoolExecutor(BATCH_THREADS, "upload") as threads:
             for work in works:
-                if len(begun) == CROWD_THREADS:
+                if len(begun) == BATCH_THREADS:
                     row, job = begun.popleft()
                     yield row, job.result()
                 # With what is known of the worker's own thread, so that it is seen to move.
@@ -284,7 +305,7 @@ class Uploader:
         # The head was signed after the entry that the metadata names: it covers that entry.
         metadata = item.metadata(self._dock_id, self._ledger.head.checkpoint)
         obj = StoreObject(key=item.key(), digests=item.digests(), metadata=metadata)
-        return _Work(row, obj, StagedSource(lambda: self._open_staged(item.staged_path)))
+        return _Work(row, obj, _StagedSource(lambda: self._open_staged(item.staged_path)))
 
     def _sendable(self, found: Sequence[UploadRow]) -> list[tuple[UploadRow, ItemRow]]:
         """Uploads with their items, as they are now; those that may still be sent."""
@@ -299,7 +320,7 @@ class Uploader:
             and now[row.item_id, row.store].state in {UploadState.QUEUED, UploadState.STORED}
         ]
 
-    def _tell(self, waiting: list[Confirmed]) -> None:
+    def _record_confirmed(self, waiting: list[Confirmed]) -> None:
         if waiting:
             self._record.confirmed(waiting)
             waiting.clear()
@@ -327,19 +348,8 @@ class Uploader:
                 knownstores.check_identity(conn, store_name, identity)
             if probed:
                 return
-            probe = store.probe()
-            with self._ledger.transaction() as txn:
-                knownstores.pin(txn, store.name, identity)
-                storehealth.probed(txn, store.name, clock.ms_text(self._now_ms()), probe)
+            self.store_record.probed(store_name, identity, store.probe())
             connection.probed_ms = clock.boot_ms()
-            log.info(
-                "store.probed",
-                store=store.name,
-                identity=identity,
-                verifies_checksum=probe.verifies_checksum,
-                verifies_payload=probe.verifies_payload,
-                reads_back=probe.reads_back,
-            )
 
     def _send_item(
         self, store: ObjectStore, work: _Work, journal: DatabaseJournal
@@ -350,7 +360,7 @@ class Uploader:
         else:
             stored = store.send(obj, copy, journal)
             large = obj.digests.size_bytes > SMALL_BYTES
-            # Proving a large object can take long: what is known is told before.
+            # Proving a large object can take long: what is known is recorded before.
             if large and not self._record.stored(row, obj.digests, stored):
                 return None
         if self._stopping.is_set():
@@ -363,7 +373,7 @@ class Uploader:
             raise LocalCopyDamagedError(
                 f"the bytes of {one.key} are gone or altered", hint="Run `bodycam-ingest verify`."
             )
-        source, sha256 = BytesSource(body), hashlib.sha256(body).digest()
+        source, sha256 = _BytesSource(body), hashlib.sha256(body).digest()
         digests = Digests(
             size_bytes=len(body),
             sha256=sha256,

@@ -81,7 +81,7 @@ def set_apart(bench, item_id):
         txn.add(item_entries.quarantined(item_id, reason="mine"))
 
 
-def test_one_large_copy_or_one_crowd_of_small_ones_is_one_step(bench, verifier, copies):
+def test_one_large_copy_or_one_batch_of_small_ones_is_one_step(bench, verifier, copies):
     small = [acquired(bench, n) for n in range(3)]
     large = [acquired(bench, n, size_bytes=SMALL_FILE_BYTES + 1) for n in range(3, 6)]
     verifier.put([*small, *large])

@@ -10,8 +10,7 @@ import pytest
 
 from bodycam_ingest.acquire.acquirer import Activity
 from bodycam_ingest.errors import AbandonedError
-from bodycam_ingest.upload.attended_store import AttendedStore
-from bodycam_ingest.upload.throttle import Courtesy, Throttle
+from bodycam_ingest.upload.connections import AttendedStore, Courtesy, Throttle
 from tests.support.memory_store import MemoryStore
 from tests.support.sending import Bytes, Journal, object_of, some_bytes
 
@@ -134,7 +133,7 @@ def test_what_is_paid_is_what_the_work_took_of_this_machine(monkeypatch, on_disk
 
     store = AttendedStore(
         Spending(clock, on_disk=on_disk),
-        Throttle(lambda: 0, threading.Event()),
+        lambda: Throttle(lambda: 0, threading.Event()),
         nobody,
         cast("Courtesy", Paid()),
     )
