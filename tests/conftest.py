@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bodycam_ingest import log
 from tests.support import prefork
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ settings.load_profile("any machine")
 _TERMINAL = ("COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TZ", "LANGUAGE")
 _EXPECTED = "expected: "
 _unexpected_skips: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _log_level() -> Iterator[None]:
+    """A command that ran in this process set its own."""
+    yield
+    log.set_level("info")
 
 
 @pytest.hookimpl(trylast=True)

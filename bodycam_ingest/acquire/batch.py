@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import structlog
-
 from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.group_commit import GroupCommit
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.staging import (
     SEALED_MODE,
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.evidence import CopyRequest, Digests
     from bodycam_ingest.staging import Progress, StagedCopies
-
-log = structlog.get_logger(__name__)
 
 
 class SmallFileBatch:

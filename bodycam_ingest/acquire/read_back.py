@@ -6,8 +6,6 @@ import collections
 import threading
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.acquire.records import (
     BATCH_ITEMS,
     batches,
@@ -29,6 +27,7 @@ from bodycam_ingest.errors import (
     StagingError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.model.lifecycle import ItemState
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.staging import Progress
 
-log = structlog.get_logger(__name__)
 
 _VERIFY_BACKLOG_ITEMS: Final = 2000
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from bodycam_ingest.acquire.records import batches, postpone, record_acquired, record_each, sort_out
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -15,6 +13,7 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     StagingError,
 )
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import (
     Acquired,
     CopyRequest,
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.staging import Progress
-
-log = structlog.get_logger(__name__)
 
 
 class Reader:

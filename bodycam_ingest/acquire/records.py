@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-import structlog
-
 from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES
 from bodycam_ingest.acquire.staging_watch import STAGING_ERRORS
 from bodycam_ingest.custody import item_entries
@@ -25,6 +23,7 @@ from bodycam_ingest.errors import (
     ReadBackMismatchError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.evidence import Acquired, Digests
     from bodycam_ingest.staging import Progress, StagedCopies
 
-log = structlog.get_logger(__name__)
 
 Failed: TypeAlias = tuple[ItemRow, IngestError]
 _Outcome = TypeVar("_Outcome")

@@ -11,12 +11,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.errors import StagingError, StagingFullError, StagingTooSmallError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import FreeSpace, Space
 
-log = structlog.get_logger(__name__)
 
 FULL: Final = StagingFullError.code
 # What an item waits on that need not wait for its time once there is space.

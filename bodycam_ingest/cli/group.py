@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.shell_completion import shell_complete
 
-from bodycam_ingest import __version__
+from bodycam_ingest import __version__, log
 from bodycam_ingest.cli import manual
 from bodycam_ingest.cli.completion import VARIABLE
 from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context, common_options, set_color
@@ -119,8 +119,6 @@ class LazyGroup(click.Group):
 @click.pass_context
 def group(ctx: click.Context, config_path: Path) -> None:
     """Take recordings off docked body cameras, prove the copies, upload them to storage."""
-    from bodycam_ingest.daemon import log  # noqa: PLC0415 - `--help` needs none of it
-
     # Standard output is for results; the daemon sets its own log up when it starts.
     log.configure("warning", stream=sys.stderr)
     ctx.obj = Context(config_path=config_path)

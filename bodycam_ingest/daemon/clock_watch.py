@@ -10,14 +10,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import docktime, findings
 from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, SUBJECT, Known, Word
 from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.model.rows import DockClock
 
-log = structlog.get_logger(__name__)
 
 STEP_MS: Final = 1_000
 # A smaller step is told in the ledger; a larger one is told to people, and undoes waits.

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.acquire import AcquireContext, Acquirer, ReadBackVerifier, StagingWatch
 from bodycam_ingest.audit import SelfCheck
 from bodycam_ingest.camera import DeviceSource, is_taken, open_source
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.backoff import StoreLimits
     from bodycam_ingest.stores import ObjectStore
 
-log = structlog.get_logger(__name__)
 
 _LEFT_OVER_EVERY_S: Final = 5.0
 _IDLE_S: Final = 0.5

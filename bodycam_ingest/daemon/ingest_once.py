@@ -9,12 +9,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from bodycam_ingest.camera import MountedVolume, disk_health, safe_serial
 from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import dockings, items
 from bodycam_ingest.errors import IngestError, UsageError
+from bodycam_ingest.log import log
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.daemon.components import Components
     from bodycam_ingest.docking import Docking
 
-log = structlog.get_logger(__name__)
 
 # A file that still moves after this is left for another pass.
 _PATIENCE_S: Final = 60.0

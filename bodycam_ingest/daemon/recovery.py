@@ -8,8 +8,6 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.acquire import record_acquired, take_back
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import dockings, findings, items, uploads
@@ -28,6 +26,7 @@ from bodycam_ingest.errors import (
     StagingUnreadableError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired, part_size_for
 from bodycam_ingest.model.lifecycle import ItemState
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import SealedCopy, StagedCopies, UnexpectedName
 
-log = structlog.get_logger(__name__)
 
 _COPY_NEEDED = (ItemState.ACQUIRED, ItemState.VERIFIED)
 _UNEXPECTED: Final = "staging_strange"

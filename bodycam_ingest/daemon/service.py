@@ -9,12 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from bodycam_ingest import __version__
 from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
-from bodycam_ingest.daemon import log, status
+from bodycam_ingest.daemon import status
 from bodycam_ingest.daemon.components import Components, assemble
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
@@ -25,6 +23,7 @@ from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
+from bodycam_ingest.log import configure, log, set_level
 from bodycam_ingest.model.rows import Setting
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import Config
     from bodycam_ingest.db.ledger import Txn
 
-logger = structlog.get_logger(__name__)
 
 STOP_WITHIN_S: Final = 8.0
 _RECOVERED_S: Final = 60.0
@@ -71,9 +69,7 @@ class Daemon:
         """End the process: going on could lose or forge something."""
         if self._halted is None:
             self._halted = error
-            logger.critical(
-                "daemon.halted", error=error.code, message=error.message, hint=error.hint
-            )
+            log.critical("daemon.halted", error=error.code, message=error.message, hint=error.hint)
         self._stopping.set()
 
     def stop(self, *_signal: object) -> None:
@@ -96,7 +92,7 @@ class Daemon:
             components.recover(sd_notify.still_starting)
             supervisor = self._start(components)
             sd_notify.notify("READY=1", f"STATUS=dock {self._config.dock.id} is up")
-            logger.info("daemon.ready", version=__version__, dock=self._config.dock.id)
+            log.info("daemon.ready", version=__version__, dock=self._config.dock.id)
             self._supervise(components, supervisor)
             self._end(components, supervisor)
         except IngestError as error:
@@ -212,14 +208,14 @@ class Daemon:
         except IngestError as error:
             self.halt(error)
         except Exception:  # a defect must not leave threads that work on a closed ledger
-            logger.exception("config.reload_failed")
+            log.exception("config.reload_failed")
 
     def _reload(self, components: Components) -> None:
         sd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = self._reload_config()
         except ConfigError as error:
-            logger.warning("config.reload_refused", message=error.message, hint=error.hint)
+            log.warning("config.reload_refused", message=error.message, hint=error.hint)
             sd_notify.notify("READY=1")
             return
         # What of it waits for a restart is recorded and told once.
@@ -229,10 +225,10 @@ class Daemon:
         waiting = [key for key in keys if key in waits]
         applied = [key for key in keys if key not in waits]
         components.config.reload(fresh)
-        log.set_level(fresh.log.level)
+        set_level(fresh.log.level)
         if waiting:
-            logger.warning("config.needs_restart", keys=waiting)
-        logger.info("config.reloaded", applied=applied)
+            log.warning("config.needs_restart", keys=waiting)
+        log.info("config.reloaded", applied=applied)
         sd_notify.notify("READY=1")
 
     def _answer(
@@ -255,7 +251,7 @@ class Daemon:
             heartbeat()
             progress(count_bytes)
 
-        logger.info("control.request", command=request.command, user=user)
+        log.info("control.request", command=request.command, user=user)
         done = components.admin.execute(request, user, moved)
         components.store_changes.look_again()
         if self._supervisor is not None:
@@ -267,7 +263,7 @@ class Daemon:
 
     def _end(self, components: Components, supervisor: Supervisor) -> None:
         sd_notify.notify("STOPPING=1")
-        logger.info("daemon.stopping")
+        log.info("daemon.stopping")
         until_s = time.monotonic() + STOP_WITHIN_S
         components.abandon()
         if self._control is not None:
@@ -279,7 +275,7 @@ class Daemon:
             left.append("dockings")
         if left:
             # Their work is abandoned: it is durable up to its last step, and begun again.
-            logger.warning("daemon.abandoned", workers=left)
+            log.warning("daemon.abandoned", workers=left)
         if self._halted is None:
             try:
                 with components.ledger.transaction() as txn:
@@ -288,7 +284,7 @@ class Daemon:
                 self.halt(error)
         if self._halted is not None:
             self._note_halt(components, self._halted)
-        logger.info("daemon.stopped")
+        log.info("daemon.stopped")
 
 
 def _record_config(txn: Txn, config: Config, waits: Container[str], *, at: str) -> list[str]:
@@ -335,7 +331,7 @@ def run(config_path: Path) -> int:
     gc.freeze()
     gc.set_threshold(*_COLLECTED_AT)
     config = load(config_path)
-    log.configure(config.log.level, config.log.format, dock=config.dock.id)
+    configure(config.log.level, config.log.format, dock=config.dock.id)
     daemon = Daemon(config, lambda: load(config_path))
     signal.signal(signal.SIGTERM, daemon.stop)
     signal.signal(signal.SIGINT, daemon.stop)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.linux import sd_notify
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.ledger import LedgerWriter
 
-log = structlog.get_logger(__name__)
 
 CRASHED: Final = "worker_crashed"
 FAULT: Final = "worker_fault"

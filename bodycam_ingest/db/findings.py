@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db.schema import docking, finding, item
 from bodycam_ingest.errors import UnknownSubjectError
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
 
-log = structlog.get_logger(__name__)
 
 STAGING_SUBJECT: Final = "dock:staging"
 

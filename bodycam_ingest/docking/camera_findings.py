@@ -11,10 +11,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.db import findings
 from bodycam_ingest.errors import IngestError, SourceError, SourceGoneError, StagingTooSmallError
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.model.evidence import InventoryEntry
-
-log = structlog.get_logger(__name__)
 
 # An item that waits on one of these keeps the finding open.
 _KINDS: Final[tuple[type[IngestError], ...]] = (

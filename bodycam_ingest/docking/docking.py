@@ -13,12 +13,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.camera import Listing, list_volume, open_volume
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, Unlisted, oversized
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.linux.open_writers import nobody_can_write
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import EntryKind
 from bodycam_ingest.release import Live
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.docking.tracker import InventoryTracker
 
-log = structlog.get_logger(__name__)
 
 # Reads off a pulled disk fail first, then it goes: tenths of a second, on a busy machine more.
 _REMOVAL_S: Final = 3.0

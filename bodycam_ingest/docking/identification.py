@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest import camera
 from bodycam_ingest.acquire import Reader
 from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble, hold
@@ -15,6 +13,7 @@ from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker
 from bodycam_ingest.errors import IngestError
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.config import CameraProfile
     from bodycam_ingest.docking.undock import DockContext
 
-log = structlog.get_logger(__name__)
 
 _SERIAL_FILE_MAX_BYTES: Final = 4096
 _SERIAL_TWICE: Final = "camera_serial_twice"

@@ -6,9 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from bodycam_ingest.errors import Disposition, IngestError
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.docking.identification import CameraIdentification
     from bodycam_ingest.release import Live, Releaser
 
-log = structlog.get_logger(__name__)
 
 _PAUSE_AFTER_FAULT_S: Final = 60.0
 _PAUSE_MAX_S: Final = 3600.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries, inventory, item_entries
@@ -14,6 +13,7 @@ from bodycam_ingest.db import dockings, findings, items, vanishing
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import EntryKind, StatSignature, Verdict, printable_path
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 from bodycam_ingest.model.rows import Camera
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.evidence import KnownItem
     from bodycam_ingest.model.rows import Docking
 
-log = structlog.get_logger(__name__)
 
 _CHUNK: Final = 1000
 # A camera that still has what the dock lost: the item is read again.

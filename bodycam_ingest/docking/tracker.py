@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.acquire import FOR_SPACE
 from bodycam_ingest.camera import being_written, sample
 from bodycam_ingest.docking import comparison
 from bodycam_ingest.docking.comparison import Compared
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, SourceGoneError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import EntryKind, InventoryEntry, Verdict, printable_path
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.model.evidence import StatSignature
 
-log = structlog.get_logger(__name__)
 
 # A file must be missing from two complete listings before anything is concluded from it.
 _ABSENCES: Final = 2

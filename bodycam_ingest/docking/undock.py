@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, findings, own_objects
@@ -14,6 +12,7 @@ from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.camera_findings import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.lifecycle import COPIED
 from bodycam_ingest.model.rows import Item
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.ledger import LedgerWriter
 
-log = structlog.get_logger(__name__)
 
 # A docking's own findings, which end with it.
 _OWN: Final = (UNLISTABLE, INCOMPLETE)

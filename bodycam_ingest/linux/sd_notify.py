@@ -6,9 +6,7 @@ import os
 import socket
 from typing import Final
 
-import structlog
-
-log = structlog.get_logger(__name__)
+from bodycam_ingest.log import log
 
 _TIMEOUT_S: Final = 1.0
 

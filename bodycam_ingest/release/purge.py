@@ -15,8 +15,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import docktime, findings, items, own_objects, purges, resending, uploads
 from bodycam_ingest.db.findings import STAGING_SUBJECT
@@ -29,6 +27,7 @@ from bodycam_ingest.errors import (
     StateAlteredError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.release.store_witness import Doubt, Witnesses
     from bodycam_ingest.staging import StagingArea
 
-log = structlog.get_logger(__name__)
 
 HELD: Final = "purge_held"
 _DAY_MS: Final = 24 * 3_600_000

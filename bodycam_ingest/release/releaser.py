@@ -9,13 +9,12 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING
 
-import structlog
-
 from bodycam_ingest.custody import inventory, item_entries
 from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, own_objects
 from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
+from bodycam_ingest.log import log
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.model.rows import Docking
 
-log = structlog.get_logger(__name__)
 
 POLICY_KEEP = "keep"
 

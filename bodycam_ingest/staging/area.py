@@ -18,18 +18,17 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from ulid import ULID
 
 from bodycam_ingest.errors import LocalCopyDamagedError, StagingError, StagingMissingError
 from bodycam_ingest.linux import durable
+from bodycam_ingest.log import log
 from bodycam_ingest.staging.os_errors import staging_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-log = structlog.get_logger(__name__)
 
 QUARANTINE: Final = "quarantine"
 _ID: Final = r"[0-9A-HJKMNP-TV-Z]{26}"

@@ -8,8 +8,6 @@ import hashlib
 import threading
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.errors import (
     ItemMovedError,
     ReadBackMismatchError,
@@ -20,6 +18,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import durable
 from bodycam_ingest.linux.direct_io import MediumFile, NewFile
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import Digests
 from bodycam_ingest.model.sampling import SampleHasher
 from bodycam_ingest.staging.area import StagingArea
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.staging.pump import Progress, Sink
 
-log = structlog.get_logger(__name__)
 
 SEALED_MODE: Final = 0o400
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.db import agenda, own_objects
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.backoff import has_lasted
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.agenda import AnchorState
     from bodycam_ingest.db.ledger import LedgerWriter
 
-log = structlog.get_logger(__name__)
 
 # Confirmations come in bursts. While uploads are under way a docking can hardly be released, and
 # every checkpoint is an object that stays for ever; after the last of them it is wanted at once.

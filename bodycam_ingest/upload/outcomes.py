@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.projection import GOT, PROVEN, waits_for
 from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
 from bodycam_ingest.model.lifecycle import SENT_FROM, ItemState, UploadState
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.evidence import Confirmation, Digests, StoredObject
     from bodycam_ingest.upload.store_state import StoreRecord
 
-log = structlog.get_logger(__name__)
 
 _QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
 _OPEN: Final = frozenset({UploadState.QUEUED, UploadState.STORED})

@@ -10,11 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from bodycam_ingest.db import knownstores, resending
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.errors import ConfigError, IngestError
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.model.rows import Store
     from bodycam_ingest.stores import ObjectStore
 
-log = structlog.get_logger(__name__)
 
 PAGE_ITEMS: Final = 100
 # Also where nothing changed, now and then: a queue that lost a row must not lose a recording.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import structlog
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
@@ -22,6 +21,7 @@ from bodycam_ingest.errors import (
     StoreIntegrityError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.log import log
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
 from bodycam_ingest.model.rows import CHECKPOINT
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.model.evidence import StoreProbe
-
-log = structlog.get_logger(__name__)
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:

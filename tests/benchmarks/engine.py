@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from ulid import ULID
 
+from bodycam_ingest import log
 from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES, Acquirer
 from bodycam_ingest.acquire.read_back import ReadBackVerifier
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import BATCH_ITEMS, AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import SourceFile, files
-from bodycam_ingest.daemon import log
 from bodycam_ingest.db import items
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking.camera_findings import CameraTrouble

@@ -65,8 +65,6 @@ def logged() -> dict[str, Event]:
             event.keys |= {k.arg for k in call.keywords if k.arg and k.arg != "exc_info"}
             event.open_keys |= any(k.arg is None for k in call.keywords)
             event.places.add(f"{path.relative_to(ROOT)}:{call.lineno}")
-    # The one line that is not logged by a level's name.
-    events["library.message"] = Event({"warning", "error"}, {"logger", "message"})
     return dict(events)
 
 

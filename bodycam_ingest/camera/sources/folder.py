@@ -15,7 +15,6 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
@@ -32,6 +31,7 @@ from bodycam_ingest.camera.sources.volume import (
     disk_health,
 )
 from bodycam_ingest.linux.mount_watch import MountWatch
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-log = structlog.get_logger(__name__)
 
 # The file system's own, below the root of every ext4.
 _NO_CAMERAS: Final = frozenset({"lost+found"})

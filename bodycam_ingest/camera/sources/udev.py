@@ -10,14 +10,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 import pyudev
-import structlog
 
 from bodycam_ingest.camera.sources.usb import UsbBlockDevice
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-log = structlog.get_logger(__name__)
 
 _POLL_S: Final = 1.0
 _AGAIN_S: Final = 5.0

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
-
 from bodycam_ingest.camera.sources.volume import (
     BLOCK_DEVICES,
     DiskHealth,
@@ -27,6 +25,7 @@ from bodycam_ingest.camera.sources.volume import (
 )
 from bodycam_ingest.linux import mountinfo
 from bodycam_ingest.linux.mount_watch import MountWatch
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.linux.mountinfo import Mount
 
-log = structlog.get_logger(__name__)
 
 FILE_SYSTEMS: Final = frozenset({"vfat", "exfat"})
 # Plugged to mounted takes about five seconds, of eight cameras at once some more.

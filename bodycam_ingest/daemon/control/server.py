@@ -21,8 +21,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import structlog
-
 from bodycam_ingest.daemon.control.jobs import Job, JobKind, JobQueues
 from bodycam_ingest.daemon.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, Request, parse
@@ -36,12 +34,12 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.linux import group_access
+from bodycam_ingest.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-log = structlog.get_logger(__name__)
 
 CLIENTS_MAX: Final = 64
 ASK_WITHIN_S: Final = 10.0

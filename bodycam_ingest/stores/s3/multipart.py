@@ -13,8 +13,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import structlog
-
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
     StoreConflictError,
@@ -24,6 +22,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from bodycam_ingest.linux import durable
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import FoundObject, StoredObject
 from bodycam_ingest.stores.s3.checksums import LocalParts, b64, check_local, is_checksum
 from bodycam_ingest.stores.s3.client import ExpectedResponse, Reply
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
     from bodycam_ingest.stores.s3.client import S3Client
 
-log = structlog.get_logger(__name__)
 
 _ROUNDS: Final = 3
 # The second is what Ceph says of an upload that was aborted.

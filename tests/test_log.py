@@ -13,7 +13,7 @@ import warnings
 import pytest
 import structlog
 
-from bodycam_ingest.daemon import log
+from bodycam_ingest import log
 
 HOSTILE = (
     "a.mp4\n2026-01-01T00:00:00.000Z info     item.confirmed item_id=X\x1b[2K\x1b[1A\u2028\x9b"
@@ -38,8 +38,6 @@ def _restore():
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    log.set_level("info")
 
 
 def _fail(message):
@@ -60,7 +58,7 @@ def lines(stream: io.StringIO) -> list[str]:
 def test_a_hostile_value_stays_inside_of_its_line(log_format, value, terminal):
     stream = _Stream(terminal=terminal)
     log.configure(format=log_format, stream=stream)
-    structlog.get_logger("x").info("item.discovered", path=value)
+    log.log.info("item.discovered", path=value)
     text = stream.getvalue()
     assert text.count("\n") == 1
     assert text.endswith("\n")
@@ -75,8 +73,8 @@ def test_a_hostile_exception_cannot_forge_a_line(log_format):
     try:
         _fail(HOSTILE)
     except ValueError as error:
-        structlog.get_logger("x").error("scan.failed", exc_info=error)
-        structlog.get_logger("x").exception("scan.failed")
+        log.log.warning("scan.failed", exc_info=error)
+        log.log.exception("scan.failed")
     first, *others = stream.getvalue().removesuffix("\n").split("\n")
     assert "scan.failed" in first
     assert all(line.startswith("    ") or "scan.failed" in line for line in others)
@@ -86,19 +84,13 @@ def test_a_hostile_exception_cannot_forge_a_line(log_format):
 def test_a_json_line_has_the_keys_that_the_journal_is_searched_by():
     stream = _Stream(terminal=False)
     log.configure(dock="dock-7", stream=stream)
-    structlog.contextvars.bind_contextvars(camera="X1")
-    structlog.get_logger("x").bind(docking_id="D").warning("item.waiting", size_bytes=7, ok=None)
+    log.log.warning("item.waiting", docking_id="D", size_bytes=7, ok=None)
     line = json.loads(stream.getvalue())
     assert list(line)[:4] == ["timestamp", "level", "event", "dock"]
     assert line["level"] == "warning"
     assert line["event"] == "item.waiting"
     assert line["dock"] == "dock-7"
-    assert (line["camera"], line["docking_id"], line["size_bytes"], line["ok"]) == (
-        "X1",
-        "D",
-        7,
-        None,
-    )
+    assert (line["docking_id"], line["size_bytes"], line["ok"]) == ("D", 7, None)
     assert len(line["timestamp"]) == len("2026-03-14T09:26:53.589Z")
     assert line["timestamp"].endswith("Z")
 
@@ -106,9 +98,9 @@ def test_a_json_line_has_the_keys_that_the_journal_is_searched_by():
 def test_auto_is_console_on_a_terminal_alone():
     terminal, pipe = _Stream(terminal=True), _Stream(terminal=False)
     log.configure(stream=terminal)
-    structlog.get_logger("x").info("a.b", name="two words")
+    log.log.info("a.b", name="two words")
     log.configure(stream=pipe)
-    structlog.get_logger("x").info("a.b", name="two words")
+    log.log.info("a.b", name="two words")
     assert "two words" in terminal.getvalue()
     assert "\x1b[32m" in terminal.getvalue()
     assert json.loads(pipe.getvalue())["name"] == "two words"
@@ -117,7 +109,7 @@ def test_auto_is_console_on_a_terminal_alone():
 def test_the_level_changes_for_loggers_that_exist_already():
     stream = _Stream(terminal=False)
     log.configure(level="warning", stream=stream)
-    logger = structlog.get_logger("x").bind(camera="X1")
+    logger = log.log
     logger.info("a.dropped")
     log.set_level("debug")
     logger.debug("a.kept")
@@ -140,7 +132,7 @@ def test_exceptions_are_data_with_their_cause_and_without_variables():
         except OSError as error:
             raise RuntimeError("outer") from error
     except RuntimeError as error:
-        structlog.get_logger("x").error("thread.died", exc_info=error)
+        log.log.warning("thread.died", exc_info=error)
     told = json.loads(stream.getvalue())["exception"]
     assert [cause["type"] for cause in told] == ["RuntimeError", "OSError"]
     assert "fail" in told[1]["at"][-1]
@@ -176,7 +168,7 @@ def test_lines_of_threads_do_not_mix():
 
     def work(number):
         for _ in range(200):
-            structlog.get_logger("x").info("a.b", number=number, filler="y" * 300)
+            log.log.info("a.b", number=number, filler="y" * 300)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -190,7 +182,7 @@ def test_a_closed_journal_does_not_stop_the_work():
     stream = _Stream(terminal=False)
     log.configure(stream=stream)
     stream.close()
-    structlog.get_logger("x").info("a.b")
+    log.log.info("a.b")
 
 
 def journal(monkeypatch, tmp_path):
@@ -214,7 +206,7 @@ def test_the_journal_gets_each_line_with_its_priority_and_no_second_time(
 ):
     with journal(monkeypatch, tmp_path) as stream:
         log.configure("debug", stream=stream)
-        getattr(structlog.get_logger("x"), level)("a.b")
+        getattr(log.log, level)("a.b")
         (line,) = told(stream)
     assert line.startswith(f"<{priority}>{{")
     assert "timestamp" not in json.loads(line[3:])
@@ -223,7 +215,7 @@ def test_the_journal_gets_each_line_with_its_priority_and_no_second_time(
 def test_every_line_of_a_traceback_has_its_priority_in_the_journal(monkeypatch, tmp_path):
     with journal(monkeypatch, tmp_path) as stream:
         log.configure(format="console", stream=stream)
-        structlog.get_logger("x").error("a.b", exc_info=ValueError("c"))
+        log.log.error("a.b", exc_info=ValueError("c"))
         lines_told = told(stream)
     assert len(lines_told) > 1
     assert all(line.startswith("<3>") for line in lines_told)
@@ -236,6 +228,6 @@ def test_what_goes_elsewhere_than_to_the_journal_has_its_time(monkeypatch, tmp_p
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     with (tmp_path / "file").open("w+", encoding="utf-8") as stream:
         log.configure(stream=stream)
-        structlog.get_logger("x").info("a.b")
+        log.log.info("a.b")
         (line,) = told(stream)
     assert "timestamp" in json.loads(line)

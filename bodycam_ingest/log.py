@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import logging
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, cast
 
-import structlog
-
-from bodycam_ingest.linux import clock
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -66,13 +64,34 @@ class _LineLogger:
     debug = info = warning = error = critical = log = msg
 
 
+def _nothing(*_event: Any, **_values: Any) -> None:
+    """Drop an event below the level; leave structlog as it is before `configure`."""
+
+
+_set_up: Callable[[], None] = _nothing
+
+
+class _Lazy:
+    """The logger of all modules. structlog comes with the first event: most commands log none."""
+
+    def __getattr__(self, method: str) -> Any:
+        if _RANKS[method] < _threshold:
+            return _nothing
+        import structlog  # noqa: PLC0415 - with what it draws with, a tenth of a second
+
+        _set_up()
+        return getattr(structlog.get_logger(), method)
+
+
+log: Final = cast("FilteringBoundLogger", _Lazy())
+
+
 class _LibraryHandler(logging.Handler):
     """Passes what libraries log through the same lines, under one event name."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        structlog.get_logger(record.name).log(
-            _RANKS[level],
+        tell = log.error if record.levelno >= logging.ERROR else log.warning
+        tell(
             "library.message",
             logger=record.name,
             message=record.getMessage(),
@@ -97,7 +116,26 @@ def configure(
         dock: the dock's id, bound to every line; empty for none.
         stream: where lines go; standard output when None.
     """
+    global _set_up  # noqa: PLW0603 - one process has one log
+    set_level(level)
+    _bound.clear()
+    if dock:
+        _bound["dock"] = dock
     out = sys.stdout if stream is None else stream
+    # Once; at once where structlog is there already.
+    _set_up = functools.cache(functools.partial(_configure_structlog, format, out))
+    if "structlog" in sys.modules:
+        _set_up()
+    root = logging.getLogger()
+    if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
+        root.addHandler(_LibraryHandler())
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+def _configure_structlog(format: Format, out: TextIO) -> None:  # noqa: A002 - as above
+    import structlog  # noqa: PLC0415 - as above
+
     terminal = out.isatty()
     as_json = format == "json" or (format == "auto" and not terminal)
     render: Processor = (
@@ -105,32 +143,16 @@ def configure(
         if as_json
         else structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False)
     )
-    prepare = [] if as_json else [_exception_as_text]
     if _is_journal(out):
         render = _Journal(render)
-    set_level(level)
-    _bound.clear()
-    if dock:
-        _bound["dock"] = dock
+    prepare = [] if as_json else [_exception_as_text]
+    line_logger = _LineLogger(out)
     structlog.configure(
-        processors=[
-            _drop_below_threshold,
-            structlog.contextvars.merge_contextvars,
-            _order,
-            *prepare,
-            render,
-        ],
+        processors=[_order, *prepare, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=lambda *_: line_logger,
         cache_logger_on_first_use=False,
     )
-    line_logger = _LineLogger(out)
-    root = logging.getLogger()
-    for handler in [h for h in root.handlers if isinstance(h, _LibraryHandler)]:
-        root.removeHandler(handler)
-    root.addHandler(_LibraryHandler())
-    root.setLevel(logging.WARNING)
-    logging.captureWarnings(capture=True)
 
 
 def set_level(level: Level) -> None:
@@ -139,17 +161,12 @@ def set_level(level: Level) -> None:
     _threshold = _RANKS[level]
 
 
-def _drop_below_threshold(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    if _RANKS.get(method, logging.ERROR) < _threshold:
-        raise structlog.DropEvent
-    return event
-
-
 def _order(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """The fixed keys first, and every value made safe; an exception becomes data."""
     level = "error" if method == "exception" else method
+    moment = dt.datetime.now(tz=dt.UTC)
     ordered: EventDict = {
-        "timestamp": clock.rfc3339(dt.datetime.now(tz=dt.UTC)),
+        "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": level,
         "event": escaped(event.pop("event", "")),
         **_bound,
