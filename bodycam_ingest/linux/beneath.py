@@ -51,7 +51,7 @@ def _openat2(root_fd: int, path: bytes, flags: int, resolve: int) -> int:
 
 def _open_by_walking(root_fd: int, path: bytes, flags: int, *, one_device: bool) -> int:
     names = path.split(b"/")
-    if b".." in names or b"." in names or b"" in names:
+    if b".." in names or b"" in names:
         raise OSError(errno.EXDEV, "the path leaves the directory")
     device = os.fstat(root_fd).st_dev
     fd = os.dup(root_fd)

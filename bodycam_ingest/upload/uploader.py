@@ -22,7 +22,6 @@ from bodycam_ingest.db.storehealth import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, LocalCopyDamagedError
 from bodycam_ingest.linux import clock
-from bodycam_ingest.log import log
 from bodycam_ingest.model.backoff import wait_s
 from bodycam_ingest.model.evidence import (
     PART_SIZE_BYTES_DEFAULT,

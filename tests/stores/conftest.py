@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bodycam_ingest.errors import StoreUnreachableError
-from bodycam_ingest.linux import durable
+from bodycam_ingest.linux import beneath, durable
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.store import S3Store
@@ -159,12 +160,20 @@ class S3Harness:
         self.way.clear()
 
 
-@pytest.fixture(params=["memory", "directory", pytest.param("s3", marks=pytest.mark.server)])
-def harness(request, tmp_path):
+@pytest.fixture(
+    params=["memory", "directory", "walked", pytest.param("s3", marks=pytest.mark.server)]
+)
+def harness(request, tmp_path, monkeypatch):
     """A store, and ways to do to it what others could do."""
     if request.param == "memory":
         return MemoryHarness()
-    if request.param == "directory":
+    if request.param == "walked":
+        # A directory where openat2(2) is forbidden, as in many containers.
+        def refused(*_):
+            raise OSError(errno.ENOSYS, "ENOSYS")
+
+        monkeypatch.setattr(beneath, "_openat2", refused)
+    if request.param != "s3":
         prepare(tmp_path)
         return DirectoryHarness(DirectoryStore("directory", tmp_path), tmp_path)
     store = request.getfixturevalue("open_s3")()
