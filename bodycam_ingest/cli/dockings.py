@@ -15,7 +15,7 @@ from bodycam_ingest.cli.words import local
 from bodycam_ingest.model.amounts import size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @click.command("dockings")
@@ -46,13 +46,13 @@ def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) ->
         engine.dispose()
     if as_json:
         emit_json(found.rows)
-    elif found.rows:
+    else:
         _print(found.rows)
-    shown_of(len(found.rows), found.total, "docking")
+    shown_of(found.shown, found.total, "docking")
     return 0
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: Iterable[Mapping[str, Any]]) -> None:
     table(
         [
             Column("DOCKED"),

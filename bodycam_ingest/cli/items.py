@@ -18,7 +18,7 @@ from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     import sqlalchemy as sa
 
@@ -64,13 +64,13 @@ def command(
                 return 0
             choice = _choice(conn, wanted, [store.name for store in config.stores])
             listing = listings.items(conn, choice, order=sort, limit=limit)
+            if as_json:
+                emit_json(listing.rows)
+            else:
+                _print_list(listing.rows)
     finally:
         engine.dispose()
-    if as_json:
-        emit_json(listing.rows)
-    elif listing.rows:
-        _print_list(listing.rows)
-    shown_of(len(listing.rows), listing.total, "item", chosen=any(wanted.values()))
+    shown_of(listing.shown, listing.total, "item", chosen=any(wanted.values()))
     return 0
 
 
@@ -90,7 +90,7 @@ def _choice(conn: sa.Connection, wanted: dict[str, Any], stores: list[str]) -> C
     return Choice(**{**wanted, **named, "state": wanted["state"] or ""})
 
 
-def _print_list(found: Sequence[Mapping[str, Any]]) -> None:
+def _print_list(found: Iterable[Mapping[str, Any]]) -> None:
     table(
         [
             Column("ITEM"),
@@ -101,7 +101,7 @@ def _print_list(found: Sequence[Mapping[str, Any]]) -> None:
             Column("STATE"),
             Column("STORES", cut=2, may_go=True),
         ],
-        [
+        (
             (
                 item["item_id"],
                 item["camera"],
@@ -112,7 +112,7 @@ def _print_list(found: Sequence[Mapping[str, Any]]) -> None:
                 ", ".join(f"{name}: {s['state']}" for name, s in item["stores"].items()),
             )
             for item in found
-        ],
+        ),
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.errors import IngestError
 
+_Each = TypeVar("_Each")
+# Rows of a list that are printed at once, and that a table's widths are taken from.
+_BLOCK: Final = 1000
+
 
 def escaped(value: Any) -> str:
     """Any value as one line of safe text: control characters escaped, bytes as a camera's path.
@@ -36,10 +43,27 @@ def escaped(value: Any) -> str:
     return printable_path(str(value).encode("utf-8", "surrogateescape"))
 
 
-def emit_json(value: Any) -> None:
-    """Print a command's answer as JSON on stdout, in the form that docs/json.md promises."""
-    # ASCII alone: no name from a camera reaches a terminal as a control sequence.
-    click.echo(json.dumps(jsonform.document(value), indent=2))
+def emit_json(value: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
+    """Print a command's answer as JSON on stdout, in the form that docs/json.md promises.
+
+    Args:
+        value: an object; or many, of which no more are held at a time than are printed at once.
+    """
+    if isinstance(value, Mapping):
+        click.echo(jsonform.text(value))
+        return
+    opened = False
+    for some in _blocks(value):
+        told = ",\n".join(textwrap.indent(jsonform.text(each), "  ") for each in some)
+        click.echo(f",\n{told}" if opened else f"[\n{told}", nl=False)
+        opened = True
+    click.echo("\n]" if opened else "[]")
+
+
+def _blocks(values: Iterable[_Each]) -> Iterator[list[_Each]]:
+    each = iter(values)
+    while some := list(itertools.islice(each, _BLOCK)):
+        yield some
 
 
 def say(message: str) -> None:
@@ -120,16 +144,17 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> Non
     Args:
         columns: headings; one that starts with `>` is right-aligned, and a `Column` says what may
             be cut.
-        rows: values a column, of any kind; they are escaped here.
+        rows: values a column, of any kind; they are escaped here. Widths are those of the first
+            thousand: a longer value further down moves what follows it in its line.
     """
-    drawn = tables.render(
+    drawn = tables.Table(
         [Column(each) if isinstance(each, str) else each for each in columns],
-        [[escaped(value) for value in row] for row in rows],
         _width(),
         ellipsis="…" if (sys.stdout.encoding or "").lower().startswith("utf") else "~",
     )
-    for each in drawn:
-        click.echo(each)
+    for some in _blocks(rows):
+        lines = drawn.lines([[escaped(value) for value in row] for row in some])
+        click.echo("\n".join(lines))
 
 
 class Advance(Protocol):

@@ -37,12 +37,12 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     try:
         with engine.connect() as conn:
             apart = listings.Choice(state=ItemState.QUARANTINED.value)
-            found = listings.items(conn, apart).rows
+            found = list(listings.items(conn, apart).rows)
     finally:
         engine.dispose()
     if as_json:
         emit_json(found)
-    elif found:
+    else:
         _print(found)
     shown_of(len(found), len(found), "quarantined item", chosen=False)
     return 0

@@ -59,31 +59,57 @@ def cells(text: str) -> int:
     return cell_len(text)
 
 
-def render(
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[str]],
-    width: int | None,
-    *,
-    ellipsis: str = "…",
-) -> list[str]:
-    """A table's lines, or records where it cannot fit.
+class Table:
+    """A table whose rows come in blocks; the first block decides how it is drawn.
 
     Args:
         columns: what each row has, at least one.
-        rows: texts that are safe for a terminal.
         width: of the terminal; None for a pipe.
         ellipsis: stands where something was cut.
     """
-    widths = [
-        max([cells(column.name()), *(cells(row[at]) for row in rows)])
-        for at, column in enumerate(columns)
-    ]
-    if width is not None and not _narrow(columns, widths, width):
-        return _records(columns, rows, width)
-    shown = [at for at in range(len(columns)) if widths[at]]
-    lines = [_line(columns, [c.name() for c in columns], widths, shown, ellipsis, head=True)]
-    lines += [_line(columns, row, widths, shown, ellipsis) for row in rows]
-    return lines
+
+    def __init__(
+        self, columns: Sequence[Column], width: int | None, *, ellipsis: str = "…"
+    ) -> None:
+        self._columns = columns
+        self._width = width
+        self._ellipsis = ellipsis
+        self._widths: list[int] = []
+        self._as_records = False
+
+    def lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """The lines of further rows, the heading before the first of them.
+
+        Args:
+            rows: texts that are safe for a terminal.
+        """
+        columns, lines = self._columns, []
+        if not self._widths:
+            self._widths = [
+                max([cells(column.name()), *(cells(row[at]) for row in rows)])
+                for at, column in enumerate(columns)
+            ]
+            fits = self._width is None or _narrow(columns, self._widths, self._width)
+            self._as_records = not fits
+            if fits:
+                lines.append(self._line([column.name() for column in columns], head=True))
+        if self._as_records:
+            return _records(columns, rows, self._width or 0)
+        return lines + [self._line(row) for row in rows]
+
+    def _line(self, row: Sequence[str], *, head: bool = False) -> str:
+        parts = []
+        shown = [at for at in range(len(self._columns)) if self._widths[at]]
+        for at in shown:
+            column, width = self._columns[at], self._widths[at]
+            cut = self._width is not None and column.cut
+            text = _cut(row[at], width, self._ellipsis, tail=column.tail) if cut else row[at]
+            blank = " " * (width - cells(text))
+            drawn = click.style(text, bold=True) if head else _coloured(text)
+            right = column.heading.startswith(">")
+            # No trailing blanks: what is copied or piped is what is there.
+            parts.append(blank + drawn if right else drawn + (blank if at != shown[-1] else ""))
+        return _GAP.join(parts).rstrip()
 
 
 def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> bool:
@@ -106,27 +132,6 @@ def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> bool:
 def _total(widths: Sequence[int]) -> int:
     shown = [each for each in widths if each]
     return sum(shown) + len(_GAP) * (len(shown) - 1)
-
-
-def _line(
-    columns: Sequence[Column],
-    row: Sequence[str],
-    widths: Sequence[int],
-    shown: Sequence[int],
-    ellipsis: str,
-    *,
-    head: bool = False,
-) -> str:
-    parts = []
-    for at in shown:
-        text = _cut(row[at], widths[at], ellipsis, tail=columns[at].tail)
-        blank = " " * (widths[at] - cells(text))
-        drawn = click.style(text, bold=True) if head else _coloured(text)
-        right = columns[at].heading.startswith(">")
-        # No trailing blanks: what is copied or piped is what is there.
-        parts.append(blank + drawn if right else drawn + (blank if at != shown[-1] else ""))
-    joined = _GAP.join(parts)
-    return joined.rstrip()
 
 
 def _coloured(text: str) -> str:

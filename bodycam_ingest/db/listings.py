@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -11,6 +11,9 @@ from bodycam_ingest.db import views
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import docking, finding, item, upload
 from bodycam_ingest.model.lifecycle import UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ITEM_ORDERS: Final = {
     "discovered": item.c.item_id,
@@ -56,12 +59,14 @@ class Listing:
     """Part of what was chosen.
 
     Args:
-        rows: JSON-ready values.
-        total: how many were chosen; more than there are rows where a limit cut them.
+        rows: JSON-ready values; those of items are read as they are asked for.
+        total: how many were chosen.
+        shown: how many rows there are of them, which a limit may have cut.
     """
 
-    rows: list[dict[str, Any]]
+    rows: Iterable[dict[str, Any]]
     total: int
+    shown: int
 
 
 def items(
@@ -90,7 +95,7 @@ def items(
         proven = _sent_to(choice.not_in).where(upload.c.state == UploadState.CONFIRMED.value)
         where.append(item.c.item_id.not_in(proven))
     rows = views.list_items(conn, where=where, order=ITEM_ORDERS[order], limit=limit)
-    return Listing(rows, _total(conn, item, where) if limit else len(rows))
+    return _listing(rows, _total(conn, item, where), limit)
 
 
 def dockings(conn: sa.Connection, choice: Choice, *, limit: int = 0) -> Listing:
@@ -116,7 +121,11 @@ def dockings(conn: sa.Connection, choice: Choice, *, limit: int = 0) -> Listing:
         counts = taken.get(row["docking_id"], {})
         row["items"] = {state: number for state, (number, _) in counts.items()}
         row["size_bytes"] = sum(size_bytes for _, size_bytes in counts.values())
-    return Listing(rows, _total(conn, docking, where) if limit else len(rows))
+    return _listing(rows, _total(conn, docking, where), limit)
+
+
+def _listing(rows: Iterable[dict[str, Any]], total: int, limit: int) -> Listing:
+    return Listing(rows, total, min(total, limit or total))
 
 
 def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:

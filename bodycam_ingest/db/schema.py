@@ -134,7 +134,7 @@ item: Final = Table(
     Column("path", LargeBinary, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("discovered_at", String(24), nullable=False),
     Column("recorded_at", String(32), nullable=False),
     Column("seen_docking_id", String(26), nullable=False),
@@ -150,6 +150,8 @@ item: Final = Table(
     Column("purging_seq", BigInteger),
     Column("quarantine_reason", Text, nullable=False),
     Index("ix_item_camera_path", "camera", "path"),
+    # What waits, and what `status` counts, without a look at the rows.
+    Index("ix_item_state", "state", "camera", "size_bytes"),
     Index("ix_item_sha256", "sha256"),
     Index("ix_item_seen", "seen_docking_id", "state"),
     Index("ix_item_confirmed_seq", "confirmed_seq", sqlite_where=text("state = 'confirmed'")),

@@ -28,7 +28,7 @@ from bodycam_ingest.model import object_keys
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # A query takes so many ids at most.
 _BATCH: Final = 500
@@ -99,8 +99,8 @@ def list_items(
     where: Sequence[sa.ColumnElement[bool]],
     order: sa.ColumnElement[Any],
     limit: int = 0,
-) -> list[dict[str, Any]]:
-    """Items in ascending order.
+) -> Iterator[dict[str, Any]]:
+    """Items in ascending order, read as they are asked for.
 
     Args:
         conn: an open connection.
@@ -108,19 +108,21 @@ def list_items(
         order: a column; what is equal in it comes in the order of discovery.
         limit: at most so many, from the end of the order; all when 0.
 
-    Returns:
+    Yields:
         The values that `items --json` prints.
     """
-    query = _SHOWN.where(*where).order_by(order.desc(), item.c.item_id.desc())
+    query = _SHOWN.where(*where)
     if limit:
-        query = query.limit(limit)
-    rows = list(conn.execute(query).mappings())[::-1]
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
+        query = query.order_by(order.desc(), item.c.item_id.desc()).limit(limit)
+        batches: Iterable[Sequence[sa.RowMapping]] = [conn.execute(query).mappings().all()[::-1]]
+    else:
+        query = query.order_by(order, item.c.item_id)
+        read = conn.execute(query, execution_options={"yield_per": _BATCH})
+        batches = read.mappings().partitions()
+    for batch in batches:
         held = _uploads(conn, batch)
-        found += [_item(row, held.get(row["item_id"], {})) for row in batch]
-    return found
+        for row in batch:
+            yield _item(row, held.get(row["item_id"], {}))
 
 
 def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
@@ -157,9 +159,9 @@ def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
 def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
     """Known cameras with their item counts and last docking, by serial."""
     counts: dict[str, dict[str, int]] = {}
-    for serial, state, number in conn.execute(
-        sa.select(item.c.camera, item.c.state, sa.func.count()).group_by(
-            item.c.camera, item.c.state
+    for state, serial, number in conn.execute(
+        sa.select(item.c.state, item.c.camera, sa.func.count()).group_by(
+            item.c.state, item.c.camera
         )
     ):
         counts.setdefault(serial, {})[state] = number

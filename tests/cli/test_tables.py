@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bodycam_ingest.cli.tables import Column, cells, paragraph, render
+from bodycam_ingest.cli.tables import Column, Table, cells, paragraph
 
 ID = "01M878BJ0A7MVAYHBJVAKW59A6"
 ITEMS = [
@@ -30,6 +30,10 @@ ROW = [
     "released",
     "archive: confirmed",
 ]
+
+
+def render(columns, rows, width):
+    return Table(columns, width).lines(rows)
 
 
 def plain(lines):
@@ -114,3 +118,13 @@ def test_no_line_of_a_table_is_wider_than_the_terminal_and_ids_are_whole(names, 
         longest = max((cells(word) for word in line.split()), default=0)
         assert cells(line) <= max(width, longest + 6)
     assert sum(ID in line for line in lines) == len(rows)
+
+
+def test_later_blocks_are_drawn_as_the_first_and_lose_nothing():
+    """A list of everything is printed a block at a time: widths come from the first."""
+    table = Table([Column("ITEM"), Column("PATH", cut=1), Column("STATE")], 40)
+    assert len(table.lines([["A", "p" * 10, "new"]])) == 2
+    assert plain(table.lines([["B" * 30, "q" * 20, "new"]])) == [f"{'B' * 30}  {'q' * 9}…  new"]
+    piped = Table([Column("ITEM"), Column("PATH", cut=1)], None)
+    piped.lines([["A", "p"]])
+    assert plain(piped.lines([["B" * 30, "q" * 20]])) == [f"{'B' * 30}  {'q' * 20}"]

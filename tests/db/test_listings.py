@@ -106,8 +106,9 @@ def test_many_items_are_listed_with_their_stores(conn):
         conn.execute(schema.item.insert().values(values))
     conn.execute(schema.upload.insert().values(upload("I01202", "nas", "queued")))
     listing = listings.items(conn, Choice())
-    assert (len(listing.rows), listing.total) == (1203, 1203)
-    assert listing.rows[-1]["stores"]["nas"]["state"] == "queued"
+    rows = list(listing.rows)
+    assert (len(rows), listing.total, listing.shown) == (1203, 1203, 1203)
+    assert rows[-1]["stores"]["nas"]["state"] == "queued"
 
 
 def test_dockings_tell_what_came_of_them(conn):
