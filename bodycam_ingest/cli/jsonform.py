@@ -56,18 +56,16 @@ def text(value: Mapping[str, Any]) -> str:
 
 
 def _public(value: Any, key: str = "") -> Any:
+    if isinstance(value, (bytes, Path)):
+        value = encode_path(value) if isinstance(value, bytes) else str(value)
+    if isinstance(value, str):
+        return value or None
     if isinstance(value, Verbatim):
         return value.value
     if isinstance(value, dict):
-        return dict(_pair(str(name), inner) for name, inner in value.items())
+        return dict([_pair(str(name), inner) for name, inner in value.items()])
     if isinstance(value, (list, tuple)):
         return [_public(each, key) for each in value]
-    if isinstance(value, bytes):
-        value = encode_path(value)
-    if isinstance(value, Path):
-        value = str(value)
-    if value == "":
-        return None
     if isinstance(value, int) and not isinstance(value, bool):
         # By its name, not only by its figure: a key has one type.
         return str(value) if key.endswith("_ns") or abs(value) > NUMBER_MAX else value

@@ -7,7 +7,6 @@ import itertools
 import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -54,8 +53,8 @@ def emit_json(value: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
         return
     opened = False
     for some in _blocks(value):
-        told = ",\n".join(textwrap.indent(jsonform.text(each), "  ") for each in some)
-        click.echo(f",\n{told}" if opened else f"[\n{told}", nl=False)
+        told = ",\n".join(map(jsonform.text, some)).replace("\n", "\n  ")
+        click.echo(f",\n  {told}" if opened else f"[\n  {told}", nl=False)
         opened = True
     click.echo("\n]" if opened else "[]")
 
