@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from bodycam_ingest.daemon.control import user_name
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from bodycam_ingest.cli.context import Context
     from bodycam_ingest.config import Config
@@ -33,27 +34,22 @@ def execute(context: Context, request: Request) -> dict[str, Any]:
     Raises:
         IngestError: it was refused, or the ledger cannot be opened.
     """
-    config = context.load()
+    config = context.config
+    shown_bytes: int | None = None
+
     with progress("Working", None) as done:
-        answered = control.ask(config.dock.state_dir, request, _Waiting(done))
+
+        def show(waiting: Mapping[str, Any]) -> None:
+            nonlocal shown_bytes
+            if shown_bytes is None:
+                shown_bytes = 0
+                say("The daemon works on it, and continues if this command is ended.")
+            done_bytes = int(waiting.get("done_bytes") or 0)
+            done(done_bytes - shown_bytes)
+            shown_bytes = done_bytes
+
+        answered = control.ask(config.dock.state_dir, request, show)
         return _execute_here(config, request, done) if answered is None else answered
-
-
-class _Waiting:
-    """Shows that the daemon works on a request."""
-
-    def __init__(self, done: Callable[[int], None]) -> None:
-        self._done = done
-        self._done_bytes = 0
-        self._reported = False
-
-    def __call__(self, waiting: Mapping[str, Any]) -> None:
-        done_bytes = int(waiting.get("done_bytes") or 0)
-        self._done(done_bytes - self._done_bytes)
-        self._done_bytes = done_bytes
-        if not self._reported:
-            self._reported = True
-            say("The daemon works on it, and continues if this command is ended.")
 
 
 def _execute_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
@@ -72,15 +68,39 @@ def _execute_here(config: Config, request: Request, done: Callable[[int], None])
         engine.dispose()
 
 
-def database(config: Config) -> Engine:
-    """The database, read-only; works beside a running daemon.
-
-    Raises:
-        NotInitialisedError: there is none.
-    """
+@contextlib.contextmanager
+def database(context: Context) -> Iterator[Engine]:
+    """The database, read-only, also beside a running daemon; `NotInitialisedError` if none."""
     from bodycam_ingest.db.state_dir import open_for_reading  # noqa: PLC0415 - sqlalchemy
 
-    return open_for_reading(config.dock.state_dir)
+    engine = open_for_reading(context.config.dock.state_dir)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def reading(context: Context) -> Iterator[Connection]:
+    """One snapshot of the database."""
+    with database(context) as engine, engine.connect() as conn:
+        yield conn
+
+
+def whole(context: Context, find: Callable[[Connection, str], str], text: str) -> str:
+    """The whole id that a word on the command line names.
+
+    Args:
+        context: the command line's own options.
+        find: a function of `db.lookup`.
+        text: the word.
+
+    Raises:
+        UnknownSubjectError: it names nothing.
+        UsageError: it names several things.
+    """
+    with reading(context) as conn:
+        return find(conn, text)
 
 
 def explain_damage(context: Context) -> IngestError | None:
@@ -88,11 +108,8 @@ def explain_damage(context: Context) -> IngestError | None:
     from bodycam_ingest.db.damage import explain  # noqa: PLC0415 - sqlalchemy
 
     try:
-        engine = database(context.load())
+        with database(context) as engine:
+            return explain(engine)
     except IngestError as error:
         # Damaged so much that it cannot be opened, or none there: a defect then is a defect.
         return error if isinstance(error, DatabaseDamagedError) else None
-    try:
-        return explain(engine)
-    finally:
-        engine.dispose()

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, execute
+from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
@@ -25,12 +24,8 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     from bodycam_ingest.db import views  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
-    engine = database(context.load())
-    try:
-        with engine.connect() as conn:
-            found = views.list_cameras(conn)
-    finally:
-        engine.dispose()
+    with reading(context) as conn:
+        found = views.list_cameras(conn)
     if as_json:
         emit_json(found)
     elif found:

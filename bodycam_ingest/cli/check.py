@@ -193,7 +193,7 @@ def command(context: Context, *, warning_h: float, critical_h: float) -> int:
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Any user who may read the status may run it.
     """
     try:
-        config = context.load()
+        config = context.config
         status = read_status(context)
         report = judge(status, Limits(warning_h * _HOUR_S, critical_h * _HOUR_S))
         _look_at_staging(report, config.staging.dir, config.staging.min_free_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bodycam_ingest.cli.admin import database, execute
+from bodycam_ingest.cli.admin import execute, reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.daemon.control import ConfirmClockRequest
@@ -24,12 +24,8 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     from bodycam_ingest.linux import clock  # noqa: PLC0415 - `--help` needs none of it
 
     context: Context = ctx.obj
-    engine = database(context.load())
-    try:
-        with engine.connect() as conn:
-            word = docktime.word(conn)
-    finally:
-        engine.dispose()
+    with reading(context) as conn:
+        word = docktime.word(conn)
     found = {
         "time": clock.now_text(),
         "ntp_synchronised": clock.synchronised(),

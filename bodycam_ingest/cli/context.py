@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 CONFIG_PATH_DEFAULT: Final = Path("/etc/bodycam-ingest/config.toml")
 
 
-@dataclass(frozen=True, slots=True)
 class Context:
     """The command line's own options; commands get it with `@pass_context`.
 
@@ -23,14 +22,12 @@ class Context:
         config_path: the configuration file as named by option, environment or default.
     """
 
-    config_path: Path
+    def __init__(self, config_path: Path) -> None:
+        self.config_path = config_path
 
-    def load(self) -> Config:
-        """Read the configuration.
-
-        Raises:
-            ConfigError: it is unreadable or has faults.
-        """
+    @functools.cached_property
+    def config(self) -> Config:
+        """The configuration; raises `ConfigError` where it is unreadable or has faults."""
         from bodycam_ingest.config import load  # noqa: PLC0415 - pydantic only where it is needed
 
         return load(self.config_path)
@@ -57,26 +54,14 @@ def common_options(command: click.Command) -> None:
 
     Where they stand, before the command or after it, is nothing that a person should have to know.
     """
-    known = {name for param in command.params for name in param.opts}
-    if "--config" not in known:
-        command.params.append(
-            click.Option(
-                ["--config"],
-                type=click.Path(dir_okay=False, path_type=Path),
-                callback=_set_config,
-                expose_value=False,
-                hidden=True,
+    if not any("--config" in param.opts for param in command.params):
+        command.params += [
+            click.Option([name], type=kind, callback=callback, expose_value=False, hidden=True)
+            for name, kind, callback in (
+                ("--config", click.Path(dir_okay=False, path_type=Path), _set_config),
+                ("--color", click.Choice(["auto", "always", "never"]), set_color),
             )
-        )
-        command.params.append(
-            click.Option(
-                ["--color"],
-                type=click.Choice(["auto", "always", "never"]),
-                callback=set_color,
-                expose_value=False,
-                hidden=True,
-            )
-        )
+        ]
     if isinstance(command, click.Group):
         for below in command.commands.values():
             common_options(below)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest.cli.admin import database
+from bodycam_ingest.cli.admin import reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, shown_of, table
 from bodycam_ingest.cli.params import during, limit_option
@@ -36,14 +36,10 @@ def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) ->
     """
     from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
 
-    engine = database(context.load())
-    try:
-        with engine.connect() as conn:
-            for name, find in (("camera", lookup.camera_serial), ("bay", lookup.bay)):
-                wanted[name] = wanted[name] and find(conn, wanted[name])
-            found = listings.dockings(conn, listings.Choice(**wanted), limit=limit)
-    finally:
-        engine.dispose()
+    with reading(context) as conn:
+        for name, find in (("camera", lookup.camera_serial), ("bay", lookup.bay)):
+            wanted[name] = wanted[name] and find(conn, wanted[name])
+        found = listings.dockings(conn, listings.Choice(**wanted), limit=limit)
     if as_json:
         emit_json(found.rows)
     else:

@@ -60,7 +60,7 @@ def _checks(context: Context) -> Iterator[Check]:
     yield from machine.machine()
     yield fips.check()
     try:
-        config = context.load()
+        config = context.config
     except ConfigError as error:
         yield Check("config", Outcome.FAIL, error.message, error.hint)
         return

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, execute
+from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import during
 from bodycam_ingest.cli.words import local
@@ -33,17 +32,12 @@ def command(ctx: click.Context, /, *, as_json: bool, **wanted: Any) -> int:
     from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
-    config = context.load()
-    stores = [store.name for store in config.stores]
-    engine = database(config)
-    try:
-        with engine.connect() as conn:
-            for name, find in (("camera", lookup.camera_serial), ("docking", lookup.docking_id)):
-                wanted[name] = wanted[name] and find(conn, wanted[name])
-            wanted["store"] = wanted["store"] and lookup.store(conn, wanted["store"], stores)
-            found = listings.findings(conn, listings.Choice(**wanted))
-    finally:
-        engine.dispose()
+    stores = [store.name for store in context.config.stores]
+    with reading(context) as conn:
+        for name, find in (("camera", lookup.camera_serial), ("docking", lookup.docking_id)):
+            wanted[name] = wanted[name] and find(conn, wanted[name])
+        wanted["store"] = wanted["store"] and lookup.store(conn, wanted["store"], stores)
+        found = listings.findings(conn, listings.Choice(**wanted))
     if as_json:
         emit_json(found)
     elif found:

@@ -43,7 +43,7 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
         rescue,
     )
 
-    config = context.load()
+    config = context.config
     mounted = look_at(path, serial)
     if control.ask(config.dock.state_dir, control.StatusRequest()) is not None:
         raise AlreadyRunningError(

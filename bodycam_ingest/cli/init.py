@@ -19,7 +19,7 @@ def command(context: Context) -> int:
     from bodycam_ingest.db.state_dir import initialise  # noqa: PLC0415 - alembic
     from bodycam_ingest.stores import prepare_store  # noqa: PLC0415 - botocore
 
-    config = context.load()
+    config = context.config
     config.staging.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for store in config.stores:
         prepared = prepare_store(store)

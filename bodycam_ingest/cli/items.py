@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bodycam_ingest.cli import jsonform
-from bodycam_ingest.cli.admin import database
+from bodycam_ingest.cli.admin import reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import during, limit_option
@@ -53,23 +53,18 @@ def command(
     """
     from bodycam_ingest.db import listings, lookup, views  # noqa: PLC0415 - sqlalchemy
 
-    config = context.load()
-    engine = database(config)
-    try:
-        with engine.connect() as conn:
-            if item is not None:
-                found = views.item_history(conn, lookup.item_id(conn, item))
-                assert found is not None  # no item is ever deleted
-                _print_one(found, as_json=as_json)
-                return 0
-            choice = _choice(conn, wanted, [store.name for store in config.stores])
-            listing = listings.items(conn, choice, order=sort, limit=limit)
-            if as_json:
-                emit_json(listing.rows)
-            else:
-                _print_list(listing.rows)
-    finally:
-        engine.dispose()
+    with reading(context) as conn:
+        if item is not None:
+            found = views.item_history(conn, lookup.item_id(conn, item))
+            assert found is not None  # no item is ever deleted
+            _print_one(found, as_json=as_json)
+            return 0
+        choice = _choice(conn, wanted, [store.name for store in context.config.stores])
+        listing = listings.items(conn, choice, order=sort, limit=limit)
+        if as_json:
+            emit_json(listing.rows)
+        else:
+            _print_list(listing.rows)
     shown_of(listing.shown, listing.total, "item", chosen=any(wanted.values()))
     return 0
 

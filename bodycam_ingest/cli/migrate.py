@@ -20,8 +20,9 @@ def command(context: Context, *, check: bool, as_json: bool) -> int:
     """
     from bodycam_ingest.db.migrate import migrate, standing  # noqa: PLC0415 - alembic
 
+    state_dir = context.config.dock.state_dir
     if check:
-        found = standing(context.load().dock.state_dir)
+        found = standing(state_dir)
         if as_json:
             emit_json({"before": found.before, "after": found.after, "backup": None})
         elif found.before == found.after:
@@ -31,7 +32,7 @@ def command(context: Context, *, check: bool, as_json: bool) -> int:
                 f"schema {found.before} -> {found.after}: stop the daemon, migrate, start it again"
             )
         return 0
-    done = migrate(context.load().dock.state_dir)
+    done = migrate(state_dir)
     if as_json:
         emit_json({"before": done.before, "after": done.after, "backup": done.backup})
     elif done.backup is None:

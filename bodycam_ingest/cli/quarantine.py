@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, execute
+from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.daemon.control import (
@@ -33,13 +32,9 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
-    engine = database(context.load())
-    try:
-        with engine.connect() as conn:
-            apart = listings.Choice(state=ItemState.QUARANTINED.value)
-            found = list(listings.items(conn, apart).rows)
-    finally:
-        engine.dispose()
+    with reading(context) as conn:
+        apart = listings.Choice(state=ItemState.QUARANTINED.value)
+        found = list(listings.items(conn, apart).rows)
     if as_json:
         emit_json(found)
     else:

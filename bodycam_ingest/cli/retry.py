@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bodycam_ingest.cli.admin import execute
+from bodycam_ingest.cli.admin import execute, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context
-from bodycam_ingest.cli.lookups import whole
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.daemon.control import RetryRequest
 from bodycam_ingest.model.amounts import count

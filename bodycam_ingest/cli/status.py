@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 def read_status(context: Context) -> dict[str, Any]:
     """The dock's status: from the running daemon, else from the database alone."""
-    config = context.load()
+    config = context.config
     answered = control.ask(config.dock.state_dir, control.StatusRequest())
     if answered is not None:
         return answered
     from bodycam_ingest.daemon import dock_status  # noqa: PLC0415 - sqlalchemy
 
-    engine = database(config)
-    try:
+    with database(context) as engine:
         return dock_status(
             engine,
             dock_id=config.dock.id,
@@ -36,8 +35,6 @@ def read_status(context: Context) -> dict[str, Any]:
             live=None,
             limits=config.store_limits(),
         )
-    finally:
-        engine.dispose()
 
 
 def _progress(bay: Mapping[str, Any]) -> str:
@@ -65,7 +62,7 @@ def command(context: Context, *, as_json: bool) -> int:
     if as_json:
         emit_json(status)
     else:
-        _print(status, [store.name for store in context.load().stores])
+        _print(status, [store.name for store in context.config.stores])
     if not status["running"]:
         raise NotRunningError("the daemon is not running")
     return 0

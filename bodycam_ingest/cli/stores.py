@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bodycam_ingest.cli.admin import database, execute
+from bodycam_ingest.cli.admin import execute, reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, table
 from bodycam_ingest.daemon.control import BackfillRequest, RetireStoreRequest
@@ -38,14 +38,9 @@ def list_stores(context: Context, *, as_json: bool) -> int:
 def _list(context: Context, *, as_json: bool) -> int:
     from bodycam_ingest.db import storecounts  # noqa: PLC0415 - sqlalchemy
 
-    config = context.load()
-    kinds = {store.name: (store.type, store.required) for store in config.stores}
-    engine = database(config)
-    try:
-        with engine.connect() as conn:
-            found = storecounts.of_stores(conn, kinds)
-    finally:
-        engine.dispose()
+    kinds = {store.name: (store.type, store.required) for store in context.config.stores}
+    with reading(context) as conn:
+        found = storecounts.of_stores(conn, kinds)
     if as_json:
         emit_json(found)
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from bodycam_ingest.cli.admin import database
+from bodycam_ingest.cli.admin import reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, progress, sentence, verdict
 from bodycam_ingest.errors import IngestError, UncheckedError
@@ -35,10 +35,10 @@ def command(context: Context, *, files: bool, stores: bool, as_json: bool) -> in
     from bodycam_ingest.audit import Audit, Scope  # noqa: PLC0415 - sqlalchemy
     from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - only this command needs it
 
-    config = context.load()
+    config = context.config
     opened, closed = _open(config) if stores else (None, [])
     try:
-        with progress("Verifying", _total_bytes(config, files=files, stores=stores)) as done:
+        with progress("Verifying", _total_bytes(context, files=files, stores=stores)) as done:
             report = Audit(
                 Scope(
                     state_dir=config.dock.state_dir,
@@ -76,20 +76,16 @@ def _open(config: Config) -> tuple[dict[str, ObjectStore], list[str]]:
     return opened, closed
 
 
-def _total_bytes(config: Config, *, files: bool, stores: bool) -> int | None:
+def _total_bytes(context: Context, *, files: bool, stores: bool) -> int | None:
     """How much there is to read, for the time that is left; None where nobody looks or knows."""
     if not sys.stderr.isatty() or not (files or stores):
         return None
     from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
     # A ledger that cannot be read, or holds odd values, is for the verification to judge.
-    with contextlib.suppress(IngestError, TypeError, ValueError, OverflowError):
-        engine = database(config)
-        try:
-            with engine.connect() as conn:
-                return listings.kept_bytes(conn, files=files, stores=stores)
-        finally:
-            engine.dispose()
+    odd = contextlib.suppress(IngestError, TypeError, ValueError, OverflowError)
+    with odd, reading(context) as conn:
+        return listings.kept_bytes(conn, files=files, stores=stores)
     return None
 
 
