@@ -24,6 +24,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -82,19 +83,7 @@ def postpone(
     due_ms = clock.now_ms() + round(context.delay_s(error.delay_class, attempts) * 1000)
     items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
     if alarm and error.alarm_at_once:
-        _alarm(txn, row, error)
-
-
-def _alarm(txn: Txn, row: ItemRow, error: IngestError) -> None:
-    findings.raise_finding(
-        txn,
-        code=error.code,
-        severity="alarm",
-        subject=row.subject,
-        detail=error.message,
-        docking_id=row.docking_id,
-        item_id=row.item_id,
-    )
+        findings.alarm_item(txn, row, error.code, error.message)
 
 
 def batches(rows: Sequence[ItemRow]) -> list[list[ItemRow]]:
@@ -174,9 +163,9 @@ def record_acquired(
 
 def close_findings(txn: Txn, rows: Sequence[ItemRow], codes: Sequence[str]) -> None:
     """Close these items' findings of these codes."""
-    subjects = {row.subject for row in rows}
+    here = {subjects.item(row.item_id) for row in rows}
     for code, subject in findings.open_pairs(txn.conn, codes):
-        if subject in subjects:
+        if subject in here:
             findings.close_finding(txn, code=code, subject=subject)
 
 
@@ -191,7 +180,7 @@ def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
     quarantined = error.quarantined if isinstance(error, ReadBackMismatchError) else ""
     draft = item_entries.copy_rejected(row.item_id, reason=error.code, quarantined=quarantined)
     items.step(txn, row, draft)
-    _alarm(txn, row, error)
+    findings.alarm_item(txn, row, error.code, error.message)
 
 
 def take_back(
@@ -237,5 +226,5 @@ def take_back(
         storehealth.lift_pauses(txn, stores)
         close_findings(txn, [row], ended)
         if not ended:
-            findings.close_about(txn, subject=row.subject)
+            findings.close_about(txn, subject=subjects.item(row.item_id))
     return digests

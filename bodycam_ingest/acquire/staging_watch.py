@@ -12,10 +12,10 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import findings, items
-from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.errors import StagingError, StagingFullError, StagingTooSmallError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.model.backoff import Delay
+    from bodycam_ingest.model.subjects import Subject
     from bodycam_ingest.staging import FreeSpace, Space
 
 
@@ -149,7 +150,7 @@ class StagingWatch:
             ended = {
                 code
                 for code, subject in findings.open_pairs(conn, {*_NOT_FULL, FULL} - lasting)
-                if subject == STAGING_SUBJECT
+                if subject == subjects.STAGING
             }
             held = items.waiting_on(conn, ended & _NOT_FULL)
         self._reported &= lasting
@@ -157,7 +158,7 @@ class StagingWatch:
             return False
         with self._ledger.transaction() as txn:
             for code in sorted(ended):
-                findings.close_finding(txn, code=code, subject=STAGING_SUBJECT)
+                findings.close_finding(txn, code=code, subject=subjects.STAGING)
             items.make_due(txn, [item_id for item_id, _ in held])
         log.info("staging.well", errors=sorted(ended), free_bytes=space.free_bytes)
         return True
@@ -189,13 +190,13 @@ class StagingWatch:
             f"({space.whole_bytes} bytes), such as {printable_path(first.path)} with "
             f"{first.size_bytes} bytes"
         )
-        self._postpone(rows, error, subject=f"camera:{first.camera}")
+        self._postpone(rows, error, subject=subjects.camera(first.camera))
 
     def _wait(self, rows: Sequence[ItemRow], error: StagingError) -> None:
         reported = error.code in self._reported
         if reported and not rows:
             return
-        self._postpone(rows, error, subject=STAGING_SUBJECT)
+        self._postpone(rows, error, subject=subjects.STAGING)
         self._reported.add(error.code)
         if reported:
             return
@@ -204,13 +205,11 @@ class StagingWatch:
         else:
             log.error("staging.unusable", error=error.code, message=error.message, hint=error.hint)
 
-    def _postpone(self, rows: Sequence[ItemRow], error: StagingError, *, subject: str) -> None:
+    def _postpone(self, rows: Sequence[ItemRow], error: StagingError, *, subject: Subject) -> None:
         with self._ledger.transaction() as txn:
             if rows:
                 tries = max(row.attempts for row in rows) + 1
                 due_ms = clock.now_ms() + round(self._delay_s(error.delay_class, tries) * 1000)
                 ids = [row.item_id for row in rows]
                 items.postpone(txn, ids, attempts=tries, due_ms=due_ms, error=error.code)
-            findings.raise_finding(
-                txn, code=error.code, severity="alarm", subject=subject, detail=error.message
-            )
+            findings.alarm(txn, subject, error.code, error.message)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.custody.log_check import Finding
 from bodycam_ingest.db import verify_reads
 from bodycam_ingest.errors import IngestError
+from bodycam_ingest.model import subjects
 from bodycam_ingest.staging import QUARANTINE
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class FileCheck:
         self.findings.append(Finding(code, message, subject=subject))
 
     def _check(self, item: Item) -> None:
-        path, subject = item.staged_path, f"item:{item.item_id}"
+        path, subject = item.staged_path, subjects.item(item.item_id)
         try:
             status = (self.copies.staging.directory / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -97,7 +98,7 @@ class FileCheck:
             self._hash(item)
 
     def _hash(self, item: Item) -> None:
-        path, subject = item.staged_path, f"item:{item.item_id}"
+        path, subject = item.staged_path, subjects.item(item.item_id)
         try:
             # Only the digest of the whole is compared: path and part size do not enter it.
             digests = self.copies.rehash(path, b"", _PART_BYTES)
@@ -124,7 +125,7 @@ class FileCheck:
             # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
             self.unreachable.append(f"{path} is being purged")
             return
-        self._find("file_missing", f"{path} is gone", f"item:{item.item_id}")
+        self._find("file_missing", f"{path} is gone", subjects.item(item.item_id))
 
     def _now(self) -> dict[Any, StagedNow]:
         """Where the copies are by the rows as they are now."""

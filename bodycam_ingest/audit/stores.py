@@ -20,7 +20,7 @@ from bodycam_ingest.errors import (
     UncheckedError,
 )
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S, LeftBehindError, within
-from bodycam_ingest.model import object_keys
+from bodycam_ingest.model import object_keys, subjects
 from bodycam_ingest.model.evidence import StoreObject
 from bodycam_ingest.model.rows import digests_of, key_of, stored_object
 
@@ -184,10 +184,10 @@ class StoreCheck:
                 continue
             if found != pinned[name]:
                 message = f"it is {found}, at first contact it was {pinned[name]}"
-                self._find("store_replaced", name, "its mark", message, f"store:{name}")
+                self._find("store_replaced", name, "its mark", message, subjects.store(name))
             if found in seen:
                 message = f"{seen[found]} is the same place: what both hold is one copy"
-                self._find("stores_are_one", name, "its mark", message, f"store:{name}")
+                self._find("stores_are_one", name, "its mark", message, subjects.store(name))
             seen.setdefault(found, name)
 
     # -- anchors --
@@ -242,7 +242,7 @@ class StoreCheck:
         return checked
 
     def _prove(self, store: ObjectStore, item: Item, upload: Upload) -> bool:
-        subject, key = f"item:{item.item_id}", key_of(item)
+        subject, key = subjects.item(item.item_id), key_of(item)
         try:
             digests = digests_of(item)
             # What decides whose an object is.
@@ -281,7 +281,7 @@ class StoreCheck:
         return checked
 
     def _compare(self, store: ObjectStore, one: MetadataObject) -> bool:
-        subject = f"store:{one.store}"
+        subject = subjects.store(one.store)
         try:
             found = self._ask(store, one.key, lambda _: store.look(one.key), 0)
             if found is None:

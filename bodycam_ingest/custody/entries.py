@@ -11,12 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bodycam_ingest.custody.entry import figure
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bodycam_ingest.custody.inventory import Line
+    from bodycam_ingest.model.subjects import Subject
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 OFFICER: Final = "officer"
@@ -33,7 +35,7 @@ class Draft(NamedTuple):
     """
 
     type: str
-    subject: str
+    subject: Subject
     data: Mapping[str, Any]
     sealed: Mapping[str, str] = _NOTHING
 
@@ -68,7 +70,7 @@ def camera_docked(  # noqa: PLR0913 - one argument a field
         "ntp_synchronised": ntp_synchronised,
         "reason": reason,
     }
-    return Draft("camera.docked", f"camera:{camera}", data)
+    return Draft("camera.docked", subjects.camera(camera), data)
 
 
 def camera_inventoried(
@@ -106,7 +108,7 @@ def camera_inventoried(
         "final": final,
         "hour_shift": hour_shift,
     }
-    return Draft("camera.inventoried", f"camera:{camera}", data)
+    return Draft("camera.inventoried", subjects.camera(camera), data)
 
 
 def camera_undocked(
@@ -126,12 +128,12 @@ def camera_undocked(
         "items": dict(items),
         "manifest_sha256": manifest_sha256,
     }
-    return Draft("camera.undocked", f"camera:{camera}", data)
+    return Draft("camera.undocked", subjects.camera(camera), data)
 
 
 def camera_assigned(camera: str, officer: str) -> Draft:
     """Who carries the camera from now on."""
-    return Draft("camera.assigned", f"camera:{camera}", {}, {OFFICER: officer})
+    return Draft("camera.assigned", subjects.camera(camera), {}, {OFFICER: officer})
 
 
 # -- findings ------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ def finding_raised(
     *,
     code: str,
     severity: str,
-    about: str,
+    about: Subject,
     detail: str,
     docking_id: str | None = None,
     item_id: str | None = None,
@@ -153,15 +155,15 @@ def finding_raised(
         data["docking_id"] = docking_id
     if item_id is not None:
         data["item_id"] = item_id
-    return Draft("finding.raised", f"finding:{finding_id}", data)
+    return Draft("finding.raised", subjects.finding(finding_id), data)
 
 
-def finding_closed(finding_id: str, *, code: str, about: str, reason: str = "") -> Draft:
+def finding_closed(finding_id: str, *, code: str, about: Subject, reason: str = "") -> Draft:
     """What a finding told of is over; with a reason where a person says so."""
     data = {"code": code, "about": about}
     if reason:
         data["reason"] = reason
-    return Draft("finding.closed", f"finding:{finding_id}", data)
+    return Draft("finding.closed", subjects.finding(finding_id), data)
 
 
 # -- configuration and clock ---------------------------------------------------------------------
@@ -178,7 +180,7 @@ def config_changed(
         "needs_restart": waits,
         "at": at,
     }
-    return Draft("config.changed", "config", data)
+    return Draft("config.changed", subjects.CONFIG, data)
 
 
 def clock_checked(
@@ -194,13 +196,13 @@ def clock_checked(
     data: dict[str, Any] = {"dock_ms": dock_ms, "vouched": vouched, "doubt": doubt, "since": since}
     if step_ms:
         data["step_ms"] = step_ms
-    return Draft("clock.checked", "clock", {**data, "ntp_synchronised": ntp_synchronised})
+    return Draft("clock.checked", subjects.CLOCK, {**data, "ntp_synchronised": ntp_synchronised})
 
 
 def clock_confirmed(*, reason: str, doubt: str, ntp_synchronised: bool | None) -> Draft:
     """A person vouches for the clock as it stands; `doubt`: why nobody did before."""
     data = {"reason": reason, "doubt": doubt, "ntp_synchronised": ntp_synchronised}
-    return Draft("clock.confirmed", "clock", data)
+    return Draft("clock.confirmed", subjects.CLOCK, data)
 
 
 # -- stores --------------------------------------------------------------------------------------
@@ -208,31 +210,31 @@ def clock_confirmed(*, reason: str, doubt: str, ntp_synchronised: bool | None) -
 
 def store_pinned(store: str, *, identity: str) -> Draft:
     """Who a store is, at first contact."""
-    return Draft("store.pinned", f"store:{store}", {"store": store, "identity": identity})
+    return Draft("store.pinned", subjects.store(store), {"store": store, "identity": identity})
 
 
 def store_added(store: str, *, type: str, required: bool, returned: bool) -> Draft:  # noqa: A002 - the format's own word
     """The configuration has a store from now on; `returned`: it had it before."""
     data = {"store": store, "type": type, "required": required, "returned": returned}
-    return Draft("store.added", f"store:{store}", data)
+    return Draft("store.added", subjects.store(store), data)
 
 
 def store_changed(store: str, *, type: str, required: bool) -> Draft:  # noqa: A002 - the same
     """The configuration says otherwise of a store from now on."""
     data = {"store": store, "type": type, "required": required}
-    return Draft("store.changed", f"store:{store}", data)
+    return Draft("store.changed", subjects.store(store), data)
 
 
 def store_removed(store: str, *, required: bool, items: int, size_bytes: int) -> Draft:
     """The configuration has a store no longer; so many recordings wait for it."""
     data = {"store": store, "required": required, "items": items, "bytes": str(size_bytes)}
-    return Draft("store.removed", f"store:{store}", data)
+    return Draft("store.removed", subjects.store(store), data)
 
 
 def store_retired(store: str, *, reason: str, items: int, size_bytes: int) -> Draft:
     """A person gave a store up; so many recordings waited for it."""
     data = {"store": store, "reason": reason, "items": items, "bytes": str(size_bytes)}
-    return Draft("store.retired", f"store:{store}", data)
+    return Draft("store.retired", subjects.store(store), data)
 
 
 # -- the daemon's own objects --------------------------------------------------------------------
@@ -245,7 +247,7 @@ def object_confirmed(
     data: dict[str, Any] = {"store": store, "key": key, "kind": kind, "sha256": sha256.hex()}
     if size is not None:
         data["size"] = size
-    return Draft("object.confirmed", f"store:{store}", data)
+    return Draft("object.confirmed", subjects.store(store), data)
 
 
 def object_refused(store: str, *, key: str, kind: str, reason: str, instead: str = "") -> Draft:
@@ -253,4 +255,4 @@ def object_refused(store: str, *, key: str, kind: str, reason: str, instead: str
     data = {"store": store, "key": key, "kind": kind, "reason": reason}
     if instead:
         data["instead"] = instead
-    return Draft("object.refused", f"store:{store}", data)
+    return Draft("object.refused", subjects.store(store), data)

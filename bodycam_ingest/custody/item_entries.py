@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bodycam_ingest.custody.entries import Draft
 from bodycam_ingest.custody.entry import figure
 from bodycam_ingest.errors import LedgerEntryError
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
         StoredObject,
     )
     from bodycam_ingest.model.rows import Docking as Docked
-
-
-def _about(item_id: str) -> str:
-    return f"item:{item_id}"
+    from bodycam_ingest.model.subjects import Subject
 
 
 # -- from the camera -----------------------------------------------------------------------------
@@ -64,13 +62,13 @@ def discovered(
         "reason": reason,
     }
     sealed = {"officer": officer} if officer else {}
-    return Draft("item.discovered", _about(item_id), data, sealed)
+    return Draft("item.discovered", subjects.item(item_id), data, sealed)
 
 
 def changed(item_id: str, signature: StatSignature) -> Draft:
     """The camera went on writing before the item was read."""
     data = {"size_bytes": figure(signature.size_bytes), "mtime_ns": str(signature.mtime_ns)}
-    return Draft("item.changed", _about(item_id), data)
+    return Draft("item.changed", subjects.item(item_id), data)
 
 
 def acquired(item_id: str, got: Acquired, *, recovered: bool) -> Draft:
@@ -90,7 +88,7 @@ def acquired(item_id: str, got: Acquired, *, recovered: bool) -> Draft:
         "staged": got.staged_path,
         "recovered": recovered,
     }
-    return Draft("item.acquired", _about(item_id), data)
+    return Draft("item.acquired", subjects.item(item_id), data)
 
 
 def verified(item_id: str, *, sha256: bytes, read_back: str) -> Draft:
@@ -102,13 +100,13 @@ def verified(item_id: str, *, sha256: bytes, read_back: str) -> Draft:
         read_back: `direct` (past the page cache) or `cache_dropped`.
     """
     data = {"sha256": sha256.hex(), "read_back": read_back}
-    return Draft("item.verified", _about(item_id), data)
+    return Draft("item.verified", subjects.item(item_id), data)
 
 
 def copy_rejected(item_id: str, *, reason: str, quarantined: str) -> Draft:
     """Its copy was no good and lies in quarantine; it is read again."""
     data = {"reason": reason, "quarantined": quarantined}
-    return Draft("item.copy_rejected", _about(item_id), data)
+    return Draft("item.copy_rejected", subjects.item(item_id), data)
 
 
 def quarantined(item_id: str, *, reason: str, store: str = "") -> Draft:
@@ -122,7 +120,7 @@ def quarantined(item_id: str, *, reason: str, store: str = "") -> Draft:
     data = {"reason": reason}
     if store:
         data["store"] = store
-    return Draft("item.quarantined", _about(item_id), data)
+    return Draft("item.quarantined", subjects.item(item_id), data)
 
 
 def requeued(item_id: str, *, reason: str, quarantined: str = "", docking_id: str = "") -> Draft:
@@ -137,22 +135,22 @@ def requeued(item_id: str, *, reason: str, quarantined: str = "", docking_id: st
     data = {"reason": reason, "quarantined": quarantined}
     if docking_id:
         data["docking_id"] = docking_id
-    return Draft("item.requeued", _about(item_id), data)
+    return Draft("item.requeued", subjects.item(item_id), data)
 
 
 def reinstated(item_id: str, *, sha256: bytes) -> Draft:
     """Its copy was hashed again and is what was read; every configured store waits for it."""
-    return Draft("item.reinstated", _about(item_id), {"sha256": sha256.hex()})
+    return Draft("item.reinstated", subjects.item(item_id), {"sha256": sha256.hex()})
 
 
 def vanished(item_id: str, docking_id: str) -> Draft:
     """It was seen, never read, and is gone from a camera that is there."""
-    return Draft("item.vanished", _about(item_id), {"docking_id": docking_id})
+    return Draft("item.vanished", subjects.item(item_id), {"docking_id": docking_id})
 
 
 def reappeared(item_id: str, docking_id: str) -> Draft:
     """A vanished one is there again."""
-    return Draft("item.reappeared", _about(item_id), {"docking_id": docking_id})
+    return Draft("item.reappeared", subjects.item(item_id), {"docking_id": docking_id})
 
 
 # -- in the stores -------------------------------------------------------------------------------
@@ -185,7 +183,7 @@ def stored(
         sha256: what was sent.
         waits: whether the store is required now, and which other stores are waited for.
     """
-    return Draft("item.stored", _about(item_id), _where(got, store, sha256, waits))
+    return Draft("item.stored", subjects.item(item_id), _where(got, store, sha256, waits))
 
 
 def confirmed(
@@ -215,21 +213,21 @@ def confirmed(
     }
     if because:
         data["because"] = because
-    return Draft("item.confirmed", _about(item_id), data)
+    return Draft("item.confirmed", subjects.item(item_id), data)
 
 
 def upload_repeated(item_id: str, store: str, reason: str) -> Draft:
     """A store is asked again for the item: `store_lost`, `by_request`."""
-    return Draft("upload.repeated", _about(item_id), {"store": store, "reason": reason})
+    return Draft("upload.repeated", subjects.item(item_id), {"store": store, "reason": reason})
 
 
 def upload_refused(item_id: str, store: str, *, key: str, reason: str) -> Draft:
     """A store will not take it; a person has to look."""
     data = {"store": store, "key": key, "reason": reason}
-    return Draft("upload.refused", _about(item_id), data)
+    return Draft("upload.refused", subjects.item(item_id), data)
 
 
-def upload_retried(subject: str, *, store: str, uploads: int) -> Draft:
+def upload_retried(subject: Subject, *, store: str, uploads: int) -> Draft:
     """A person had what waits tried at once.
 
     Args:
@@ -243,7 +241,9 @@ def upload_retried(subject: str, *, store: str, uploads: int) -> Draft:
 
 def backfilled(store: str, item_ids: Sequence[str]) -> Draft:
     """Items older than a store wait for it from now on; at most 1,000 an entry."""
-    return Draft("store.backfilled", f"store:{store}", {"store": store, "items": list(item_ids)})
+    return Draft(
+        "store.backfilled", subjects.store(store), {"store": store, "items": list(item_ids)}
+    )
 
 
 # -- on the way out ------------------------------------------------------------------------------
@@ -260,14 +260,14 @@ def released(item_id: str, *, docking_id: str, docked: bool, dock_ms: int, polic
         policy: `keep`.
     """
     data = {"docking_id": docking_id, "docked": docked, "dock_ms": dock_ms, "policy": policy}
-    return Draft("item.released", _about(item_id), data)
+    return Draft("item.released", subjects.item(item_id), data)
 
 
 def purging(item_id: str, staged: str) -> Draft:
     """The intent to purge the dock's own copy; it is anchored before the act."""
-    return Draft("item.purging", _about(item_id), {"staged": staged})
+    return Draft("item.purging", subjects.item(item_id), {"staged": staged})
 
 
 def purged(item_id: str, staged: str) -> Draft:
     """The dock's own copy is gone."""
-    return Draft("item.purged", _about(item_id), {"staged": staged})
+    return Draft("item.purged", subjects.item(item_id), {"staged": staged})

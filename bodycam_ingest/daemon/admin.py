@@ -40,6 +40,7 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class AdminCommands:
                 items.make_due(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
                 done, queued = resending.retry_all(txn, stores, actor), 0
-            subject = f"item:{item_id}" if item_id else "daemon"
+            subject = subjects.item(item_id) if item_id else subjects.DAEMON
             number = done.due + queued
             draft = item_entries.upload_retried(subject, store=store or "", uploads=number)
             txn.add(draft, actor=actor)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db import docktime, findings
-from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, SUBJECT, Known, Word
+from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, Known, Word
 from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -153,7 +154,7 @@ def _record(txn: Txn, found: Judged, *, synchronised: bool | None, actor: Actor 
     if found.moved_ms <= -_LARGE_MS:
         docktime.lift_waits(txn, clock.now_ms())
     if not found.word.doubt:
-        findings.close_finding(txn, code=DOUBT_CODE, subject=SUBJECT)
+        findings.close_finding(txn, code=DOUBT_CODE, subject=subjects.CLOCK)
     elif found.moved_ms >= _LARGE_MS:
         docktime.raise_doubt(txn, found.word)
 

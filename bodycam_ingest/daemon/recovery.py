@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest.acquire import record_acquired, take_back
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import dockings, findings, items, uploads
-from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.docking import RESTARTED, end_docking
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -27,6 +26,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired, part_size_for
 from bodycam_ingest.model.lifecycle import ItemState
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.acquire import StagingWatch
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.docking import DockContext
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.staging import SealedCopy, StagedCopies, UnexpectedName
@@ -168,21 +167,11 @@ class Recovery:
             _missing(self._dock, missing[start : start + _MISSING_AT_ONCE])
 
     def _report_unexpected(self, faults: Sequence[UnexpectedName]) -> None:
-        with self._dock.engine.connect() as conn:
-            known = findings.open_pairs(conn, [_UNEXPECTED])
-        if bool(faults) == bool(known):
-            return
-        with self._dock.ledger.transaction() as txn:
-            if not faults:
-                findings.close_finding(txn, code=_UNEXPECTED, subject=STAGING_SUBJECT)
-                return
-            findings.raise_finding(
-                txn,
-                code=_UNEXPECTED,
-                severity="alarm",
-                subject=STAGING_SUBJECT,
-                detail=f"{len(faults)} things in staging cannot be used, such as {faults[0].why}",
-            )
+        detail = ""
+        if faults:
+            detail = f"{len(faults)} things in staging cannot be used, such as {faults[0].why}"
+        wanted = {(_UNEXPECTED, subjects.STAGING): detail}
+        findings.hold(self._dock.engine, self._dock.ledger, wanted)
 
     def _reconcile(self, copy: SealedCopy, row: ItemRow, progress: Callable[[int], None]) -> None:
         try:
@@ -249,7 +238,7 @@ class Recovery:
         due_ms = clock.now_ms() + round(self._delay_s(delay_class, attempts) * 1000)
         with self._dock.ledger.transaction() as txn:
             items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
-            _raise(txn, row, error.code, "alarm", error.message)
+            findings.alarm_item(txn, row, error.code, error.message)
         self._waiting.append(copy)
 
     def _quarantine(self, copy: SealedCopy, row: ItemRow, why: str) -> None:
@@ -260,20 +249,8 @@ class Recovery:
         log.error("item.recovered_copy_bad", item_id=row.item_id, quarantined=kept)
         with self._dock.ledger.transaction() as txn:
             detail = f"a copy left by a crash cannot be used ({why}); kept as {kept}"
-            _raise(txn, row, LocalCopyDamagedError.code, "alarm", detail)
+            findings.alarm_item(txn, row, LocalCopyDamagedError.code, detail)
         self._watch.recovering.discard(row.item_id)
-
-
-def _raise(txn: Txn, row: ItemRow, code: str, severity: str, detail: str) -> None:
-    findings.raise_finding(
-        txn,
-        code=code,
-        severity=severity,
-        subject=f"item:{row.item_id}",
-        detail=detail,
-        docking_id=row.docking_id,
-        item_id=row.item_id,
-    )
 
 
 def _was_missed(row: ItemRow) -> bool:
@@ -284,13 +261,8 @@ def _was_missed(row: ItemRow) -> bool:
 def _orphaned(dock: DockContext, copy: SealedCopy) -> None:
     log.warning("staging.stray_copy", staged=copy.staged_path)
     with dock.ledger.transaction() as txn:
-        findings.raise_finding(
-            txn,
-            code="stray_copy",
-            severity="notice",
-            subject=f"item:{copy.item_id}",
-            detail=f"{copy.staged_path} belongs to no item in that state",
-        )
+        detail = f"{copy.staged_path} belongs to no item in that state"
+        findings.notice(txn, subjects.item(copy.item_id), "stray_copy", detail)
 
 
 def _missing(dock: DockContext, rows: Sequence[ItemRow]) -> None:
@@ -306,4 +278,4 @@ def _missing(dock: DockContext, rows: Sequence[ItemRow]) -> None:
     with dock.ledger.transaction() as txn:
         for row in rows:
             items.step(txn, row, item_entries.quarantined(row.item_id, reason=code))
-            _raise(txn, row, code, "alarm", f"{row.staged_path!r} is not in staging")
+            findings.alarm_item(txn, row, code, f"{row.staged_path!r} is not in staging")

@@ -24,6 +24,7 @@ from bodycam_ingest.db.projected import all_of
 from bodycam_ingest.errors import ConfigError, ControlError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
 from bodycam_ingest.log import configure, log, set_level
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.rows import Setting
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Daemon:
             storehealth.hurry(txn, list(components.stores))
             txn.append(
                 "daemon.started",
-                "daemon",
+                subjects.DAEMON,
                 {
                     "version": __version__,
                     "dock": self._config.dock.id,

@@ -11,6 +11,7 @@ from bodycam_ingest.db.damage import explain
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.linux import sd_notify
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,17 +106,12 @@ class Supervisor:
             damaged = explain(self._engine)
             what = damaged.message if damaged else type(error).__name__
         with self._ledger.transaction() as txn:
-            findings.raise_finding(
-                txn,
-                code=FAULT if known else CRASHED,
-                severity="alarm",
-                subject=f"worker:{worker}",
-                detail=f"{worker}: {what}; the log has the rest",
-            )
+            detail = f"{worker}: {what}; the log has the rest"
+            findings.alarm(txn, subjects.worker(worker), FAULT if known else CRASHED, detail)
 
     def healed(self, worker: str) -> None:
         """Close what was raised about it, by this process or an earlier one."""
-        subject = f"worker:{worker}"
+        subject = subjects.worker(worker)
         with self._engine.connect() as conn:
             if not findings.open_about(conn, subject):
                 return

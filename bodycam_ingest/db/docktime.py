@@ -21,6 +21,7 @@ from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.db.schema import item_work, ledger_entry, object_work, store_work, upload_work
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.backoff import HORIZON_MS
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ STEPPED: Final = "stepped_forward"
 RAN_AHEAD: Final = "ran_ahead_while_off"
 
 DOUBT_CODE: Final = "clock_in_doubt"
-SUBJECT: Final = "clock"
 _DETAIL: Final = (
     "nobody vouches for the dock's clock ({doubt}); no copy is purged by its age until NTP does, "
     "or a person does by `bodycam-ingest clock confirm --reason TEXT`"
@@ -113,18 +113,12 @@ def word_of(row: DockClock | None) -> Word:
 
 def raise_doubt(txn: Txn, word: Word) -> None:
     """Tell people that nobody vouches for the clock, unless they were told."""
-    findings.raise_finding(
-        txn,
-        code=DOUBT_CODE,
-        severity="notice",
-        subject=SUBJECT,
-        detail=_DETAIL.format(doubt=word.doubt),
-    )
+    findings.notice(txn, subjects.CLOCK, DOUBT_CODE, _DETAIL.format(doubt=word.doubt))
 
 
 def doubt_is_known(conn: sa.Connection) -> bool:
     """Whether people were told that nobody vouches for the clock."""
-    return (DOUBT_CODE, SUBJECT) in findings.open_pairs(conn, [DOUBT_CODE])
+    return (DOUBT_CODE, subjects.CLOCK) in findings.open_pairs(conn, [DOUBT_CODE])
 
 
 def now_ms(conn: sa.Connection) -> int:

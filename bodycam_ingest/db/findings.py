@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from ulid import ULID
@@ -11,65 +11,106 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.db.schema import docking, finding, item
 from bodycam_ingest.errors import UnknownSubjectError
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
+from bodycam_ingest.model.subjects import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Engine
 
     from bodycam_ingest.custody.entry import Actor
-    from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.db.items import ItemRow
+    from bodycam_ingest.db.ledger import LedgerWriter, Txn
 
 
-STAGING_SUBJECT: Final = "dock:staging"
-
-
-def raise_finding(
+def alarm(
     txn: Txn,
-    *,
+    subject: Subject,
     code: str,
-    severity: str,
-    subject: str,
     detail: str,
+    *,
     docking_id: str | None = None,
     item_id: str | None = None,
-) -> str:
-    """Open a finding, unless one with the same code and subject is open already.
+) -> None:
+    """Open an alarm: it needs a person, and holds up the release of what it touches.
+
+    Nothing where a finding with the same code and subject is open already; so `notice`.
 
     Args:
         txn: the open transaction.
+        subject: whom it is about.
         code: what is wrong, a constant word.
-        severity: `alarm` needs a person and holds up the release it touches; `notice` does not.
-        subject: whom it is about, such as `item:<ulid>` or `store:<name>`.
         detail: for people.
         docking_id: the docking that it touches.
         item_id: the item that it touches.
-
-    Returns:
-        The id of the open finding.
     """
-    known = txn.conn.execute(
-        sa.select(finding.c.finding_id).where(
-            finding.c.closed_at.is_(None), finding.c.code == code, finding.c.subject == subject
-        )
-    ).scalar()
-    if known is not None:
-        return str(known)
-    finding_id = str(ULID())
-    txn.add(
-        entries.finding_raised(
-            finding_id,
-            code=code,
-            severity=severity,
-            about=subject,
-            detail=detail,
-            docking_id=docking_id,
-            item_id=item_id,
-        )
+    _open(txn, subject, code, detail, "alarm", docking_id, item_id)
+
+
+def alarm_item(
+    txn: Txn, row: ItemRow, code: str, detail: str, *, subject: Subject | None = None
+) -> None:
+    """Open an alarm about an item, or about `subject` where that touches it; as `alarm`."""
+    about = subject or subjects.item(row.item_id)
+    alarm(txn, about, code, detail, docking_id=row.docking_id, item_id=row.item_id)
+
+
+def notice(
+    txn: Txn, subject: Subject, code: str, detail: str, *, docking_id: str | None = None
+) -> None:
+    """Open a notice, which holds up nothing; arguments as `alarm`."""
+    _open(txn, subject, code, detail, "notice", docking_id, None)
+
+
+def _open(
+    txn: Txn,
+    subject: Subject,
+    code: str,
+    detail: str,
+    severity: str,
+    docking_id: str | None,
+    item_id: str | None,
+) -> None:
+    known = sa.select(finding.c.finding_id).where(
+        finding.c.closed_at.is_(None), finding.c.code == code, finding.c.subject == subject
     )
+    if txn.conn.execute(known).first() is not None:
+        return
+    raised = entries.finding_raised(
+        str(ULID()),
+        code=code,
+        severity=severity,
+        about=subject,
+        detail=detail,
+        docking_id=docking_id,
+        item_id=item_id,
+    )
+    txn.add(raised)
     log.warning("finding.raised", code=code, severity=severity, subject=subject, detail=detail)
-    return finding_id
 
 
-def close_finding(txn: Txn, *, code: str, subject: str) -> bool:
+def hold(engine: Engine, ledger: LedgerWriter, wanted: Mapping[tuple[str, Subject], str]) -> None:
+    """Open or close alarms so that they say what is so; writes nothing where they do already.
+
+    Args:
+        engine: for reads.
+        ledger: the only way to write.
+        wanted: by code and subject, what is wrong, for people; empty where nothing is.
+    """
+    with engine.connect() as conn:
+        known = open_pairs(conn, {code for code, _ in wanted})
+    if all(bool(detail) == (pair in known) for pair, detail in wanted.items()):
+        return
+    with ledger.transaction() as txn:
+        for (code, subject), detail in wanted.items():
+            if detail:
+                alarm(txn, subject, code, detail)
+            else:
+                close_finding(txn, code=code, subject=subject)
+
+
+def close_finding(txn: Txn, *, code: str, subject: Subject) -> bool:
     """Close the open finding with that code and subject, because its cause is gone.
 
     Args:
@@ -83,7 +124,7 @@ def close_finding(txn: Txn, *, code: str, subject: str) -> bool:
     return bool(_close_all(txn, subject, finding.c.code == code))
 
 
-def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str, str]]:
+def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str, Subject]]:
     """Code and subject of every open finding with one of these codes.
 
     Asked once before many items, it spares a question for each of them.
@@ -93,10 +134,10 @@ def open_pairs(conn: sa.Connection, codes: Iterable[str]) -> frozenset[tuple[str
             finding.c.closed_at.is_(None), finding.c.code.in_(list(codes))
         )
     )
-    return frozenset((row.code, row.subject) for row in rows)
+    return frozenset((row.code, Subject(row.subject)) for row in rows)
 
 
-def open_about(conn: sa.Connection, subject: str) -> bool:
+def open_about(conn: sa.Connection, subject: Subject) -> bool:
     """Whether a finding about a subject is open."""
     query = sa.select(finding.c.finding_id).where(
         finding.c.closed_at.is_(None), finding.c.subject == subject
@@ -111,7 +152,9 @@ def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
         .where(item.c.item_id == finding.c.item_id, item.c.seen_docking_id == docking_id)
         .correlate(finding)
     )
-    serial = sa.select("camera:" + docking.c.camera).where(docking.c.docking_id == docking_id)
+    its_camera = sa.select(subjects.camera("") + docking.c.camera).where(
+        docking.c.docking_id == docking_id
+    )
     rows = conn.execute(
         sa.select(finding.c.code)
         .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
@@ -119,7 +162,7 @@ def docking_alarms(conn: sa.Connection, docking_id: str) -> list[str]:
             sa.or_(
                 finding.c.docking_id == docking_id,
                 item_here,
-                finding.c.subject.in_(serial),
+                finding.c.subject.in_(its_camera),
             )
         )
         .distinct()
@@ -135,7 +178,7 @@ def was_raised(conn: sa.Connection, code: str, docking_id: str) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def close_about(txn: Txn, *, subject: str) -> int:
+def close_about(txn: Txn, *, subject: Subject) -> int:
     """Close all open findings about a subject, because all is well with it.
 
     Args:
@@ -148,7 +191,15 @@ def close_about(txn: Txn, *, subject: str) -> int:
     return _close_all(txn, subject, sa.true())
 
 
-def _close_all(txn: Txn, subject: str, which: sa.ColumnElement[bool]) -> int:
+def close_about_store(txn: Txn, store: str) -> None:
+    """Close all open findings about a store, its uploads and the objects queued for it."""
+    all_open = sa.select(finding.c.subject).where(finding.c.closed_at.is_(None)).distinct()
+    for subject in txn.conn.execute(all_open).scalars().all():
+        if subjects.store_of(subject) == store:
+            close_about(txn, subject=Subject(subject))
+
+
+def _close_all(txn: Txn, subject: Subject, which: sa.ColumnElement[bool]) -> int:
     rows = txn.conn.execute(
         sa.select(finding.c.finding_id, finding.c.code).where(
             finding.c.closed_at.is_(None), finding.c.subject == subject, which
@@ -181,6 +232,8 @@ def close_by_id(txn: Txn, finding_id: str, *, reason: str, actor: Actor) -> None
         raise UnknownSubjectError(
             f"no open finding {finding_id!r}", hint="`bodycam-ingest findings` lists them."
         )
-    closed = entries.finding_closed(finding_id, code=row.code, about=row.subject, reason=reason)
+    closed = entries.finding_closed(
+        finding_id, code=row.code, about=Subject(row.subject), reason=reason
+    )
     txn.add(closed, actor=actor)
     log.info("finding.closed", code=row.code, subject=row.subject)

@@ -66,11 +66,6 @@ class ItemRow:
     due_ms: int = 0
     last_error: str = ""
 
-    @property
-    def subject(self) -> str:
-        """Whom its entries are about."""
-        return f"item:{self.item_id}"
-
     def digests(self) -> Digests:
         """What its one reading yielded; UsageError for items that were never read."""
         return rows.digests_of(self)

@@ -16,8 +16,9 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.db import findings, storehealth
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.projected import read_stores
-from bodycam_ingest.db.schema import finding, item, upload
+from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
@@ -221,15 +222,10 @@ def _changed(txn: Txn, one: Wanted) -> Change:
 def _report_lacking(txn: Txn, one: Wanted) -> Amount:
     lacking = out_of_reach(txn.conn, one.name) if one.required else Amount()
     if lacking.items:
-        findings.raise_finding(
-            txn,
-            code=INCOMPLETE,
-            severity="notice",
-            subject=_subject(one.name),
-            detail=f"{one.name} never had {lacking}, and the dock has no copy of them any more",
-        )
+        detail = f"{one.name} never had {lacking}, and the dock has no copy of them any more"
+        findings.notice(txn, subjects.store(one.name), INCOMPLETE, detail)
     else:
-        findings.close_finding(txn, code=INCOMPLETE, subject=_subject(one.name))
+        findings.close_finding(txn, code=INCOMPLETE, subject=subjects.store(one.name))
     return lacking
 
 
@@ -245,16 +241,13 @@ def _removed(txn: Txn, row: Store) -> Change:
     )
     storehealth.recovered(txn, row.store)
     # Nobody asks it any more: what it did last is no news.
-    findings.close_about(txn, subject=_subject(row.store))
+    findings.close_about(txn, subject=subjects.store(row.store))
     if waiting.items:
-        findings.raise_finding(
-            txn,
-            code=REMOVED,
-            severity="alarm",
-            subject=_subject(row.store),
-            detail=f"{row.store} is no longer in the configuration, and {waiting} wait for it: "
-            f"bring it back, or `stores retire {row.store} --reason TEXT`",
+        detail = (
+            f"{row.store} is no longer in the configuration, and {waiting} wait for it: "
+            f"bring it back, or `stores retire {row.store} --reason TEXT`"
         )
+        findings.alarm(txn, subjects.store(row.store), REMOVED, detail)
     return Change(row.store, "removed", row.required, waiting)
 
 
@@ -289,28 +282,5 @@ def retire(txn: Txn, name: str, reason: str, actor: Actor) -> Amount:
         ),
         actor=actor,
     )
-    for subject in _subjects_of(txn.conn, name):
-        findings.close_about(txn, subject=subject)
+    findings.close_about_store(txn, name)
     return waiting
-
-
-def _subjects_of(conn: sa.Connection, name: str) -> list[str]:
-    """Subjects of open findings about a store, its uploads and the objects queued for it."""
-    subject = finding.c.subject
-    rows = conn.execute(
-        sa.select(subject)
-        .where(finding.c.closed_at.is_(None))
-        .where(
-            sa.or_(
-                subject == _subject(name),
-                sa.and_(subject.startswith("upload:"), subject.endswith(f":{name}")),
-                subject.startswith(f"object:{name}:"),
-            )
-        )
-        .distinct()
-    )
-    return list(rows.scalars())
-
-
-def _subject(name: str) -> str:
-    return f"store:{name}"

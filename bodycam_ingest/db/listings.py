@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from bodycam_ingest.db import views
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import docking, finding, item, upload
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
@@ -136,13 +137,13 @@ def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:
     if choice.docking:
         where.append(finding.c.docking_id == choice.docking)
     if choice.store:
-        where.append(finding.c.subject == f"store:{choice.store}")
+        where.append(finding.c.subject == subjects.store(choice.store))
     if choice.camera:
         here = sa.select(docking.c.docking_id).where(docking.c.camera == choice.camera)
         its = sa.select(item.c.item_id).where(item.c.camera == choice.camera)
         where.append(
             sa.or_(
-                finding.c.subject == f"camera:{choice.camera}",
+                finding.c.subject == subjects.camera(choice.camera),
                 finding.c.docking_id.in_(here),
                 finding.c.item_id.in_(its),
             )
@@ -152,13 +153,13 @@ def findings(conn: sa.Connection, choice: Choice) -> list[dict[str, Any]]:
     waiting = _waiting(conn) if any(_is_stores(row) for row in found) else {}
     for row in found:
         # Counted when it is read: a finding that counted along would be a commit a recording.
-        store = str(row["subject"]).removeprefix("store:")
+        store = subjects.store_of(row["subject"])
         row["waiting"] = waiting.get(store, 0) if _is_stores(row) else None
     return found
 
 
 def _is_stores(row: dict[str, Any]) -> bool:
-    return row["closed_at"] is None and str(row["subject"]).startswith("store:")
+    return row["closed_at"] is None and subjects.split(row["subject"])[0] == "store"
 
 
 def _waiting(conn: sa.Connection) -> dict[str, int]:

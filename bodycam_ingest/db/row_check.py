@@ -16,7 +16,7 @@ from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.db.reprojection import difference, wrong_fields
 from bodycam_ingest.db.schema import ledger_entry
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from bodycam_ingest.model.store_set import StoreSet, store_set
 
@@ -92,7 +92,7 @@ def _items_differ(conn: sa.Connection, item_ids: Sequence[str]) -> Iterator[RowD
     right = _InMemory()
     for seq, body in heapq.merge(
         _entries(conn, ledger_entry.c.type.between("store.", "store/")),
-        _entries(conn, ledger_entry.c.subject.in_([f"item:{one}" for one in item_ids])),
+        _entries(conn, ledger_entry.c.subject.in_([subjects.item(one) for one in item_ids])),
     ):
         right.take(seq, body)
     mine = ProjectedRows(conn)
@@ -117,7 +117,7 @@ def altered_docking(conn: sa.Connection, kept: rows.Docking) -> str:
     newest_first = conn.execution_options(yield_per=20).execute(
         sa.select(ledger_entry.c.seq, ledger_entry.c.body)
         .where(ledger_entry.c.log_id == LOG_ID)
-        .where(ledger_entry.c.subject == f"camera:{kept.camera}")
+        .where(ledger_entry.c.subject == subjects.camera(kept.camera))
         .order_by(ledger_entry.c.seq.desc())
     )
     for seq, body in newest_first:
@@ -178,7 +178,7 @@ class OpenAlarms:
                 self._open.pop(fact.subject, None)
             elif fact.data["severity"] == "alarm":
                 self._open[fact.subject] = fact.data
-        mine = (docking.docking_id, f"camera:{docking.camera}")
+        mine = (docking.docking_id, subjects.camera(docking.camera))
         return sorted(
             data["code"]
             for data in self._open.values()

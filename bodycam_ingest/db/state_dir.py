@@ -37,6 +37,7 @@ from bodycam_ingest.errors import (
     StateDirectoryError,
 )
 from bodycam_ingest.linux import clock, durable, group_access
+from bodycam_ingest.model import subjects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +111,7 @@ def _build_database(building: Path, signer: Signer) -> None:
             txn = Txn(conn, signer.name, Peaks(), ZERO)
             txn.append(
                 "log.genesis",
-                "log",
+                subjects.LOG,
                 {
                     "format": "bodycam-ledger/2",
                     "vkey": signer.verifier().vkey(),

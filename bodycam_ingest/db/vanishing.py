@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.schema import docking, finding, item
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import printable_path
 from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.subjects import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,20 +32,14 @@ def tell(txn: Txn, camera: str, docking_id: str, rows: Sequence[ItemRow]) -> Non
         docking_id: the docking in which they are missed.
         rows: those that are missed now.
     """
-    subject = f"docking:{docking_id}"
+    subject = subjects.docking(docking_id)
     before = txn.conn.execute(
         sa.select(sa.func.count()).select_from(_missed(camera, docking_id).subquery())
     ).scalar_one()
     # A finding's text stands: more that go are told by another one in its place.
     findings.close_finding(txn, code=CODE, subject=subject)
-    findings.raise_finding(
-        txn,
-        code=CODE,
-        severity="alarm",
-        subject=subject,
-        detail=_detail(before + len(rows), printable_path(rows[0].path)),
-        docking_id=docking_id,
-    )
+    detail = _detail(before + len(rows), printable_path(rows[0].path))
+    findings.alarm(txn, subject, CODE, detail, docking_id=docking_id)
 
 
 def _detail(count: int, such_as: str) -> str:
@@ -81,7 +77,7 @@ def came_back(txn: Txn, camera: str, item_ids: Sequence[str]) -> None:
     ).all()
     for row in open_now:
         if not txn.conn.execute(_missed(camera, row.docking_id).limit(1)).first():
-            findings.close_finding(txn, code=CODE, subject=row.subject)
+            findings.close_finding(txn, code=CODE, subject=Subject(row.subject))
 
 
 def _missed(camera: str, docking_id: str) -> sa.Select[tuple[str]]:

@@ -24,7 +24,7 @@ from bodycam_ingest.db.schema import (
     upload,
 )
 from bodycam_ingest.linux import clock
-from bodycam_ingest.model import object_keys
+from bodycam_ingest.model import object_keys, subjects
 from bodycam_ingest.model.evidence import encode_path
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
         return None
     bodies = conn.execute(
         sa.select(ledger_entry.c.body)
-        .where(ledger_entry.c.subject == f"item:{item_id}")
+        .where(ledger_entry.c.subject == subjects.item(item_id))
         .order_by(ledger_entry.c.seq)
     ).scalars()
     return {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from bodycam_ingest.db import findings
 from bodycam_ingest.errors import IngestError, SourceError, SourceGoneError, StagingTooSmallError
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.docking.record import DockingRecord
     from bodycam_ingest.model.evidence import InventoryEntry
+    from bodycam_ingest.model.subjects import Subject
 
 # An item that waits on one of these keeps the finding open.
 _KINDS: Final[tuple[type[IngestError], ...]] = (
@@ -42,32 +44,7 @@ ROOT_UNUSABLE: Final = "mount_root_unusable"
 # Whoever fixes the card or the mount waits at most so long for the next listing.
 _WAIT_MAX_S: Final = 60.0
 _TRIES_MAX: Final = 16
-_SUBJECT_MAX: Final = 128
 _WORDS: Final = {errno.ENOENT: "no such directory", errno.ENOTDIR: "is no directory"}
-
-
-def hold(engine: Engine, ledger: LedgerWriter, wanted: Mapping[tuple[str, str], str]) -> None:
-    """Open or close alarms so that they say what is so; writes nothing where they do already.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        wanted: by code and subject, what is wrong, for people; empty where nothing is.
-    """
-    with engine.connect() as conn:
-        known = findings.open_pairs(conn, {code for code, _ in wanted})
-    if all(bool(detail) == (pair in known) for pair, detail in wanted.items()):
-        return
-    with ledger.transaction() as txn:
-        for (code, subject), detail in wanted.items():
-            if detail:
-                _alarm(txn, code, subject, detail)
-            else:
-                findings.close_finding(txn, code=code, subject=subject)
-
-
-def _alarm(txn: Txn, code: str, subject: str, detail: str) -> None:
-    findings.raise_finding(txn, code=code, severity="alarm", subject=subject, detail=detail)
 
 
 class CameraTrouble:
@@ -83,12 +60,12 @@ class CameraTrouble:
         self._engine = engine
         self._ledger = ledger
         self._camera = camera
-        self._subject = f"camera:{camera}"
+        self._subject = subjects.camera(camera)
 
     def hold(self, troubles: Mapping[str, str]) -> None:
-        """As `hold`: what is wrong, by code; empty where nothing is."""
+        """As `findings.hold`: what is wrong, by code; empty where nothing is."""
         wanted = {(code, self._subject): detail for code, detail in troubles.items()}
-        hold(self._engine, self._ledger, wanted)
+        findings.hold(self._engine, self._ledger, wanted)
 
     def settle(self, still: Collection[str]) -> None:
         """Close the findings about reading but those with codes on which files still wait."""
@@ -126,7 +103,7 @@ class CameraTrouble:
                     f"{_files(faults[error.code])} of camera {self._camera} cannot be read, such "
                     f"as {error.message}. {error.hint}"
                 )
-                _alarm(txn, error.code, self._subject, detail)
+                findings.alarm(txn, self._subject, error.code, detail)
 
 
 def oversized(root_fd: int, camera: str, entries: Sequence[InventoryEntry]) -> str:
@@ -223,7 +200,7 @@ class Unlisted:
                 finding=code,
                 message=message,
             )
-        self._record.raise_finding(
+        self._record.alarm(
             code,
             f"camera {row.camera} in {row.bay}: {detail}. Look whether it is mounted so that the "
             "daemon's user may read it, and at its card; it is looked at again by itself",
@@ -245,11 +222,15 @@ class MountRoots:
         self._ledger = ledger
         self._roots = tuple(roots)
         # What is open, by subject; the text of one that an earlier run opened is not known.
-        self._open: dict[str, str] | None = None
+        self._open: dict[Subject, str] | None = None
 
     def look(self) -> None:
         """Open or close alarms so that they say what is so; asks each root once, writes changes."""
-        faults = {_root_subject(root): fault for root in self._roots if (fault := _fault(root))}
+        faults = {
+            subjects.mount_root(printable_path(os.fsencode(root))): fault
+            for root in self._roots
+            if (fault := _fault(root))
+        }
         if self._open is None:
             with self._engine.connect() as conn:
                 pairs = findings.open_pairs(conn, [ROOT_UNUSABLE])
@@ -262,14 +243,8 @@ class MountRoots:
             for subject in over:
                 findings.close_finding(txn, code=ROOT_UNUSABLE, subject=subject)
             for subject, detail in faults.items():
-                _alarm(txn, ROOT_UNUSABLE, subject, detail)
+                findings.alarm(txn, subject, ROOT_UNUSABLE, detail)
         self._open = faults
-
-
-def _root_subject(root: Path) -> str:
-    shown = printable_path(os.fsencode(root))
-    prefix = "mount_root:"
-    return prefix + shown[-(_SUBJECT_MAX - len(prefix)) :]
 
 
 def _fault(root: Path) -> str:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest import camera
 from bodycam_ingest.acquire import Reader
-from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble, hold
+from bodycam_ingest.db import findings
+from bodycam_ingest.docking.camera_findings import DOCKING_FAILED, CameraTrouble
 from bodycam_ingest.docking.docking import Docking, Progress, Rules
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire import AcquireContext, ReadBackVerifier
     from bodycam_ingest.config import CameraProfile
     from bodycam_ingest.docking.undock import DockContext
+    from bodycam_ingest.model.subjects import Subject
 
 
 _SERIAL_FILE_MAX_BYTES: Final = 4096
@@ -61,27 +64,27 @@ class CameraIdentification:
         """Alarm that two cameras claim one serial; returns a name of its own for the second."""
         other = camera.safe_serial(f"{serial}~{bay}")
         detail = f"two cameras call themselves {serial}; the one in {bay} is {other}"
-        self._hold(_SERIAL_TWICE, detail, f"camera:{serial}", f"camera:{other}")
+        self._hold(_SERIAL_TWICE, detail, subjects.camera(serial), subjects.camera(other))
         return other
 
-    def _hold(self, code: str, detail: str, *subjects: str) -> None:
-        wanted = {(code, subject): detail for subject in subjects}
-        hold(self.dock.engine, self.dock.ledger, wanted)
+    def _hold(self, code: str, detail: str, *about: Subject) -> None:
+        wanted = {(code, subject): detail for subject in about}
+        findings.hold(self.dock.engine, self.dock.ledger, wanted)
 
     def failed(self, camera_name: str, why: str) -> None:
         """Alarm that the work on a camera failed; closed when one of its dockings gets on again."""
         detail = f"the work on camera {camera_name} failed and is tried again later: {why}"
-        self._hold(DOCKING_FAILED, detail, f"camera:{camera_name}")
+        self._hold(DOCKING_FAILED, detail, subjects.camera(camera_name))
 
     def silent(self, bay: str) -> None:
         """Alarm that a camera does not say who it is."""
         log.error("camera.silent", bay=bay)
         detail = f"the camera in {bay} does not answer; pull it and dock it again"
-        self._hold(_SILENT, detail, f"bay:{bay}")
+        self._hold(_SILENT, detail, subjects.bay(bay))
 
     def answered(self, bay: str) -> None:
         """Close that alarm."""
-        self._hold(_SILENT, "", f"bay:{bay}")
+        self._hold(_SILENT, "", subjects.bay(bay))
 
     def _serial_in_file(self, mounted: camera.MountedVolume, profile: CameraProfile) -> str:
         path = os.fsencode(profile.serial_file)

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import dockings, findings
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def brought(txn: Txn, row: Docking) -> None:
 
     A camera with several volumes keeps it while another of them left early.
     """
-    subject = _subject(row)
+    subject = subjects.camera(row.camera)
     if not findings.close_finding(txn, code=LEFT_EARLY, subject=subject):
         return
     for other in dockings.newest_of_volumes(txn.conn, row.camera):
@@ -67,27 +68,18 @@ def brought(txn: Txn, row: Docking) -> None:
 def all_copied(engine: Engine, ledger: LedgerWriter, row: Docking) -> None:
     """Close the notice while the camera is still docked; nothing is written where none is open."""
     with engine.connect() as conn:
-        if (LEFT_EARLY, _subject(row)) not in findings.open_pairs(conn, [LEFT_EARLY]):
+        if (LEFT_EARLY, subjects.camera(row.camera)) not in findings.open_pairs(conn, [LEFT_EARLY]):
             return
     with ledger.transaction() as txn:
         brought(txn, row)
 
 
-def _subject(row: Docking) -> str:
-    return f"camera:{row.camera}"
-
-
 def _raise(txn: Txn, row: Docking, words: str) -> None:
     # With the figures of now, where it left early before.
-    findings.close_finding(txn, code=LEFT_EARLY, subject=_subject(row))
-    findings.raise_finding(
-        txn,
-        code=LEFT_EARLY,
-        severity="notice",
-        subject=_subject(row),
-        detail=f"camera {row.camera} left {row.bay} early: {words}; dock it again",
-        docking_id=row.docking_id,
-    )
+    subject = subjects.camera(row.camera)
+    findings.close_finding(txn, code=LEFT_EARLY, subject=subject)
+    detail = f"camera {row.camera} left {row.bay} early: {words}; dock it again"
+    findings.notice(txn, subject, LEFT_EARLY, detail, docking_id=row.docking_id)
 
 
 class Absentees:

@@ -14,6 +14,7 @@ from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.undock import end_docking
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import EntryKind, StatSignature, Verdict, printable_path
 from bodycam_ingest.model.lifecycle import COPIED, ItemState
 from bodycam_ingest.model.rows import Camera
@@ -279,22 +280,22 @@ class DockingRecord:
             verdicts=inventoried.data["verdicts"],
         )
 
-    def raise_finding(self, code: str, detail: str, *, severity: str = "alarm") -> None:
-        """Raise a finding about this docking."""
+    def alarm(self, code: str, detail: str) -> None:
+        """Open an alarm about this docking."""
+        docking_id = self.row.docking_id
         with self._ledger.transaction() as txn:
-            findings.raise_finding(
-                txn,
-                code=code,
-                severity=severity,
-                subject=f"docking:{self.row.docking_id}",
-                detail=detail,
-                docking_id=self.row.docking_id,
-            )
+            findings.alarm(txn, subjects.docking(docking_id), code, detail, docking_id=docking_id)
+
+    def notice(self, code: str, detail: str) -> None:
+        """Open a notice about this docking."""
+        docking_id = self.row.docking_id
+        with self._ledger.transaction() as txn:
+            findings.notice(txn, subjects.docking(docking_id), code, detail, docking_id=docking_id)
 
     def close_finding(self, code: str) -> None:
         """Close this docking's finding of that code, if one is open."""
         with self._ledger.transaction() as txn:
-            findings.close_finding(txn, code=code, subject=f"docking:{self.row.docking_id}")
+            findings.close_finding(txn, code=code, subject=subjects.docking(self.row.docking_id))
 
     def all_copied(self) -> None:
         """Close the camera's notice of having left early: everything on it is on the dock."""

@@ -298,10 +298,9 @@ class InventoryTracker:
         now_ns = clock.now_ms() * 1_000_000
         dead = [p for p, s in files.items() if comparison.is_dead_clock(s.mtime_ns, now_ns)]
         if dead:
-            self.record.raise_finding(
-                "camera_clock",
-                f"{len(dead)} files bear impossible times, such as {printable_path(min(dead))}",
-                severity="notice",
+            such_as = printable_path(min(dead))
+            self.record.notice(
+                "camera_clock", f"{len(dead)} files bear impossible times, such as {such_as}"
             )
         # Without anything new in a directory, an earlier docking reported its holes.
         fresh = {_directory(path) for path in files.keys() - (self._last or frozenset())}
@@ -314,11 +313,10 @@ class InventoryTracker:
         }
         if holes:
             directory, found = min(holes.items())
-            self.record.raise_finding(
+            self.record.notice(
                 "numbering_gap",
                 f"numbers are missing in {len(holes)} directories, such as "
                 f"{found[0][0]} to {found[0][1]} in {printable_path(directory) or '/'}",
-                severity="notice",
             )
 
     def _numbers(

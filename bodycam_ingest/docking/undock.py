@@ -13,6 +13,7 @@ from bodycam_ingest.docking.camera_findings import INCOMPLETE, UNLISTABLE
 from bodycam_ingest.docking.manifest import build_manifest
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import COPIED
 from bodycam_ingest.model.rows import Item
 
@@ -58,7 +59,8 @@ def end_docking(dock: DockContext, docking_id: str, reason: str) -> None:
         here = dockings.tally(txn.conn, docking_id).states
         states = {state.value: number for state, number in here.items()}
         closed = [
-            findings.close_finding(txn, code=code, subject=f"docking:{docking_id}") for code in _OWN
+            findings.close_finding(txn, code=code, subject=subjects.docking(docking_id))
+            for code in _OWN
         ]
         # What could not be listed at the end is not known, whatever was listed before.
         whole = row.inventoried and not any(closed)

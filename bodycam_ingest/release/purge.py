@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.db import docktime, findings, items, own_objects, purges, resending, uploads
-from bodycam_ingest.db.findings import STAGING_SUBJECT
 from bodycam_ingest.db.row_check import altered_items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -28,6 +27,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Purger:
         with self._engine.connect() as conn:
             altered = altered_items(conn, [row.item_id])
         if altered:
-            self._hold(row, StateAlteredError(altered[row.item_id]), 0.0, subject=row.subject)
+            self._hold(row, StateAlteredError(altered[row.item_id]), 0.0)
             return 0.0
         began_s = time.monotonic()
         try:
@@ -174,7 +174,7 @@ class Purger:
             if error.disposition is Disposition.HALT:
                 raise
             # The disk's fault, not the recording's: one finding, however many copies meet it.
-            self._hold(row, error, took_s, subject=STAGING_SUBJECT)
+            self._hold(row, error, took_s, disk=True)
             return 0.0
         self._purged(row)
         return 0.0
@@ -182,13 +182,13 @@ class Purger:
     def _purged(self, row: ItemRow) -> None:
         with self._ledger.transaction() as txn:
             items.step(txn, row, item_entries.purged(row.item_id, row.staged_path))
-            for subject in (f"item:{row.item_id}", STAGING_SUBJECT):
+            for subject in (subjects.item(row.item_id), subjects.STAGING):
                 findings.close_finding(txn, code=HELD, subject=subject)
         log.debug("item.purged", item_id=row.item_id)
 
     def _doubted(self, row: ItemRow, doubt: Doubt, took_s: float) -> None:
         if doubt.until_ms is None:
-            self._hold(row, doubt.error, took_s, subject=f"item:{row.item_id}")
+            self._hold(row, doubt.error, took_s)
             if doubt.lost_by:
                 self._send_again(row, doubt.lost_by)
             return
@@ -211,7 +211,7 @@ class Purger:
                 txn.add(item_entries.upload_repeated(row.item_id, store, resending.STORE_LOST))
         log.warning("upload.repeated", item_id=row.item_id, store=store)
 
-    def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, subject: str) -> None:
+    def _hold(self, row: ItemRow, error: IngestError, took_s: float, *, disk: bool = False) -> None:
         """Keep a copy for now; told when it begins, not at each try."""
         attempts = row.attempts + 1
         if attempts <= _QUICK_TRIES:
@@ -226,15 +226,10 @@ class Purger:
         )
         with self._ledger.transaction() as txn:
             items.postpone(txn, [row.item_id], attempts=attempts, due_ms=due_ms, error=error.code)
+            subject = subjects.STAGING if disk else subjects.item(row.item_id)
             known = (HELD, subject) in findings.open_pairs(txn.conn, [HELD])
             if alarming and not known:
-                findings.raise_finding(
-                    txn,
-                    code=HELD,
-                    severity="alarm",
-                    subject=subject,
-                    detail=error.message,
-                    item_id=row.item_id if subject != STAGING_SUBJECT else None,
-                )
+                item_id = None if disk else row.item_id
+                findings.alarm(txn, subject, HELD, error.message, item_id=item_id)
         if not known and (alarming or row.last_error != error.code):
             log.warning("item.purge_held", item_id=row.item_id, error=error.code, hint=error.hint)

@@ -15,6 +15,7 @@ from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
 from bodycam_ingest.log import log
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Decision, DockingFacts, ItemStanding, Live, decide
 
@@ -121,12 +122,11 @@ class Releaser:
         if not wrong and alarms:
             wrong = f"by the ledger alarms are open: {', '.join(alarms)}"
         if wrong:
-            findings.raise_finding(
+            findings.alarm(
                 txn,
-                code=StateAlteredError.code,
-                severity="alarm",
-                subject=f"docking:{docking_id}",
-                detail=f"docking {docking_id}: {wrong}",
+                subjects.docking(docking_id),
+                StateAlteredError.code,
+                f"docking {docking_id}: {wrong}",
                 docking_id=docking_id,
             )
         return not wrong and len(_unaltered(txn, items.by_ids(txn.conn, here))) == len(here)
@@ -174,15 +174,7 @@ def _unaltered(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
     altered = altered_items(txn.conn, [row.item_id for row in found])
     for row in found:
         if row.item_id in altered:
-            findings.raise_finding(
-                txn,
-                code=StateAlteredError.code,
-                severity="alarm",
-                subject=row.subject,
-                detail=altered[row.item_id],
-                docking_id=row.docking_id,
-                item_id=row.item_id,
-            )
+            findings.alarm_item(txn, row, StateAlteredError.code, altered[row.item_id])
     return [row for row in found if row.item_id not in altered]
 
 

@@ -15,10 +15,10 @@ from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
 from bodycam_ingest.model.lifecycle import SENT_FROM, ItemState, UploadState
-from bodycam_ingest.upload.store_state import alarm, is_alarming, store_subject
+from bodycam_ingest.upload.store_state import is_alarming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 _QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
 _OPEN: Final = frozenset({UploadState.QUEUED, UploadState.STORED})
-
-
-def _upload_subject(row: UploadRow) -> str:
-    return f"upload:{row.item_id}:{row.store}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +114,9 @@ class UploadRecord:
             item_entries.confirmed(row.item_id, row.store, one.proof, sha256=sha256, waits=waits)
         )
         if row.last_error:
-            findings.close_about(txn, subject=_upload_subject(row))
+            findings.close_about(txn, subject=subjects.upload(row.item_id, row.store))
             if not uploads.any_waits_on(txn.conn, row.store, row.last_error):
-                findings.close_finding(txn, code=row.last_error, subject=store_subject(row.store))
+                findings.close_finding(txn, code=row.last_error, subject=subjects.store(row.store))
         return True
 
     # -- items, back --
@@ -161,7 +157,7 @@ class UploadRecord:
                         row.item_id, row.store, key=item.key(), reason=error.code
                     )
                     txn.add(refused)
-                subject = _upload_subject(row)
+                subject = subjects.upload(row.item_id, row.store)
             else:
                 due_ms = self._stores.due_ms(DelayClass.SLOW, row.attempts + 1)
                 uploads.update_work(txn.conn, row.item_id, row.store, due_ms=due_ms)
@@ -169,11 +165,11 @@ class UploadRecord:
                     reason = error.code
                     draft = item_entries.quarantined(item.item_id, reason=reason, store=row.store)
                     items.step(txn, item, draft)
-                subject = item.subject
+                subject = subjects.item(item.item_id)
             uploads.update_work(
                 txn.conn, row.item_id, row.store, last_error=error.code, last_message=error.message
             )
-            alarm(txn, subject, error, item=item)
+            findings.alarm_item(txn, item, error.code, error.message, subject=subject)
         log.error(
             "upload.refused",
             item_id=row.item_id,
@@ -227,6 +223,8 @@ class UploadRecord:
     def _alarm(self, txn: Txn, row: UploadRow, error: IngestError) -> None:
         """One finding a cause: what many recordings can meet at a store is the store's."""
         if isinstance(error, StoreError) and not isinstance(error, StoreIntegrityError):
-            alarm(txn, store_subject(row.store), error)
+            findings.alarm(txn, subjects.store(row.store), error.code, error.message)
         else:
-            alarm(txn, _upload_subject(row), error, item=items.get(txn.conn, row.item_id))
+            subject = subjects.upload(row.item_id, row.store)
+            item = items.get(txn.conn, row.item_id)
+            findings.alarm_item(txn, item, error.code, error.message, subject=subject)

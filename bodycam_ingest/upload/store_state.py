@@ -6,7 +6,6 @@ that is the trial that ends or prolongs the pause.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from ulid import ULID
@@ -22,20 +21,20 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
-from bodycam_ingest.model import object_keys
+from bodycam_ingest.model import object_keys, subjects
 from bodycam_ingest.model.backoff import TRANSIENT_ALARM_AFTER_S, has_lasted
 from bodycam_ingest.model.rows import CHECKPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.ledger import LedgerWriter, Txn
+    from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.own_objects import OwnObject
     from bodycam_ingest.db.storehealth import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.model.evidence import StoreProbe
+    from bodycam_ingest.model.subjects import Subject
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
@@ -53,30 +52,8 @@ def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
     return has_lasted(clock.text_ms(since), now_ms, TRANSIENT_ALARM_AFTER_S)
 
 
-def store_subject(store: str) -> str:
-    """Whom a store's findings and entries are about."""
-    return f"store:{store}"
-
-
-def alarm(
-    txn: Txn, subject: str, error: IngestError, *, detail: str = "", item: ItemRow | None = None
-) -> None:
-    """Raise an alarm with a fault's code and message (or `detail`), about an item where given."""
-    findings.raise_finding(
-        txn,
-        code=error.code,
-        severity="alarm",
-        subject=subject,
-        detail=detail or error.message,
-        docking_id=item.docking_id if item else None,
-        item_id=item.item_id if item else None,
-    )
-
-
-def _object_subject(one: OwnObject) -> str:
-    # One for all checkpoints of a store: an alarm for each would make the next one due.
-    named = hashlib.sha256(one.key.encode()).hexdigest()[:16]
-    return f"object:{one.store}:{CHECKPOINT if one.kind == CHECKPOINT else named}"
+def _subject(one: OwnObject) -> Subject:
+    return subjects.own_object(one.store, one.kind, one.key)
 
 
 class StoreRecord:
@@ -115,7 +92,7 @@ class StoreRecord:
                 )
             )
             own_objects.done(txn, one)
-            findings.close_about(txn, subject=_object_subject(one))
+            findings.close_about(txn, subject=_subject(one))
         log.info("object.confirmed", store=one.store, key=one.key, kind=one.kind)
 
     def object_failed(self, one: OwnObject, failure: Failure) -> None:
@@ -148,7 +125,7 @@ class StoreRecord:
                     entries.object_refused(one.store, key=one.key, kind=one.kind, reason=error.code)
                 )
             if refused or (not stores_fault and error.alarm_at_once):
-                alarm(txn, _object_subject(one), error)
+                findings.alarm(txn, _subject(one), error.code, error.message)
         log.warning(
             "object.postponed",
             store=one.store,
@@ -183,7 +160,7 @@ class StoreRecord:
                 )
             )
             detail = f"{error.message}; this checkpoint goes to {key}"
-            alarm(txn, f"anchors:{one.store}", error, detail=detail)
+            findings.alarm(txn, subjects.moved_checkpoints(one.store), error.code, detail)
         log.warning("ledger.anchor_moved", store=one.store, key=one.key, instead=key)
 
     # -- stores --
@@ -258,7 +235,7 @@ class StoreRecord:
             )
             since = now if failure.progressed else before.failing_since or now
             if is_alarming(error, since, self._now_ms()):
-                alarm(txn, store_subject(before.store), error)
+                findings.alarm(txn, subjects.store(before.store), error.code, error.message)
         # One line when trouble begins or changes, not one a try.
         level = log.debug if error.code == before.last_error else log.warning
         level(
@@ -279,5 +256,5 @@ class StoreRecord:
             return
         with self._ledger.transaction() as txn:
             storehealth.recovered(txn, before.store)
-            findings.close_about(txn, subject=store_subject(before.store))
+            findings.close_about(txn, subject=subjects.store(before.store))
         log.info("store.recovered", store=before.store, error=before.last_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.db import findings, items
+from bodycam_ingest.model import subjects
 from bodycam_ingest.model.evidence import Acquired
 from tests.support import facts
 from tests.support.dockbench import DOCKING, DOCKING_ID, Bench, digests_of
@@ -15,9 +16,7 @@ def discovered(bench: Bench, item_id: str, codes: list[str]) -> items.ItemRow:
     with bench.ledger.transaction() as txn:
         facts.discover(txn, item_id, DOCKING, item_id.encode())
         for code in codes:
-            findings.raise_finding(
-                txn, code=code, severity="alarm", subject=f"item:{item_id}", detail="test"
-            )
+            findings.alarm(txn, subjects.item(item_id), code, "test")
         return items.get(txn.conn, item_id)
 
 

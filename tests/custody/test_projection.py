@@ -10,7 +10,7 @@ import pytest
 from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.custody.entries import Draft
 from bodycam_ingest.custody.projection import Fact, Projected, project
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.evidence import (
     Acquired,
     Confirmation,
@@ -87,7 +87,7 @@ class Rows:
 
 def store(name: str, what: str = "added", **more: Any) -> Draft:
     data = {"store": name, "type": "directory", "required": True, "returned": False, **more}
-    return Draft(f"store.{what}", f"store:{name}", data)
+    return Draft(f"store.{what}", subjects.store(name), data)
 
 
 def discovered() -> Draft:
@@ -215,9 +215,9 @@ def test_a_store_that_came_later_is_queued_by_name(state):
         ([discovered(), acquired(), verified()], confirmed("nobody"), "history_illegal"),
         ([discovered()], item_entries.purging(ITEM, "x"), "history_illegal"),
         ([discovered()], item_entries.backfilled("main", [ITEM]), "history_illegal"),
-        ([], entries.finding_closed("F", code="c", about="a"), "history_illegal"),
-        ([], Draft("item.discovered", f"item:{ITEM}", {"mtime_ns": "x"}), "entry_malformed"),
-        ([], Draft("finding.raised", "finding:F", {}), "entry_malformed"),
+        ([], entries.finding_closed("F", code="c", about=subjects.DAEMON), "history_illegal"),
+        ([], Draft("item.discovered", subjects.item(ITEM), {"mtime_ns": "x"}), "entry_malformed"),
+        ([], Draft("finding.raised", subjects.finding("F"), {}), "entry_malformed"),
     ],
 )
 def test_what_the_entries_before_do_not_allow(state, before, draft, code):
@@ -226,4 +226,4 @@ def test_what_the_entries_before_do_not_allow(state, before, draft, code):
 
 
 def test_a_type_of_a_later_version_changes_nothing(state):
-    assert state.judge(Draft("later.thing", "later", {})) == Projected([], [])
+    assert state.judge(Draft("later.thing", subjects.LOG, {})) == Projected([], [])

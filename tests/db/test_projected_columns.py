@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.db.state_dir import initialise
-from bodycam_ingest.model import object_keys, rows
+from bodycam_ingest.model import object_keys, rows, subjects
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from tests.support import facts
 from tests.support.dockbench import digests_of, docked
@@ -69,7 +69,7 @@ DRAFTS = [
         "01J0000000000000000000FND1",
         code="store_full",
         severity="alarm",
-        about="store:main",
+        about=subjects.store("main"),
         detail="no room",
     ),
 ]

@@ -15,6 +15,7 @@ from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import left_early
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.undock import DockContext, end_docking
+from bodycam_ingest.model import subjects
 
 ORIGIN = "police.example.org/dock-1"
 
@@ -98,7 +99,7 @@ def test_another_volume_of_the_camera_does_not_make_it_good(station):
 
 def test_what_could_not_be_listed_at_the_end_is_not_complete(station):
     record = station.docked(whole=True)
-    record.raise_finding("camera_unlistable", "EACCES")
+    record.alarm("camera_unlistable", "EACCES")
     station.end(record)
     assert station.told() == [("left_early", record.row.docking_id)]
     assert not station.complete(record)
@@ -110,7 +111,7 @@ def test_a_camera_pulled_while_no_daemon_ran_is_told_once(station, absentees):
     absentees()
     assert station.told() == [("left_early", record.row.docking_id)]
     with station.ledger.transaction() as txn:
-        findings.close_about(txn, subject="camera:X812")
+        findings.close_about(txn, subject=subjects.camera("X812"))
     absentees()
     assert station.told() == []
 

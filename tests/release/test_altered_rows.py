@@ -12,7 +12,7 @@ from bodycam_ingest.custody import entries, inventory
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.schema import metadata
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.evidence import EntryKind, Verdict
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from bodycam_ingest.release import Live, Releaser
@@ -79,7 +79,7 @@ def test_no_release_on_the_word_of_a_changed_row(house: House) -> None:
             told = (ALTERED, f"item:{item}") in house.bench.open_alarms()
             assert told or name in {"state", "confirmed_seq"}, name
         with house.bench.ledger.transaction() as txn:
-            findings.close_finding(txn, code=ALTERED, subject=f"item:{item}")
+            findings.close_finding(txn, code=ALTERED, subject=subjects.item(item))
     assert house.bench.entries("item.released") == []
     assert house.releaser.tick({}) == 1, "put back, it goes"
 
@@ -162,9 +162,7 @@ def test_a_whole_card_is_released(house: House) -> None:
 def test_no_release_while_the_ledger_says_that_an_alarm_is_open(house: House) -> None:
     confirmed(house)
     with house.bench.ledger.transaction() as txn:
-        findings.raise_finding(
-            txn, code="c", severity="alarm", subject=f"camera:{CAMERA}", detail="d"
-        )
+        findings.alarm(txn, subjects.camera(CAMERA), "c", "d")
     live = listed(house)
     with shell(house) as connection:
         connection.execute("UPDATE finding SET closed_at = opened_at")

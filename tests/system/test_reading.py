@@ -10,6 +10,7 @@ import pytest
 from bodycam_ingest.db import findings
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.errors import NotRunningError, UnknownSubjectError
+from bodycam_ingest.model import subjects
 from tests.support.dock import DIRECTORY_STORE, Dock
 from tests.support.terminal import on_a_terminal, said, told
 
@@ -59,14 +60,10 @@ def dock(tmp_path_factory):
     made.ok("quarantine", "add", item["item_id"][:-2].lower(), "--reason", "looks odd " * 12)
     engine, ledger = open_ledger(made.state_dir, "police.example.org/custody/dock-1")
     with ledger.transaction() as txn:
-        for subject in (f"item:{item['item_id']}", "store:nas", "camera:OLD1"):
-            findings.raise_finding(
-                txn,
-                code="something_odd",
-                severity="alarm",
-                subject=subject,
-                detail=f"{item['item_id']} is not what {item['docking_id']} said of it. " * 4,
-            )
+        detail = f"{item['item_id']} is not what {item['docking_id']} said of it. " * 4
+        item_id = item["item_id"]
+        for subject in (subjects.item(item_id), subjects.store("nas"), subjects.camera("OLD1")):
+            findings.alarm(txn, subject, "something_odd", detail)
     ledger.close()
     engine.dispose()
     (first, *_) = made.json("findings")

@@ -31,7 +31,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from bodycam_ingest.model import object_keys
+from bodycam_ingest.model import object_keys, subjects
 from bodycam_ingest.model.backoff import StoreLimits
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
@@ -837,17 +837,18 @@ def test_the_limit_holds_for_all_uploads_together(bench) -> None:
 
 
 def test_findings_open_once_and_close_with_a_reason(dock) -> None:
-    def raise_one() -> str:
-        with dock.bench.ledger.transaction() as txn:
-            return findings.raise_finding(
-                txn, code="c", severity="alarm", subject="camera:1", detail="d"
-            )
+    subject = subjects.camera("1")
 
-    assert raise_one() == raise_one()
+    def raise_one() -> None:
+        with dock.bench.ledger.transaction() as txn:
+            findings.alarm(txn, subject, "c", "d")
+
+    raise_one()
+    raise_one()
     assert len(dock.bench.entries("finding.raised")) == 1
     with dock.bench.ledger.transaction() as txn:
-        assert findings.close_finding(txn, code="c", subject="camera:1")
-        assert not findings.close_finding(txn, code="c", subject="camera:1")
+        assert findings.close_finding(txn, code="c", subject=subject)
+        assert not findings.close_finding(txn, code="c", subject=subject)
     assert dock.bench.open_alarms() == []
     raise_one()
     assert len(dock.bench.entries("finding.raised")) == 2

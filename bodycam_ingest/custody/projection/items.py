@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bodycam_ingest.custody.entry import read_figure
 from bodycam_ingest.custody.projection.step import Fault
 from bodycam_ingest.errors import IllegalTransitionError
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import (
     HELD_UP,
@@ -283,7 +283,7 @@ def _confirmed(step: Step) -> None:
 
 
 def _upload_step(step: Step) -> None:
-    if not step.fact.subject.startswith("item:"):
+    if subjects.split(step.fact.subject)[0] != "item":
         return
     item = _item(step)
     row = _upload(step, item) if item else None

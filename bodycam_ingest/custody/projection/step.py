@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from bodycam_ingest.errors import LedgerEntryError
-from bodycam_ingest.model import rows
+from bodycam_ingest.model import rows, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +142,7 @@ class Step:
         self.fact = fact
         self.data = fact.data
         self.t = fact.t
-        self.id = fact.subject.partition(":")[2]
+        self.id = subjects.split(fact.subject)[1]
         self.made: list[Row] = []
         self.faults: list[Fault] = []
 
