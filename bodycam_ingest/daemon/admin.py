@@ -41,7 +41,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import subjects
-from bodycam_ingest.model.lifecycle import ItemEvent, ItemState, advance_item
+from bodycam_ingest.model.lifecycle import UNCOPIED, ItemEvent, ItemState, advance_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -136,7 +136,7 @@ class AdminCommands:
             if item_id is not None:
                 done, queued = self._retry_item(txn, items.get(txn.conn, item_id), stores, actor)
             else:
-                waiting = items.in_states(txn.conn, [ItemState.DISCOVERED, ItemState.ACQUIRED])
+                waiting = items.in_states(txn.conn, UNCOPIED)
                 items.make_due(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
                 done, queued = resending.retry_all(txn, stores, actor), 0
@@ -157,7 +157,7 @@ class AdminCommands:
         items.make_due(txn, [row.item_id])
         done = resending.retry_item(txn, row, stores, actor)
         queued = resending.queue_item(txn, row, stores, actor)
-        unread = row.state in {ItemState.DISCOVERED, ItemState.ACQUIRED}
+        unread = row.state in UNCOPIED
         if not (done.due or done.again or queued or unread):
             raise UsageError(
                 f"item {row.item_id} is {row.state.value}: nothing of it can be tried now",

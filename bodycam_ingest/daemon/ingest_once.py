@@ -14,7 +14,7 @@ from bodycam_ingest.daemon.workers import Worker
 from bodycam_ingest.db import dockings, items
 from bodycam_ingest.errors import IngestError, UsageError
 from bodycam_ingest.log import log
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import COPIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
 _WATCH_S: Final = 0.2
-_NOT_TAKEN: Final = frozenset(
-    {ItemState.DISCOVERED, ItemState.ACQUIRED, ItemState.QUARANTINED, ItemState.VANISHED}
-)
 
 
 class FixedSource:
@@ -232,7 +229,7 @@ def _report(components: Components, docking_id: str, serial: str, *, removed: bo
         named = [row["item_id"] for row in dockings.inventory_items(conn, docking_id)]
         for row in items.by_ids(conn, named):
             report.states[row.state.value] = report.states.get(row.state.value, 0) + 1
-            if row.docking_id == docking_id and row.state not in _NOT_TAKEN:
+            if row.docking_id == docking_id and row.state in COPIED:
                 report.taken.append(
                     {
                         "item_id": row.item_id,
@@ -242,7 +239,7 @@ def _report(components: Components, docking_id: str, serial: str, *, removed: bo
                         "state": row.state.value,
                     }
                 )
-            if row.state in _NOT_TAKEN:
+            if row.state not in COPIED:
                 report.not_taken.append(
                     {
                         "item_id": row.item_id,

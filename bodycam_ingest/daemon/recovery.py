@@ -29,7 +29,7 @@ from bodycam_ingest.log import log
 from bodycam_ingest.model import subjects
 from bodycam_ingest.model.backoff import is_due
 from bodycam_ingest.model.evidence import Acquired, part_size_for
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import COPY_NEEDED, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.staging import SealedCopy, StagedCopies, UnexpectedName
 
 
-_COPY_NEEDED = (ItemState.ACQUIRED, ItemState.VERIFIED)
 _UNEXPECTED: Final = "staging_strange"
 _MISSING_AT_ONCE: Final = 500
 _LOOK_AGAIN_S: Final = 5.0
@@ -142,7 +141,7 @@ class Recovery:
         with self._dock.engine.connect() as conn:
             ids = [copy.item_id for copy in found.sealed]
             known = {row.item_id: row for row in items.by_ids(conn, ids)}
-            needed = items.in_states(conn, _COPY_NEEDED)
+            needed = items.in_states(conn, COPY_NEEDED)
         for copy in found.sealed:
             row = known.get(copy.item_id)
             if row is not None and row.staged_path == copy.staged_path and not _was_missed(row):

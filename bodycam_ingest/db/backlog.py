@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import item
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import BEHIND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_BEHIND: Final = (
-    ItemState.DISCOVERED.value,
-    ItemState.ACQUIRED.value,
-    ItemState.VERIFIED.value,
-    ItemState.STORED.value,
-)
 
 
 def behind(conn: sa.Connection) -> dict[str, Any]:
@@ -27,7 +20,7 @@ def behind(conn: sa.Connection) -> dict[str, Any]:
     number, oldest, *sums = conn.execute(
         sa.select(sa.func.count(), sa.func.min(item.c.discovered_at), *halves(item.c.size_bytes))
         .select_from(item)
-        .where(item.c.state.in_(_BEHIND))
+        .where(item.c.state.in_(BEHIND))
     ).one()
     return {"items": number, "bytes": whole(sums), "oldest_at": oldest}
 

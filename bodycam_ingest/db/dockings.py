@@ -15,7 +15,7 @@ from bodycam_ingest.db.schema import docking, item, item_work
 from bodycam_ingest.errors import DatabaseDamagedError, UnknownSubjectError
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import KnownItem
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import APART, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def items_away(conn: sa.Connection, serial: str, volume: str) -> frozenset[str]:
     found = conn.execute(
         sa.select(item.c.item_id)
         .where(item.c.camera == serial, item.c.volume == volume)
-        .where(item.c.state.in_([ItemState.VANISHED.value, ItemState.QUARANTINED.value]))
+        .where(item.c.state.in_(APART))
     )
     return frozenset(found.scalars())
 

@@ -16,7 +16,7 @@ from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.db.schema import item, item_work
 from bodycam_ingest.errors import ItemMovedError, UnknownSubjectError
 from bodycam_ingest.model import object_keys, rows
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import UNCOPIED, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,7 +139,7 @@ def unread_of_camera(conn: sa.Connection, camera: str, volume: str) -> list[Item
 
 def in_states(conn: sa.Connection, states: Iterable[ItemState]) -> list[ItemRow]:
     """All items in one of `states`, oldest first."""
-    return select(conn, item.c.state.in_([state.value for state in states]))
+    return select(conn, item.c.state.in_(states))
 
 
 def by_ids(conn: sa.Connection, item_ids: Sequence[str]) -> list[ItemRow]:
@@ -229,7 +229,7 @@ def waiting_on(conn: sa.Connection, codes: Iterable[str]) -> list[tuple[str, int
     found = conn.execute(
         sa.select(item.c.item_id, item.c.size_bytes)
         .select_from(item.join(item_work, item_work.c.item_id == item.c.item_id))
-        .where(item.c.state.in_([ItemState.DISCOVERED.value, ItemState.ACQUIRED.value]))
+        .where(item.c.state.in_(UNCOPIED))
         .where(item_work.c.last_error.in_(list(codes)))
         .order_by(item.c.item_id)
     )

@@ -19,7 +19,7 @@ from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
 from bodycam_ingest.model import subjects
-from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.lifecycle import HELD_UP, PROVEN, ItemState, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 REMOVED: str = "store_removed"
 INCOMPLETE: str = "store_incomplete"
-# An item in these states is held up by a store that has not confirmed it.
-_HELD_UP = (ItemState.VERIFIED.value, ItemState.STORED.value)
-
-_FINISHED = (ItemState.CONFIRMED.value, ItemState.RELEASED.value, ItemState.PURGED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +110,7 @@ def held_up_by(conn: sa.Connection, store: str) -> Amount:
         conn,
         sa.select(sa.func.count(), *halves(item.c.size_bytes))
         .select_from(item.join(upload, upload.c.item_id == item.c.item_id))
-        .where(item.c.state.in_(_HELD_UP), upload.c.store == store)
+        .where(item.c.state.in_(HELD_UP), upload.c.store == store)
         .where(upload.c.state != UploadState.CONFIRMED.value),
     )
 
@@ -153,7 +149,7 @@ def lacking_in_docking(
     for store in required:
         rows = conn.execute(
             sa.select(item.c.item_id)
-            .where(item.c.seen_docking_id == docking_id, item.c.state.in_(_FINISHED))
+            .where(item.c.seen_docking_id == docking_id, item.c.state.in_(PROVEN))
             .where(~has_confirmed(store))
         ).scalars()
         for item_id in rows:

@@ -11,7 +11,7 @@ from bodycam_ingest.db import views
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.schema import docking, finding, item, upload
 from bodycam_ingest.model import subjects
-from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.lifecycle import OPEN_UPLOADS, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -164,10 +164,9 @@ def _is_stores(row: dict[str, Any]) -> bool:
 
 def _waiting(conn: sa.Connection) -> dict[str, int]:
     """How many recordings wait for each store."""
-    settled = (UploadState.CONFIRMED.value, UploadState.REFUSED.value)
     rows = conn.execute(
         sa.select(upload.c.store, sa.func.count().label("waiting"))
-        .where(upload.c.state.not_in(settled))
+        .where(upload.c.state.in_(OPEN_UPLOADS))
         .group_by(upload.c.store)
     )
     return {row.store: row.waiting for row in rows}

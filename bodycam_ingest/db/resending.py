@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.custody.projection import PROVEN, waits_for
+from bodycam_ingest.custody.projection import waits_for
 from bodycam_ingest.db import own_objects, storehealth, uploads
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject
-from bodycam_ingest.model.lifecycle import HELD_UP, SENT_FROM, UploadState
+from bodycam_ingest.model.lifecycle import HELD_UP, SENT_FROM, UPLOAD_PROVEN, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -118,7 +118,7 @@ def never_queued(conn: sa.Connection, store: str, *, limit: int) -> list[str]:
     )
     found = conn.execute(
         sa.select(item.c.item_id)
-        .where(item.c.state.in_([state.value for state in SENT_FROM]))
+        .where(item.c.state.in_(SENT_FROM))
         .where(item.c.staged_path != "", ~queued)
         .order_by(item.c.item_id)
         .limit(limit)
@@ -174,7 +174,7 @@ def settle_page(txn: Txn, after: str, limit: int) -> tuple[int, str]:
     ids = list(
         txn.conn.execute(
             sa.select(item.c.item_id)
-            .where(item.c.state.in_([state.value for state in HELD_UP]), item.c.item_id > after)
+            .where(item.c.state.in_(HELD_UP), item.c.item_id > after)
             .order_by(item.c.item_id)
             .limit(limit)
         ).scalars()
@@ -193,7 +193,7 @@ def _settle(txn: Txn, item_id: str) -> bool:
         held = txn.rows.get(rows.Upload, item_id, store)
         if held is None or held.state is not UploadState.CONFIRMED:
             return False
-        waits = waits_for(txn.rows, item_id, store, PROVEN)
+        waits = waits_for(txn.rows, item_id, store, UPLOAD_PROVEN)
         if waits[1]:
             return False
         proof = Confirmation(

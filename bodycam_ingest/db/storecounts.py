@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.rows import Store
 
-_SENDABLE = [state.value for state in SENT_FROM]
-
 
 def of_stores(
     conn: sa.Connection, configured: Mapping[str, tuple[str, bool]]
@@ -48,7 +46,7 @@ def _of_store(
     waiting, refused = _uploads(conn, name)
     health = storehealth.health(conn, name)
     never, never_bytes = _items(
-        conn, item.c.state.in_(_SENDABLE), item.c.staged_path != "", ~_queued_for(name)
+        conn, item.c.state.in_(SENT_FROM), item.c.staged_path != "", ~_queued_for(name)
     )
     lost = knownstores.out_of_reach(conn, name)
     return {
@@ -88,7 +86,7 @@ def _uploads(conn: sa.Connection, store: str) -> tuple[knownstores.Amount, known
         sa.select(upload.c.state, sa.func.count(), *halves(item.c.size_bytes))
         .select_from(upload.join(item, upload.c.item_id == item.c.item_id))
         .where(upload.c.store == store, upload.c.state != UploadState.CONFIRMED.value)
-        .where(item.c.state.in_(_SENDABLE))
+        .where(item.c.state.in_(SENT_FROM))
         .group_by(upload.c.state)
     ):
         amount = knownstores.Amount(number, whole(sums))

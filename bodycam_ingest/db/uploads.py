@@ -16,15 +16,13 @@ from bodycam_ingest.db.schema import item, upload, upload_part, upload_work
 from bodycam_ingest.errors import UsageError
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.backoff import is_due
-from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
+from bodycam_ingest.model.lifecycle import OPEN_UPLOADS, SENT_FROM, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 
 _AT_ONCE: Final = 500
-OPEN: Final = (UploadState.QUEUED.value, UploadState.STORED.value)
-_SENDABLE: Final = sorted(state.value for state in SENT_FROM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ _DUE: Final = (
             ),
         ).join(item, item.c.item_id == upload.c.item_id)
     )
-    .where(upload.c.state.in_(OPEN), item.c.state.in_(_SENDABLE))
+    .where(upload.c.state.in_(OPEN_UPLOADS), item.c.state.in_(SENT_FROM))
 )
 
 
@@ -248,10 +246,9 @@ def follow(conn: sa.Connection, changed: Iterable[rows.Row]) -> None:
 
 def restore_work(conn: sa.Connection) -> None:
     """Make the work rows that are missing: every open upload is due at some time."""
-    conn.exec_driver_sql(
-        "INSERT OR IGNORE INTO upload_work (item_id, store) "
-        "SELECT item_id, store FROM upload WHERE state IN ('queued', 'stored')"
-    )
+    waiting = sa.select(upload.c.item_id, upload.c.store).where(upload.c.state.in_(OPEN_UPLOADS))
+    inserted = upload_work.insert().prefix_with("OR IGNORE")
+    conn.execute(inserted.from_select(["item_id", "store"], waiting, include_defaults=False))
 
 
 def update_work(conn: sa.Connection, item_id: str, store: str, **values: Any) -> None:

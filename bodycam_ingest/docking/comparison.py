@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bodycam_ingest.model.evidence import EntryKind, StatSignature, Verdict
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import NEVER_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _HOUR_NS: Final = 3_600_000_000_000
 _SHIFT_MAX_HOURS: Final = 14
 _NEARLY_ALL: Final = 0.75
-_NEVER_READ: Final = frozenset({ItemState.DISCOVERED, ItemState.VANISHED})
 NAME_WRAP: Final = 9999
 
 
@@ -159,7 +158,7 @@ def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[
 def _match(items: Sequence[KnownItem], sample: bytes | None) -> KnownItem | None:
     """The item whose content this is, else the newest that was never read, else None."""
     read = (item for item in items if item.sample_sha256 is not None)
-    unread = (i for i in items if i.sample_sha256 is None and i.state in _NEVER_READ)
+    unread = (i for i in items if i.sample_sha256 is None and i.state in NEVER_READ)
     # An item read once is known by its content for good, also when its copy was lost since.
     same = (item for item in read if item.sample_sha256 == sample)
     return next(same, None) or next(unread, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import dockings, findings
 from bodycam_ingest.model import subjects
-from bodycam_ingest.model.lifecycle import COPIED, ItemState
+from bodycam_ingest.model.lifecycle import APART, COPIED
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -24,8 +24,6 @@ LEFT_EARLY: Final = "left_early"
 REMOVED: Final = "removed"
 # A docking that nobody saw end.
 RESTARTED: Final = "daemon_restarted"
-# These have findings of their own, and docking the camera again brings nothing.
-_OTHER_FINDINGS: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 # After a start, mounting included, every camera that is still there has a docking again.
 _GRACE_S: Final = 60.0
 
@@ -33,7 +31,8 @@ _GRACE_S: Final = 60.0
 def shortfall(conn: sa.Connection, row: Docking) -> str:
     """What an ended docking did not copy, for people; empty where all that could be was."""
     states = dockings.tally(conn, row.docking_id).states
-    short = sum(number for state, number in states.items() if state not in COPIED | _OTHER_FINDINGS)
+    # Those apart have findings of their own, and docking the camera again brings nothing.
+    short = sum(number for state, number in states.items() if state not in COPIED | APART)
     words = f"{short} of {states.total()} recordings not copied" if short else ""
     if row.inventoried:
         return words

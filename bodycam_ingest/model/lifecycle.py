@@ -29,6 +29,14 @@ class ItemState(enum.StrEnum):
     VANISHED = "vanished"
 
 
+# -- named sets of states: no other module writes one out ----------------------------------------
+
+# Nobody read it off its camera before it was last seen there.
+NEVER_READ: Final = frozenset({ItemState.DISCOVERED, ItemState.VANISHED})
+# Is to be read off the camera, or to be read back.
+UNCOPIED: Final = frozenset({ItemState.DISCOVERED, ItemState.ACQUIRED})
+# No store has it: the copy in staging must be there.
+COPY_NEEDED: Final = frozenset({ItemState.ACQUIRED, ItemState.VERIFIED})
 # Read off the camera, read back from the disk, and equal.
 COPIED: Final = frozenset(
     {
@@ -48,7 +56,11 @@ SENT_FROM: Final = frozenset(
 PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
 # Waits for a store.
 HELD_UP: Final = frozenset({ItemState.VERIFIED, ItemState.STORED})
-# Waits for a person.
+# Not proven by every required store, and nothing but time is in the way.
+BEHIND: Final = UNCOPIED | HELD_UP
+# Copied, and its camera's copy must stay.
+UNRELEASED: Final = HELD_UP | {ItemState.CONFIRMED}
+# Waits for a person, or for its camera.
 APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 
 
@@ -83,6 +95,14 @@ class UploadState(enum.StrEnum):
     STORED = "stored"
     CONFIRMED = "confirmed"
     REFUSED = "refused"
+
+
+# Is sent, or to be proven, when its time comes.
+OPEN_UPLOADS: Final = frozenset({UploadState.QUEUED, UploadState.STORED})
+# The store says that it has it.
+UPLOADED: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
+# The store has proven that it has it.
+UPLOAD_PROVEN: Final = frozenset({UploadState.CONFIRMED})
 
 
 class UploadEvent(enum.StrEnum):

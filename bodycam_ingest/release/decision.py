@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.model.evidence import BayState
-from bodycam_ingest.model.lifecycle import ItemState
+from bodycam_ingest.model.lifecycle import APART, COPIED, PROVEN, ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PROVEN: Final = frozenset({ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED})
-_COPIED: Final = _PROVEN | {ItemState.VERIFIED, ItemState.STORED}
 _FULL: Final = "staging_full"
-_APART: Final = frozenset({ItemState.QUARANTINED, ItemState.VANISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ def _count(number: int, one: str, many: str) -> str:
 def _needs_a_person(facts: DockingFacts) -> list[str]:
     reasons = [facts.unlisted] if facts.unlisted else []
     reasons += [f"alarm: {code}" for code in sorted(set(facts.alarms))]
-    apart = sum(item.state in _APART for item in facts.items)
+    apart = sum(item.state in APART for item in facts.items)
     if apart:
         reasons.append(_count(apart, "item is", "items are") + " quarantined or vanished")
     failing = [i for i in facts.items if i.state is ItemState.DISCOVERED and i.last_error]
@@ -123,7 +120,7 @@ def _still_reading(facts: DockingFacts) -> list[str]:
     moving = facts.unsettled + facts.unclassified
     if moving:
         reasons.append(_count(moving, "file is", "files are") + " still growing or not compared")
-    uncopied = sum(item.state not in _COPIED | _APART for item in facts.items)
+    uncopied = sum(item.state not in COPIED | APART for item in facts.items)
     if uncopied:
         reasons.append(_count(uncopied, "item is", "items are") + " not yet read and verified")
     return reasons
@@ -131,7 +128,7 @@ def _still_reading(facts: DockingFacts) -> list[str]:
 
 def _not_in_every_store(facts: DockingFacts) -> list[str]:
     """Stores that came later, or are asked again: what was confirmed once is not so for them."""
-    lacking = [item for item in facts.items if item.state in _PROVEN and item.lacking]
+    lacking = [item for item in facts.items if item.state in PROVEN and item.lacking]
     purged = [item for item in lacking if item.state is ItemState.PURGED]
     on_their_way = [item for item in lacking if item.state is not ItemState.PURGED]
     reasons = []
@@ -144,14 +141,14 @@ def _not_in_every_store(facts: DockingFacts) -> list[str]:
 
 def _not_yet_proven(facts: DockingFacts) -> list[str]:
     reasons = []
-    unproven = sum(item.state in _COPIED - _PROVEN for item in facts.items)
+    unproven = sum(item.state in COPIED - PROVEN for item in facts.items)
     if unproven:
         reasons.append(
             _count(unproven, "item is", "items are") + " not yet confirmed by every required store"
         )
     reasons += _not_in_every_store(facts)
     unanchored = sum(
-        item.state in _PROVEN
+        item.state in PROVEN
         and (item.confirmed_seq is None or item.confirmed_seq >= facts.anchored_size)
         for item in facts.items
     )

@@ -7,17 +7,23 @@ alone fails waits alone, so that neither holds up the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.custody.projection import GOT, PROVEN, waits_for
+from bodycam_ingest.custody.projection import waits_for
 from bodycam_ingest.db import findings, items, uploads
 from bodycam_ingest.errors import DelayClass, Disposition, StoreError, StoreIntegrityError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
 from bodycam_ingest.model import rows, subjects
 from bodycam_ingest.model.backoff import INTEGRITY_TRIES
-from bodycam_ingest.model.lifecycle import SENT_FROM, ItemState, UploadState
+from bodycam_ingest.model.lifecycle import (
+    OPEN_UPLOADS,
+    SENT_FROM,
+    UNRELEASED,
+    UPLOAD_PROVEN,
+    UPLOADED,
+)
 from bodycam_ingest.upload.store_state import is_alarming
 
 if TYPE_CHECKING:
@@ -29,10 +35,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import Confirmation, Digests, StoredObject
     from bodycam_ingest.upload.store_state import StoreRecord
-
-
-_QUARANTINE_FROM: Final = frozenset({ItemState.VERIFIED, ItemState.STORED, ItemState.CONFIRMED})
-_OPEN: Final = frozenset({UploadState.QUEUED, UploadState.STORED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class UploadRecord:
         with self._ledger.transaction() as txn:
             if self._open(txn, row, digests) is None:
                 return False
-            waits = waits_for(txn.rows, row.item_id, row.store, GOT)
+            waits = waits_for(txn.rows, row.item_id, row.store, UPLOADED)
             sha256 = digests.sha256
             txn.add(item_entries.stored(row.item_id, row.store, got, sha256=sha256, waits=waits))
         log.debug("upload.stored", item_id=row.item_id, store=row.store, key=got.key)
@@ -103,13 +105,13 @@ class UploadRecord:
         if item is None or item.state not in SENT_FROM or item.sha256 != digests.sha256:
             return None
         now = txn.rows.get(rows.Upload, row.item_id, row.store)
-        return now if now is not None and now.state in _OPEN else None
+        return now if now is not None and now.state in OPEN_UPLOADS else None
 
     def _confirmed(self, txn: Txn, one: Confirmed) -> bool:
         row, sha256 = one.row, one.digests.sha256
         if self._open(txn, row, one.digests) is None:
             return False
-        waits = waits_for(txn.rows, row.item_id, row.store, PROVEN)
+        waits = waits_for(txn.rows, row.item_id, row.store, UPLOAD_PROVEN)
         txn.add(
             item_entries.confirmed(row.item_id, row.store, one.proof, sha256=sha256, waits=waits)
         )
@@ -152,7 +154,7 @@ class UploadRecord:
         with self._ledger.transaction() as txn:
             item = items.get(txn.conn, row.item_id)
             if isinstance(error, StoreError):
-                if uploads.get(txn.conn, row.item_id, row.store).state in _OPEN:
+                if uploads.get(txn.conn, row.item_id, row.store).state in OPEN_UPLOADS:
                     refused = item_entries.upload_refused(
                         row.item_id, row.store, key=item.key(), reason=error.code
                     )
@@ -161,7 +163,7 @@ class UploadRecord:
             else:
                 due_ms = self._stores.due_ms(DelayClass.SLOW, row.attempts + 1)
                 uploads.update_work(txn.conn, row.item_id, row.store, due_ms=due_ms)
-                if item.state in _QUARANTINE_FROM:
+                if item.state in UNRELEASED:
                     reason = error.code
                     draft = item_entries.quarantined(item.item_id, reason=reason, store=row.store)
                     items.step(txn, item, draft)
@@ -191,7 +193,7 @@ class UploadRecord:
         else:
             due_ms = until_ms
         with self._ledger.transaction() as txn:
-            if uploads.get(txn.conn, row.item_id, row.store).state not in _OPEN:
+            if uploads.get(txn.conn, row.item_id, row.store).state not in OPEN_UPLOADS:
                 return
             text = clock.ms_text(self._now_ms())
             since = text if failure.progressed else row.first_failed_at or text

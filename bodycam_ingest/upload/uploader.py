@@ -29,7 +29,7 @@ from bodycam_ingest.model.evidence import (
     StoredObject,
     StoreObject,
 )
-from bodycam_ingest.model.lifecycle import SENT_FROM, UploadState
+from bodycam_ingest.model.lifecycle import OPEN_UPLOADS, SENT_FROM, UploadState
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Connections
 from bodycam_ingest.upload.outcomes import Confirmed, UploadRecord
@@ -317,7 +317,7 @@ class Uploader:
             (now[row.item_id, row.store], rows[row.item_id])
             for row in found
             if rows[row.item_id].state in SENT_FROM
-            and now[row.item_id, row.store].state in {UploadState.QUEUED, UploadState.STORED}
+            and now[row.item_id, row.store].state in OPEN_UPLOADS
         ]
 
     def _record_confirmed(self, waiting: list[Confirmed]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import sqlalchemy as sa
 import structlog
 
+from bodycam_ingest import log
 from bodycam_ingest.db import dockings, vanishing
 from bodycam_ingest.db.schema import document, finding
 from bodycam_ingest.docking import tracker
@@ -162,7 +165,8 @@ def test_what_is_released_alone_is_asked_once_however_many_dockings_wait(bench, 
     assert gathered == []
 
 
-def test_what_is_no_file_is_told_once_a_docking_and_kind(bench):
+def test_what_is_no_file_is_told_once_a_docking_and_kind(bench, monkeypatch):
+    monkeypatch.setattr(log, "_threshold", logging.DEBUG)
     for number in range(30):
         (bench.root / f"link{number:02}").symlink_to("/etc")
     with structlog.testing.capture_logs() as logs:

@@ -16,6 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
+STATE = re.compile(r"(ItemState|UploadState)\.[A-Z]+(\.value)?")
+SUBJECT = re.compile(r"f.(bay|camera|docking|finding|item|store|upload|object|anchors|worker):\{")
 
 # Values and decisions: they are given bytes, numbers and moments, and return the same.
 PURE = [
@@ -152,6 +154,27 @@ def test_nothing_is_left_for_later_in_the_code():
         for line in re.findall(rf"(?m)^.*\b(?:{marks})\b.*$", path.read_text(encoding="utf-8"))
     ]
     assert offenders == []
+
+
+def is_set_of_states(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Set | ast.List | ast.Tuple)
+        and len(node.elts) > 1
+        and all(STATE.fullmatch(ast.unparse(each)) for each in node.elts)
+    )
+
+
+def is_subject(node: ast.AST) -> bool:
+    return isinstance(node, ast.JoinedStr) and SUBJECT.match(ast.unparse(node)) is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "home"),
+    [(is_set_of_states, "model/lifecycle.py"), (is_subject, "model/subjects.py")],
+)
+def test_sets_of_states_and_subjects_are_written_out_in_one_module(found, home):
+    where = {name_of(path) for path in MODULES if any(map(found, ast.walk(tree_of(path))))}
+    assert where == {home}
 
 
 def test_every_exception_to_a_rule_has_its_reason():

@@ -7,7 +7,7 @@ every row) and `migrate` (drop the rows, project anew). docs/decisions/0019-stat
 """
 
 from bodycam_ingest.custody.projection.engine import project
-from bodycam_ingest.custody.projection.items import GOT, PROVEN, waits_for
+from bodycam_ingest.custody.projection.items import waits_for
 from bodycam_ingest.custody.projection.step import Fact, Fault, Projected, State
 
-__all__ = ["GOT", "PROVEN", "Fact", "Fault", "Projected", "State", "project", "waits_for"]
+__all__ = ["Fact", "Fault", "Projected", "State", "project", "waits_for"]

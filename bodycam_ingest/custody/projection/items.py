@@ -17,6 +17,8 @@ from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import (
     HELD_UP,
     SENT_FROM,
+    UPLOAD_PROVEN,
+    UPLOADED,
     ItemEvent,
     ItemState,
     UploadEvent,
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.projection.step import State, Step
 
-GOT: Final = frozenset({UploadState.STORED, UploadState.CONFIRMED})
-PROVEN: Final = frozenset({UploadState.CONFIRMED})
 # For a row that is made by the step itself.
 _NONE: Final = UploadState.QUEUED
 
@@ -253,7 +253,7 @@ def _stored(step: Step) -> None:
     item, row = sent
     data = step.data
     _put_upload(step, row, version_id=data["version_id"], etag=data["etag"])
-    if _completes(step, item, GOT) and item.state is ItemState.VERIFIED:
+    if _completes(step, item, UPLOADED) and item.state is ItemState.VERIFIED:
         step.put(item._replace(state=advance_item(item.state, ItemEvent.STORED)))
 
 
@@ -272,7 +272,7 @@ def _confirmed(step: Step) -> None:
         checksum=data["checksum"],
         confirmed_at=step.t,
     )
-    if not _completes(step, item, PROVEN):
+    if not _completes(step, item, UPLOAD_PROVEN):
         return
     if item.state in HELD_UP:
         state = advance_item(item.state, ItemEvent.CONFIRMED)
