@@ -69,7 +69,7 @@ def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int
     from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
     serial = whole(context, lookup.camera_serial, serial)
-    done = execute(context, AssignRequest.of(camera=serial, officer=officer))
+    done = execute(context, AssignRequest(camera=serial, officer=officer))
     if as_json:
         emit_json(done)
     else:

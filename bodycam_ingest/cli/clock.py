@@ -54,7 +54,7 @@ def confirm(context: Context, *, reason: str, as_json: bool) -> int:
 
     It holds until the clock is set forward, or found to have run ahead while the dock was off.
     """
-    done = execute(context, ConfirmClockRequest.of(reason=reason))
+    done = execute(context, ConfirmClockRequest(reason=reason))
     if as_json:
         emit_json(done)
     else:

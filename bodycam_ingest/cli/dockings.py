@@ -9,7 +9,7 @@ import click
 from bodycam_ingest.cli.admin import reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, shown_of, table
-from bodycam_ingest.cli.params import during, limit_option
+from bodycam_ingest.cli.params import chosen, during, limit_option
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
 from bodycam_ingest.model.amounts import size
@@ -34,12 +34,10 @@ def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) ->
     A docking is docked (the camera is there), complete (all of it was copied and verified), or
     incomplete: it ended before that, because the camera was pulled or the daemon ended.
     """
-    from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
     with reading(context) as conn:
-        for name, find in (("camera", lookup.camera_serial), ("bay", lookup.bay)):
-            wanted[name] = wanted[name] and find(conn, wanted[name])
-        found = listings.dockings(conn, listings.Choice(**wanted), limit=limit)
+        found = listings.dockings(conn, chosen(context, conn, wanted), limit=limit)
     if as_json:
         emit_json(found.rows)
     else:

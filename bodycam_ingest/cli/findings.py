@@ -9,7 +9,7 @@ import click
 from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
-from bodycam_ingest.cli.params import during
+from bodycam_ingest.cli.params import chosen, during
 from bodycam_ingest.cli.words import local
 from bodycam_ingest.daemon.control import CloseFindingRequest
 
@@ -29,15 +29,11 @@ def command(ctx: click.Context, /, *, as_json: bool, **wanted: Any) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from bodycam_ingest.db import listings, lookup  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
     context: Context = ctx.obj
-    stores = [store.name for store in context.config.stores]
     with reading(context) as conn:
-        for name, find in (("camera", lookup.camera_serial), ("docking", lookup.docking_id)):
-            wanted[name] = wanted[name] and find(conn, wanted[name])
-        wanted["store"] = wanted["store"] and lookup.store(conn, wanted["store"], stores)
-        found = listings.findings(conn, listings.Choice(**wanted))
+        found = listings.findings(conn, chosen(context, conn, wanted))
     if as_json:
         emit_json(found)
     elif found:
@@ -81,7 +77,7 @@ def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> i
     from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
     finding_id = whole(context, lookup.finding_id, finding_id)
-    done = execute(context, CloseFindingRequest.of(finding=finding_id, reason=reason))
+    done = execute(context, CloseFindingRequest(finding=finding_id, reason=reason))
     if as_json:
         emit_json(done)
     else:

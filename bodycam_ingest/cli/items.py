@@ -10,7 +10,7 @@ from bodycam_ingest.cli import jsonform
 from bodycam_ingest.cli.admin import reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
-from bodycam_ingest.cli.params import during, limit_option
+from bodycam_ingest.cli.params import chosen, during, limit_option
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
 from bodycam_ingest.model.amounts import size
@@ -18,11 +18,7 @@ from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    import sqlalchemy as sa
-
-    from bodycam_ingest.db.listings import Choice
+    from collections.abc import Iterable, Mapping
 
 
 @click.command("items")
@@ -59,7 +55,7 @@ def command(
             assert found is not None  # no item is ever deleted
             _print_one(found, as_json=as_json)
             return 0
-        choice = _choice(conn, wanted, [store.name for store in context.config.stores])
+        choice = chosen(context, conn, wanted)
         listing = listings.items(conn, choice, order=sort, limit=limit)
         if as_json:
             emit_json(listing.rows)
@@ -67,22 +63,6 @@ def command(
             _print_list(listing.rows)
     shown_of(listing.shown, listing.total, "item", chosen=any(wanted.values()))
     return 0
-
-
-def _choice(conn: sa.Connection, wanted: dict[str, Any], stores: list[str]) -> Choice:
-    """What is wanted, with every word replaced by what it names."""
-    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
-    from bodycam_ingest.db.listings import Choice  # noqa: PLC0415 - the same
-
-    finders: dict[str, Callable[[sa.Connection, str], str]] = {
-        "camera": lookup.camera_serial,
-        "docking": lookup.docking_id,
-        "bay": lookup.bay,
-        "store": lambda conn, text: lookup.store(conn, text, stores),
-        "not_in": lambda conn, text: lookup.store(conn, text, stores),
-    }
-    named = {name: wanted[name] and find(conn, wanted[name]) for name, find in finders.items()}
-    return Choice(**{**wanted, **named, "state": wanted["state"] or ""})
 
 
 def _print_list(found: Iterable[Mapping[str, Any]]) -> None:

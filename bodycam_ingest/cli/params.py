@@ -11,7 +11,12 @@ import click
 from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import Connection
+
+    from bodycam_ingest.cli.context import Context
+    from bodycam_ingest.db.listings import Choice
 
 _SPAN: Final = re.compile(r"(\d{1,5}) ?(min|h|d|w)", re.ASCII)
 _UNIT_S: Final = {"min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -79,6 +84,37 @@ def during(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return since(until(command))
 
     return add
+
+
+def chosen(context: Context, conn: Connection, wanted: Mapping[str, Any]) -> Choice:
+    """What a list is to show.
+
+    Args:
+        context: the command line's own options.
+        conn: an open connection.
+        wanted: options by name; the words of each are replaced by what they name.
+
+    Raises:
+        UnknownSubjectError: one names nothing.
+        UsageError: one names several things.
+    """
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.listings import Choice  # noqa: PLC0415 - the same
+
+    def store(conn: Connection, text: str) -> str:
+        return lookup.store(conn, text, [one.name for one in context.config.stores])
+
+    finders: Mapping[str, Callable[[Connection, str], str]] = {
+        "camera": lookup.camera_serial,
+        "docking": lookup.docking_id,
+        "bay": lookup.bay,
+        "store": store,
+        "not_in": store,
+    }
+    given = {name: value for name, value in wanted.items() if value}
+    for name in given.keys() & finders.keys():
+        given[name] = finders[name](conn, given[name])
+    return Choice(**given)
 
 
 limit_option = click.option(

@@ -84,7 +84,7 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
-    request = QuarantineRequest.of(item=item_id, reason=reason)
+    request = QuarantineRequest(item=item_id, reason=reason)
     return _execute(context, request, as_json=as_json)
 
 
@@ -99,7 +99,7 @@ def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> in
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
-    request = RequeueRequest.of(item=item_id, reason=reason)
+    request = RequeueRequest(item=item_id, reason=reason)
     return _execute(context, request, as_json=as_json)
 
 
@@ -113,4 +113,4 @@ def reinstate(context: Context, *, item_id: str, as_json: bool) -> int:
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
-    return _execute(context, ReinstateRequest.of(item=item_id), as_json=as_json)
+    return _execute(context, ReinstateRequest(item=item_id), as_json=as_json)

@@ -31,7 +31,7 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
         from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
         item_id = whole(context, lookup.item_id, item_id)
-    done = execute(context, RetryRequest.of(item=item_id, store=store))
+    done = execute(context, RetryRequest(item=item_id, store=store))
     if as_json:
         emit_json(done)
     else:

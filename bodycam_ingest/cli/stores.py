@@ -79,7 +79,7 @@ def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
 
     Take its [[stores]] table out of the configuration and restart the daemon first.
     """
-    done = execute(context, RetireStoreRequest.of(store=name, reason=reason))
+    done = execute(context, RetireStoreRequest(store=name, reason=reason))
     if as_json:
         emit_json(done)
         return 0
@@ -96,7 +96,7 @@ def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
 @pass_context
 def backfill(context: Context, *, name: str | None, as_json: bool) -> int:
     """Queue what staging still has for a store that never got it; for all stores without NAME."""
-    done = execute(context, BackfillRequest.of(store=name))
+    done = execute(context, BackfillRequest(store=name))
     if as_json:
         emit_json(done)
         return 0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.errors import IngestError
 
 # As literals: an index of some of the rows alone is used only where the statement says so.
 _CONFIRMED = metadata_object.c.state == sa.literal_column(f"'{UploadState.CONFIRMED}'")
@@ -176,9 +177,39 @@ def next_due_ms(conn: sa.Connection, store: str, in_hand: Collection[str]) -> in
     return None if found is None else int(found)
 
 
-def update(txn: Txn, one: OwnObject, **values: Any) -> None:
-    """Set columns of what is to be done with one object."""
-    txn.conn.execute(object_work.update().where(*_is(one)).values(**values))
+def failed(
+    txn: Txn,
+    one: OwnObject,
+    error: IngestError,
+    *,
+    attempts: int,
+    due_ms: int,
+    key: str = "",
+    refused: bool = False,
+) -> None:
+    """Keep that an object could not be put.
+
+    Args:
+        txn: the open transaction.
+        one: the object.
+        error: why.
+        attempts: faults in a row.
+        due_ms: when it is tried again, ms since 1970.
+        key: where it goes now; empty: as before.
+        refused: it is not tried again by itself.
+    """
+    txn.conn.execute(
+        object_work.update()
+        .where(*_is(one))
+        .values(
+            key=key or one.key,
+            refused=refused,
+            attempts=attempts,
+            due_ms=due_ms,
+            last_error=error.code,
+            last_message=error.message,
+        )
+    )
 
 
 def done(txn: Txn, one: OwnObject) -> None:

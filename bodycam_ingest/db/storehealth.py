@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -101,7 +101,18 @@ def health(conn: sa.Connection, store: str) -> StoreHealth:
     return StoreHealth(**{**row, "probe": probe})
 
 
-def _put(txn: Txn, store: str, **values: Any) -> None:
+class _Work(TypedDict, total=False):
+    paused_until_ms: int
+    lifted: int
+    attempts: int
+    last_error: str
+    last_message: str
+    failing_since: str
+    probe: str
+    probed_at: str
+
+
+def _put(txn: Txn, store: str, **values: Unpack[_Work]) -> None:
     fresh = sqlite.insert(store_work).values({"store": store, **values})
     txn.conn.execute(fresh.on_conflict_do_update(index_elements=["store"], set_=values))
 

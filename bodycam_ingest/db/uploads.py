@@ -8,7 +8,7 @@ made again (`restore_work`). Without them nothing is lost but time: the store is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import sqlalchemy as sa
 
@@ -251,7 +251,20 @@ def restore_work(conn: sa.Connection) -> None:
     conn.execute(inserted.from_select(["item_id", "store"], waiting, include_defaults=False))
 
 
-def update_work(conn: sa.Connection, item_id: str, store: str, **values: Any) -> None:
+class Work(TypedDict, total=False):
+    """What is known of the work on an open upload; `UploadRow` says what each is."""
+
+    upload_id: str
+    completing: bool
+    attempts: int
+    integrity_faults: int
+    due_ms: int
+    first_failed_at: str
+    last_error: str
+    last_message: str
+
+
+def update_work(conn: sa.Connection, item_id: str, store: str, **values: Unpack[Work]) -> None:
     """Set what is known of the work on one open upload."""
     conn.execute(
         upload_work.update()

@@ -111,15 +111,7 @@ class StoreRecord:
         else:
             due_ms = self.due_ms(error.delay_class, attempts)
         with self._ledger.transaction() as txn:
-            own_objects.update(
-                txn,
-                one,
-                refused=refused,
-                attempts=attempts,
-                due_ms=due_ms,
-                last_error=error.code,
-                last_message=error.message,
-            )
+            own_objects.failed(txn, one, error, attempts=attempts, due_ms=due_ms, refused=refused)
             if refused:
                 txn.add(
                     entries.object_refused(one.store, key=one.key, kind=one.kind, reason=error.code)
@@ -145,15 +137,7 @@ class StoreRecord:
         due_ms = self.due_ms(DelayClass.MENDABLE, attempts) if one.attempts else self._now_ms()
         key = object_keys.moved_checkpoint_key(one.key, str(ULID()))
         with self._ledger.transaction() as txn:
-            own_objects.update(
-                txn,
-                one,
-                key=key,
-                attempts=attempts,
-                due_ms=due_ms,
-                last_error=error.code,
-                last_message=error.message,
-            )
+            own_objects.failed(txn, one, error, attempts=attempts, due_ms=due_ms, key=key)
             txn.add(
                 entries.object_refused(
                     one.store, key=one.key, kind=one.kind, reason=error.code, instead=key

@@ -152,7 +152,7 @@ def told(bench) -> list[str]:
 def confirm(bench) -> None:
     copies = open_copies(bench.directory / "staging")
     admin = AdminCommands(bench.engine, bench.ledger, copies, [])
-    admin.execute(ConfirmClockRequest.of(reason="compared with the radio clock"), "admin")
+    admin.execute(ConfirmClockRequest(reason="compared with the radio clock"), "admin")
 
 
 def test_a_step_forward_is_told_outlives_restarts_and_ends_by_ntp(bench, hands):

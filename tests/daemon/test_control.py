@@ -171,10 +171,10 @@ def test_nonsense_is_refused_as_usage_and_reaches_nobody(house, line):
 
 def test_the_command_line_is_held_to_the_same_rules():
     with pytest.raises(UsageError, match="reason"):
-        QuarantineRequest.of(item=ITEM, reason=" ")
+        QuarantineRequest(item=ITEM, reason=" ")
     with pytest.raises(UsageError, match="officer"):
-        AssignRequest.of(camera="CAM1", officer="not \udcff Unicode")
-    request = AssignRequest.of(camera="CAM1", officer=" Jürgen ")
+        AssignRequest(camera="CAM1", officer="not \udcff Unicode")
+    request = AssignRequest(camera="CAM1", officer=" Jürgen ")
     assert parse(request.line()) == request
 
 

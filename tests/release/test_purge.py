@@ -333,7 +333,7 @@ def test_a_restart_or_retry_looks_again_at_once(make, how) -> None:
     if how == "restart":
         dock.restart()
     else:
-        request = RetryRequest.of(item=item_id if how == "retry item" else None)
+        request = RetryRequest(item=item_id if how == "retry item" else None)
         dock.admin.execute(request, "admin")
     # A recording that is named is sent again to every store, and goes when each has it.
     dock.send()

@@ -7,7 +7,7 @@ that the entries before tell of, never believed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody.entry import read_figure
 from bodycam_ingest.custody.projection.step import Fault
@@ -53,14 +53,19 @@ def _advanced(step: Step, item: rows.Item) -> rows.Item | None:
     return item._replace(state=state)
 
 
-def _moves(**fixed: Any) -> Callable[[Step], None]:
-    """A handler of an entry that moves the item and sets these fields."""
+def _moves(*, copy_gone: bool = False, back: bool = False) -> Callable[[Step], None]:
+    """A handler of an entry that moves the item: its copy may be gone, or it is back from apart."""
 
     def handle(step: Step) -> None:
         item = _item(step)
         moved = _advanced(step, item) if item else None
-        if moved is not None:
-            step.put(moved._replace(**fixed) if fixed else moved)
+        if moved is None:
+            return
+        if copy_gone:
+            moved = moved._replace(staged_path="")
+        if back:
+            moved = moved._replace(quarantine_reason="")
+        step.put(moved)
 
     return handle
 
@@ -335,10 +340,10 @@ HANDLERS: Final[Mapping[str, Callable[[Step], None]]] = {
     "item.confirmed": _confirmed,
     "item.released": _released,
     "item.purging": _purging,
-    "item.purged": _moves(staged_path=""),
-    "item.copy_rejected": _moves(staged_path=""),
+    "item.purged": _moves(copy_gone=True),
+    "item.copy_rejected": _moves(copy_gone=True),
     "item.quarantined": _quarantined,
-    "item.requeued": _moves(staged_path="", quarantine_reason=""),
+    "item.requeued": _moves(copy_gone=True, back=True),
     "item.reinstated": _reinstated,
     "item.vanished": _vanished,
     "item.reappeared": _moves(),

@@ -12,9 +12,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
 from bodycam_ingest.daemon.control.jobs import JobKind
@@ -40,18 +42,12 @@ class Request(BaseModel):
     # Each request narrows it to its own word.
     command: str
 
+    @model_validator(mode="wrap")
     @classmethod
-    def of(cls, **values: Any) -> Self:
-        """A checked request.
-
-        Args:
-            values: its fields.
-
-        Raises:
-            UsageError: a value is missing, empty, too long or of another type.
-        """
+    def _checked(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """A value that is missing, empty, too long or of another type is a `UsageError`."""
         try:
-            return cls(**values)
+            return check(values)
         except ValidationError as error:
             raise _refusal(error) from None
 
