@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Not longer than this without a look, whatever was thought: clocks are set, programs have defects.
-LONGEST_S: Final = 2.0
+LONGEST_S: Final = 15.0
 
 
 class CommitWatch:
