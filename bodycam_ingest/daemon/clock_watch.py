@@ -172,6 +172,7 @@ class ClockWatch:
         self._ledger = ledger
         self._synchronised: bool | None = None
         self._row: DockClock | None = None
+        self._known: Known | None = None
         self._seen_commits = -1
         # At once: whatever is released from now on is dated by it.
         self.tick()
@@ -179,12 +180,13 @@ class ClockWatch:
     def tick(self) -> int:
         """Look at the clocks; returns the step that was recorded, ms, 0 when none."""
         now, synchronised = clock.read(), clock.synchronised()
-        with self._engine.connect() as conn:
-            if self._ledger.commits != self._seen_commits:
-                # A person may have vouched for it meanwhile.
-                self._seen_commits = self._ledger.commits
+        if self._ledger.commits != self._seen_commits:
+            # A person may have vouched for it meanwhile.
+            self._seen_commits = self._ledger.commits
+            with self._engine.connect() as conn:
                 self._row = told_clock(conn)
-            found = _look(conn, self._row, now, synchronised=synchronised)
+                self._known = docktime.known(conn, self._row, now.boot_id) if self._row else None
+        found = judge(self._known, docktime.word_of(self._row), now, synchronised=synchronised)
         if _is_news(found, self._row):
             with self._ledger.transaction() as txn:
                 row = told_clock(txn.conn)

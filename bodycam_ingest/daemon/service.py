@@ -192,7 +192,7 @@ class Daemon:
             components.housekeeping()
             if self._standing and (words := self._standing.change()):
                 sd_notify.notify(f"STATUS={words}")
-        return 0.5
+        return 1.0
 
     # -- while it runs --
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 # Reads off a pulled disk fail first, then it goes: tenths of a second, on a busy machine more.
 _REMOVAL_S: Final = 3.0
 _REMOVAL_POLL_S: Final = 0.1
+# Of a core, for listing a camera again of which everything is copied.
+_SHARE_AT_REST: Final = 0.005
+_REST_MAX_S: Final = 60.0
 _OVERSIZED: Final = "file_size_absurd"
 
 
@@ -162,11 +165,16 @@ class Docking:
         """
         try:
             while not self._rules.abandon.is_set():
+                began_s = time.thread_time()
                 if self._gone.is_set() or not self.look_once():
                     self._record.end("removed")
                     return
-                self._report_copied()
-                self._wake.wait(self._unlisted.wait_s(self._rules.cameras().rescan_s))
+                wait_s = self._unlisted.wait_s(self._rules.cameras().rescan_s)
+                if self._report_copied():
+                    # A full card that sits there overnight must not keep the processor busy.
+                    cost_s = time.thread_time() - began_s
+                    wait_s = max(wait_s, min(_REST_MAX_S, cost_s / _SHARE_AT_REST))
+                self._wake.wait(wait_s)
                 self._wake.clear()
         except AbandonedError:
             return
@@ -212,13 +220,19 @@ class Docking:
         """Record that the caller ends the docking, and why."""
         self._record.end(reason)
 
-    def _report_copied(self) -> None:
-        """Log once that everything is on the dock, and again whenever something came along."""
+    def _report_copied(self) -> bool:
+        """Log once that everything is on the dock, and again whenever something came along.
+
+        Returns:
+            Whether everything is.
+        """
         if any(self._unfinished) or self._unlisted.reason or not self._tracker.concluded:
-            return
+            return False
         copied = self._record.copied()
-        if copied is None or (recordings := copied.states.total()) == self._reported_items:
-            return
+        if copied is None:
+            return False
+        if (recordings := copied.states.total()) == self._reported_items:
+            return True
         self._reported_items = recordings
         self._record.all_copied()
         log.info(
@@ -231,6 +245,7 @@ class Docking:
             new=copied.new,
             new_bytes=copied.new_bytes,
         )
+        return True
 
     def _work(self, root_fd: int) -> None:
         before = self._disk_health()

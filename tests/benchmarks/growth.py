@@ -44,6 +44,7 @@ _CAMERAS: Final = 50
 _SIZE_BYTES: Final = 16_384
 _PART_SIZE_BYTES: Final = 1 << 24
 _LOOK_S: Final = 30.0
+_PATIENCE_S: Final = 900.0
 # An idle daemon of which nothing is left to do at its start.
 _QUIET: Final = 0.04
 
@@ -189,8 +190,8 @@ def used_s(dock: Dock, seconds: float) -> float:
 
 def settle(dock: Dock) -> None:
     """Wait until the daemon has nothing to do but to watch."""
-    while used_s(dock, 3) > 3 * _QUIET:
-        pass
+    while (busy_s := used_s(dock, 3)) > 3 * _QUIET:
+        print(f"the daemon settles: {100 * busy_s / 3:.0f} % of a core", file=sys.stderr)
 
 
 def daemon(dock: Dock, found: Growth, card: int) -> None:
@@ -208,6 +209,7 @@ def daemon(dock: Dock, found: Growth, card: int) -> None:
         found.values["idle, % of a core"] = f"{100 * used_s(dock, _LOOK_S) / _LOOK_S:.2f}"
         with card_image(Case("known", card, _SIZE_BYTES), dock.root) as (files, image):
             put_in(dock, files, image)
+            logged(dock, "docking.copied", 1)
             logged(dock, "docking.released", 1)
             take_out(dock, image)
             logged(dock, "camera.undocked", 1)
@@ -248,8 +250,10 @@ def take_out(dock: Dock, image: Path | None) -> None:
 
 def logged(dock: Dock, event: str, times: int) -> None:
     """Wait until the daemon has logged an event so often."""
+    until_s = time.monotonic() + _PATIENCE_S
     while dock.log.read_text().count(f'"{event}"') < times:
         assert dock.daemon is not None
+        assert time.monotonic() < until_s, f"no {event}\n{dock.tail()}"
         assert dock.daemon.poll() is None, dock.tail()
         time.sleep(0.02)
 
