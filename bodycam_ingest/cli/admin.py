@@ -7,8 +7,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from bodycam_ingest.cli.output import progress, say
-from bodycam_ingest.daemon import control
-from bodycam_ingest.daemon.control import user_name
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ def execute(context: Context, request: Request) -> dict[str, Any]:
     Raises:
         IngestError: it was refused, or the ledger cannot be opened.
     """
+    from bodycam_ingest.daemon import control  # noqa: PLC0415 - what reads alone asks no daemon
+
     config = context.config
     shown_bytes: int | None = None
 
@@ -54,6 +54,7 @@ def execute(context: Context, request: Request) -> dict[str, Any]:
 
 def _execute_here(config: Config, request: Request, done: Callable[[int], None]) -> dict[str, Any]:
     from bodycam_ingest.daemon import AdminCommands  # noqa: PLC0415 - only where no daemon runs
+    from bodycam_ingest.daemon.control import user_name  # noqa: PLC0415 - the same
     from bodycam_ingest.db.state_dir import open_ledger  # noqa: PLC0415 - the same
     from bodycam_ingest.staging import open_copies  # noqa: PLC0415 - the same
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.db import backlog, dockings, stops, views
 from bodycam_ingest.db.commit_watch import CommitWatch
+from bodycam_ingest.db.findings import LEFT_EARLY
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.docking import LEFT_EARLY
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import StoreLimits, closed_for_s, wait_s
 from bodycam_ingest.release import Live, decide, docking_facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from ulid import ULID
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
+
+
+# A notice that stands until the camera brings the rest; `status` tells it.
+LEFT_EARLY: Final = "left_early"
 
 
 def alarm(

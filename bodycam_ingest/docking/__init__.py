@@ -3,12 +3,11 @@
 from bodycam_ingest.docking.camera_findings import MountRoots
 from bodycam_ingest.docking.docking import Docking, Rules
 from bodycam_ingest.docking.identification import CameraIdentification
-from bodycam_ingest.docking.left_early import LEFT_EARLY, RESTARTED, Absentees
+from bodycam_ingest.docking.left_early import RESTARTED, Absentees
 from bodycam_ingest.docking.manager import DockingManager
 from bodycam_ingest.docking.undock import DockContext, end_docking
 
 __all__ = [
-    "LEFT_EARLY",
     "RESTARTED",
     "Absentees",
     "CameraIdentification",

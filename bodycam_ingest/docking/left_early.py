@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import dockings, findings
+from bodycam_ingest.db.findings import LEFT_EARLY
 from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import APART, COPIED
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
     from bodycam_ingest.model.rows import Docking
 
-LEFT_EARLY: Final = "left_early"
 # The camera was seen to go.
 REMOVED: Final = "removed"
 # A docking that nobody saw end.
