@@ -56,6 +56,7 @@ bench: $(STAMP)  ## this daemon against cp, sha256sum, rsync, rclone and ascmhl,
 	$(BIN)/python -m tests.benchmarks.acquire
 	$(BIN)/python -m tests.benchmarks.beside
 	$(BIN)/python -m tests.benchmarks.endtoend
+	$(BIN)/python -m tests.benchmarks.growth
 
 run: $(STAMP)  ## the daemon: make run CONFIG=path/to/config.toml
 	@test -n "$(CONFIG)" || { echo "usage: make run CONFIG=path/to/config.toml" >&2; exit 2; }

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from bodycam_ingest.db import agenda, dockings, docktime, findings, own_objects, purges
+from bodycam_ingest.db import (
+    agenda,
+    backlog,
+    dockings,
+    docktime,
+    findings,
+    knownstores,
+    own_objects,
+    purges,
+    uploads,
+    views,
+)
 from bodycam_ingest.db.state_dir import initialise, open_for_reading
 from bodycam_ingest.model.rows import DockClock
 
@@ -28,6 +39,15 @@ ASKED_AFTER_EVERY_COMMIT = {
     "clock": docktime.now_ms,
     "dock_time": lambda conn: docktime.known(conn, CLOCK, "b"),
     "open_dockings": dockings.open_dockings,
+    "tally": lambda conn: dockings.tally(conn, "0" * 26),
+    "next_uploads": lambda conn: uploads.next_due(conn, "a", 9, [], small_bytes=9, limit=9),
+    "next_upload_at": lambda conn: uploads.next_due_ms(conn, "a", []),
+    "next_object_at": lambda conn: own_objects.next_due_ms(conn, "a", []),
+    "open_findings": lambda conn: views.open_findings(conn, severity="alarm"),
+    "stores": views.store_rows,
+    "behind": backlog.behind,
+    "items_of_docking": lambda conn: dockings.inventory_items(conn, "0" * 26),
+    "lacking": lambda conn: knownstores.lacking_in_docking(conn, "0" * 26, ["archive"]),
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
 }
 # Tables that grow for ever; the others hold a handful of rows.
