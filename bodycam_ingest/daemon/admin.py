@@ -108,13 +108,6 @@ class AdminCommands:
                 done = self._requeue(request.item, request.reason, actor)
             case ReinstateRequest():
                 done = self._reinstate(request.item, actor, progress)
-            case other:
-                done = self._execute_other(other, actor)
-        return done
-
-    def _execute_other(self, request: Request, actor: Actor) -> dict[str, Any]:
-        """What is about no item."""
-        match request:
             case AssignRequest():
                 done = self._assign(request.camera, request.officer, actor)
             case CloseFindingRequest():

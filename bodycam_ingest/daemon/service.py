@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import signal
 import threading
@@ -13,7 +14,7 @@ from bodycam_ingest import __version__
 from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import status
-from bodycam_ingest.daemon.components import Components, assemble
+from bodycam_ingest.daemon.components import assemble
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.supervision import Supervisor
@@ -21,7 +22,7 @@ from bodycam_ingest.daemon.workers import heartbeat
 from bodycam_ingest.db import stops, storehealth
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
-from bodycam_ingest.errors import ConfigError, ControlError, IngestError
+from bodycam_ingest.errors import ConfigError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
 from bodycam_ingest.log import configure, log, set_level
 from bodycam_ingest.model import subjects
@@ -52,19 +53,34 @@ class Daemon:
 
     Args:
         config: the configuration as loaded.
-        reload_config: reads it again, for SIGHUP.
+        reload_config: reads it again.
+        stopping: set where it is to finish or abandon what runs, and end.
+        hangup: set where it is to read the configuration again at its next tick.
+
+    Raises:
+        IngestError: a part cannot be built; nothing was begun.
     """
 
-    def __init__(self, config: Config, reload_config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reload_config: Callable[[], Config],
+        stopping: threading.Event,
+        hangup: threading.Event,
+    ) -> None:
         self._config = config
         self._reload_config = reload_config
         self._halted: IngestError | None = None
-        self._stopping = threading.Event()
-        self._hangup = threading.Event()
-        self._components: Components | None = None
-        self._supervisor: Supervisor | None = None
-        self._control: ControlServer | None = None
-        self._standing: status.Standing | None = None
+        self._stopping = stopping
+        self._hangup = hangup
+        self._components = components = assemble(config, self.halt)
+        self._supervisor = Supervisor(components.engine, components.ledger, self.halt)
+        self._standing = status.Standing(
+            components.engine,
+            config.dock.id,
+            lambda: components.ledger.commits,
+            lambda: len(components.manager.live()),
+        )
 
     def halt(self, error: IngestError) -> None:
         """End the process: going on could lose or forge something."""
@@ -73,46 +89,37 @@ class Daemon:
             log.critical("daemon.halted", error=error.code, message=error.message, hint=error.hint)
         self._stopping.set()
 
-    def stop(self, *_signal: object) -> None:
-        """Finish or abandon what runs, then return from `run`."""
-        self._stopping.set()
-
-    def hangup(self, *_signal: object) -> None:
-        """Read the configuration again at the next tick."""
-        self._hangup.set()
-
     def run(self) -> int:
-        """Work until `stop`; returns the exit code.
+        """Work until it is to end; returns the exit code.
 
         Raises:
             IngestError: the start failed; nothing was begun.
         """
-        components = self._components = assemble(self._config, self.halt)
         try:
-            self._begin(components)
-            components.recover(sd_notify.still_starting)
-            supervisor = self._start(components)
+            self._begin()
+            self._components.recover(sd_notify.still_starting)
+            control = self._start()
             sd_notify.notify("READY=1", f"STATUS=dock {self._config.dock.id} is up")
             log.info("daemon.ready", version=__version__, dock=self._config.dock.id)
-            self._supervise(components, supervisor)
-            self._end(components, supervisor)
+            self._supervise()
+            self._end(control)
         except IngestError as error:
-            self._note_halt(components, error)
+            self._note_halt(error)
             raise
         finally:
-            components.close()
+            self._components.close()
         return self._halted.exit_code if self._halted else 0
 
-    @staticmethod
-    def _note_halt(components: Components, error: IngestError) -> None:
+    def _note_halt(self, error: IngestError) -> None:
         # For `status`, which has no log to read. Where the fault is that nothing can be written,
         # the log alone has it.
-        with contextlib.suppress(IngestError), components.ledger.transaction() as txn:
+        with contextlib.suppress(IngestError), self._components.ledger.transaction() as txn:
             stops.note_halt(txn.conn, clock.now_text(), error)
 
     # -- start --
 
-    def _begin(self, components: Components) -> None:
+    def _begin(self) -> None:
+        components = self._components
         with components.ledger.transaction() as txn:
             stops.note_start(txn.conn)
             # A start is what a person does who fixed something: nothing waits out an old pause.
@@ -129,27 +136,28 @@ class Daemon:
             )
             _record_config(txn, self._config, (), at="start")
 
-    def _start(self, components: Components) -> Supervisor:
-        config = self._config
-        supervisor = self._supervisor = Supervisor(components.engine, components.ledger, self.halt)
-        self._standing = status.Standing(
-            components.engine,
-            config.dock.id,
-            lambda: components.ledger.commits,
-            lambda: len(components.manager.live()),
-        )
-        self._control = ControlServer(
+    def _start(self) -> ControlServer:
+        config, components, add = self._config, self._components, self._supervisor.add
+        control = ControlServer(
             config.dock.state_dir, self._answer, lambda: explain(components.engine)
         )
-        add = supervisor.add
-        add("control", self._serve_control, _SILENCE_MAX_S)
+
+        def serve() -> float:
+            control.serve(heartbeat, for_s=_SERVE_FOR_S)
+            return 0.0
+
+        def carry_out(kind: JobKind) -> float:
+            control.work(kind)
+            return 0.0
+
+        add("control", serve, _SILENCE_MAX_S)
         for kind, number in (
             (JobKind.LOOK, 0),
             (JobKind.LOOK, 1),
             (JobKind.ADMIN, 0),
             (JobKind.LONG, 0),
         ):
-            add(f"control-{kind}-{number}", self._carry_out(kind), _LONG_SILENCE_MAX_S)
+            add(f"control-{kind}-{number}", functools.partial(carry_out, kind), _LONG_SILENCE_MAX_S)
         bays = add("bays", components.bays_step, _LONG_SILENCE_MAX_S)
         add("recovery", self._recover, _LONG_SILENCE_MAX_S)
         add("verifier", components.verify_step, _LONG_SILENCE_MAX_S)
@@ -165,53 +173,38 @@ class Daemon:
                     _LONG_SILENCE_MAX_S,
                 )
         components.source.start(bays.wake)
-        supervisor.start()
-        return supervisor
+        self._supervisor.start()
+        return control
 
     def _recover(self) -> float:
-        components = self._components
-        wait_s = components.recovery_step() if components is not None else None
+        wait_s = self._components.recovery_step()
         return _RECOVERED_S if wait_s is None else wait_s
 
-    def _serve_control(self) -> float:
-        if self._control is not None:
-            self._control.serve(heartbeat, for_s=_SERVE_FOR_S)
-        return 0.0
-
-    def _carry_out(self, kind: JobKind) -> Callable[[], float]:
-        def step() -> float:
-            if self._control is not None:
-                self._control.work(kind)
-            return 0.0
-
-        return step
-
     def _housekeeping(self) -> float:
-        components = self._components
-        if components is not None:
-            components.housekeeping()
-            if self._standing and (words := self._standing.change()):
-                sd_notify.notify(f"STATUS={words}")
+        self._components.housekeeping()
+        if words := self._standing.change():
+            sd_notify.notify(f"STATUS={words}")
         return 1.0
 
     # -- while it runs --
 
-    def _supervise(self, components: Components, supervisor: Supervisor) -> None:
+    def _supervise(self) -> None:
         while not self._stopping.wait(_TICK_S):
             if self._hangup.is_set():
                 self._hangup.clear()
-                self._try_reload(components)
-            supervisor.look()
+                self._try_reload()
+            self._supervisor.look()
 
-    def _try_reload(self, components: Components) -> None:
+    def _try_reload(self) -> None:
         try:
-            self._reload(components)
+            self._reload()
         except IngestError as error:
             self.halt(error)
         except Exception:  # a defect must not leave threads that work on a closed ledger
             log.exception("config.reload_failed")
 
-    def _reload(self, components: Components) -> None:
+    def _reload(self) -> None:
+        components = self._components
         sd_notify.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             fresh = self._reload_config()
@@ -236,8 +229,6 @@ class Daemon:
         self, request: Request, user: str, progress: Callable[[int], None]
     ) -> Mapping[str, Any]:
         components = self._components
-        if components is None:
-            raise ControlError("the daemon is starting", hint="Try again in a moment.")
         if isinstance(request, StatusRequest):
             return status.dock_status(
                 components.engine,
@@ -255,23 +246,22 @@ class Daemon:
         log.info("control.request", command=request.command, user=user)
         done = components.admin.execute(request, user, moved)
         components.store_changes.look_again()
-        if self._supervisor is not None:
-            self._supervisor.retry()
+        self._supervisor.retry()
         components.manager.wake()
         return done
 
     # -- end --
 
-    def _end(self, components: Components, supervisor: Supervisor) -> None:
+    def _end(self, control: ControlServer) -> None:
+        components = self._components
         sd_notify.notify("STOPPING=1")
         log.info("daemon.stopping")
         until_s = time.monotonic() + STOP_WITHIN_S
         components.abandon()
-        if self._control is not None:
-            self._control.stop()
-        supervisor.stop()
+        control.stop()
+        self._supervisor.stop()
         components.source.stop()
-        left = supervisor.join(until_s)
+        left = self._supervisor.join(until_s)
         if not components.manager.join(max(0.1, until_s - time.monotonic())):
             left.append("dockings")
         if left:
@@ -280,11 +270,11 @@ class Daemon:
         if self._halted is None:
             try:
                 with components.ledger.transaction() as txn:
-                    txn.append("daemon.stopped", "daemon", {"abandoned": left})
+                    txn.append("daemon.stopped", subjects.DAEMON, {"abandoned": left})
             except IngestError as error:
                 self.halt(error)
         if self._halted is not None:
-            self._note_halt(components, self._halted)
+            self._note_halt(self._halted)
         log.info("daemon.stopped")
 
 
@@ -333,8 +323,8 @@ def run(config_path: Path) -> int:
     gc.set_threshold(*_COLLECTED_AT)
     config = load(config_path)
     configure(config.log.level, config.log.format, dock=config.dock.id)
-    daemon = Daemon(config, lambda: load(config_path))
-    signal.signal(signal.SIGTERM, daemon.stop)
-    signal.signal(signal.SIGINT, daemon.stop)
-    signal.signal(signal.SIGHUP, daemon.hangup)
-    return daemon.run()
+    stopping, hangup = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    signal.signal(signal.SIGHUP, lambda *_: hangup.set())
+    return Daemon(config, lambda: load(config_path), stopping, hangup).run()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ulid import ULID
 
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
-from bodycam_ingest.doctor.result import Check, Outcome, judge, ok
+from bodycam_ingest.doctor.result import Check, Outcome, fail, judge, ok, warn
 from bodycam_ingest.linux import clock, group_access, mountinfo
 from bodycam_ingest.model.amounts import size
 
@@ -90,9 +90,8 @@ def _inotify() -> Iterator[Check]:
     try:
         watches = int(path.read_text(encoding="ascii"))
     except FileNotFoundError:
-        yield Check(
+        yield warn(
             "machine.inotify",
-            Outcome.WARN,
             "the kernel has no inotify",
             "Nothing is lost: cameras are found by the rescan, a little later.",
         )
@@ -137,7 +136,7 @@ def _private(name: str, path: Path) -> Check:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return Check(name, Outcome.FAIL, f"{path}: {error.strerror}", "Put the file there.")
+        return fail(name, f"{path}: {error.strerror}", "Put the file there.")
     return judge(
         name,
         f"{path}, mode {stat.S_IMODE(mode):04o}",
@@ -152,9 +151,8 @@ def _state(path: Path) -> Iterator[Check]:
     try:
         status = path.stat()
     except OSError as error:
-        yield Check(
+        yield fail(
             name,
-            Outcome.FAIL,
             f"{path}: {error.strerror}",
             "Run `bodycam-ingest init` once as the daemon's user.",
         )
@@ -186,9 +184,8 @@ def _state(path: Path) -> Iterator[Check]:
 def _staging(config: Config) -> Iterator[Check]:
     path, name = config.staging.dir, "staging.dir"
     if not path.is_dir():
-        yield Check(
+        yield fail(
             name,
-            Outcome.FAIL,
             f"{path} is no directory",
             "Make it, owned by the daemon's user, mode 0700.",
         )
@@ -197,9 +194,8 @@ def _staging(config: Config) -> Iterator[Check]:
     try:
         direct = _writes_direct(probe)
     except OSError as error:
-        yield Check(
+        yield fail(
             name,
-            Outcome.FAIL,
             f"{path}: {error.strerror}",
             "Make it writable for the daemon's user; look for a full or read-only disk.",
         )
