@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
@@ -16,14 +16,11 @@ from bodycam_ingest.daemon.control import AssignRequest
 
 @click.group("cameras", invoke_without_command=True)
 @json_option
-@click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> int:
+@where_alone
+def command(context: Context, *, as_json: bool) -> None:
     """List known cameras and their last docking."""
-    if ctx.invoked_subcommand is not None:
-        return 0
     from bodycam_ingest.db import views  # noqa: PLC0415 - sqlalchemy
 
-    context: Context = ctx.obj
     with reading(context) as conn:
         found = views.list_cameras(conn)
     if as_json:
@@ -31,7 +28,6 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     elif found:
         _print(found)
     shown_of(len(found), len(found), "camera", chosen=False)
-    return 0
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -64,7 +60,7 @@ def _print(found: list[dict[str, Any]]) -> None:
 @click.argument("officer")
 @json_option
 @pass_context
-def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int:
+def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> None:
     """Record who carries a camera from now on; the ledger holds the name sealed."""
     from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
 
@@ -74,4 +70,3 @@ def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> int
         emit_json(done)
     else:
         line(f"camera {serial}: {officer}")
-    return 0

@@ -5,25 +5,22 @@ from __future__ import annotations
 import click
 
 from bodycam_ingest.cli.admin import execute, reading
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 
 
 @click.group("clock", invoke_without_command=True)
 @json_option
-@click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> int:
+@where_alone
+def command(context: Context, *, as_json: bool) -> None:
     """Show who vouches for the dock's clock; `confirm` does so.
 
     While nobody does, no copy in staging is purged by its age.
     """
-    if ctx.invoked_subcommand is not None:
-        return 0
     from bodycam_ingest.db import docktime  # noqa: PLC0415 - sqlalchemy
     from bodycam_ingest.linux import clock  # noqa: PLC0415 - `--help` needs none of it
 
-    context: Context = ctx.obj
     with reading(context) as conn:
         word = docktime.word(conn)
     found = {
@@ -35,21 +32,20 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     }
     if as_json:
         emit_json(found)
-        return 0
+        return
     line(f"the dock's clock says {found['time']}")
     if word.vouched:
         line("NTP keeps it" if word.vouched == docktime.NTP else "a person confirmed it")
     else:
         line(f"nobody vouches for it ({word.doubt or docktime.UNSYNCHRONISED}): no copy is purged")
         line("set it right, then: bodycam-ingest clock confirm --reason TEXT")
-    return 0
 
 
 @command.command("confirm")
 @click.option("--reason", required=True, help="How you know; it stands in the ledger.")
 @json_option
 @pass_context
-def confirm(context: Context, *, reason: str, as_json: bool) -> int:
+def confirm(context: Context, *, reason: str, as_json: bool) -> None:
     """Say that the dock's clock is right as it stands now; recorded with who said so.
 
     It holds until the clock is set forward, or found to have run ahead while the dock was off.
@@ -59,4 +55,3 @@ def confirm(context: Context, *, reason: str, as_json: bool) -> int:
         emit_json(done)
     else:
         line(f"{done['time']} is confirmed as the time")
-    return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bodycam_ingest.config import Config
 
 CONFIG_PATH_DEFAULT: Final = Path("/etc/bodycam-ingest/config.toml")
@@ -34,6 +36,18 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context)
+
+
+def where_alone(function: Callable[..., None]) -> Callable[..., None]:
+    """For what a group does of its own, where no command below it was named."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def run(ctx: click.Context, /, **options: Any) -> None:
+        if ctx.invoked_subcommand is None:
+            function(ctx.obj, **options)
+
+    return run
 
 
 def set_color(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

@@ -172,7 +172,7 @@ def _last_item(demo: _Demo) -> str:
     type=click.Path(file_okay=False, path_type=Path),
     help="An empty place to run in; a temporary directory by default.",
 )
-def command(directory: Path | None) -> int:
+def command(directory: Path | None) -> None:
     """Show the whole way with a simulated camera, in a temporary directory.
 
     Needs no network, no root and no camera. Everything stays afterwards, to be looked at.
@@ -200,4 +200,3 @@ def command(directory: Path | None) -> int:
         "  state/        ledger, keys, last signed checkpoint\n"
         f"Any command works on it: bodycam-ingest --config {root}/config.toml status"
     )
-    return 0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @limit_option
 @json_option
 @pass_context
-def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) -> int:
+def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) -> None:
     """List dockings: which camera, when, in which bay, and what was new on it.
 
     A docking is docked (the camera is there), complete (all of it was copied and verified), or
@@ -43,7 +43,6 @@ def command(context: Context, /, *, limit: int, as_json: bool, **wanted: Any) ->
     else:
         _print(found.rows)
     shown_of(found.shown, found.total, "docking")
-    return 0
 
 
 def _print(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.params import chosen, during
 from bodycam_ingest.cli.words import local
@@ -21,17 +21,14 @@ from bodycam_ingest.daemon.control import CloseFindingRequest
 @click.option("--store", default="", help="Only what is about this store.")
 @during("Only findings that were opened")
 @json_option
-@click.pass_context
-def command(ctx: click.Context, /, *, as_json: bool, **wanted: Any) -> int:
+@where_alone
+def command(context: Context, /, *, as_json: bool, **wanted: Any) -> None:
     """List open findings; `close` ends one that a person looked into.
 
     An alarm wants a person and holds up the release of what it touches; a notice does not.
     """
-    if ctx.invoked_subcommand is not None:
-        return 0
     from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
-    context: Context = ctx.obj
     with reading(context) as conn:
         found = listings.findings(conn, chosen(context, conn, wanted))
     if as_json:
@@ -41,7 +38,6 @@ def command(ctx: click.Context, /, *, as_json: bool, **wanted: Any) -> int:
     kind = "finding" if wanted["closed"] else "open finding"
     narrowed = any(value for name, value in wanted.items() if name != "closed")
     shown_of(len(found), len(found), kind, chosen=narrowed)
-    return 0
 
 
 def _print(found: list[dict[str, Any]], *, closed: bool) -> None:
@@ -69,7 +65,7 @@ def _print(found: list[dict[str, Any]], *, closed: bool) -> None:
 @click.option("--reason", required=True, help="What was found out; it stands in the ledger.")
 @json_option
 @pass_context
-def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> int:
+def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> None:
     """Close a finding after looking into it; recorded with who closed it.
 
     FINDING is an id or the beginning of one.
@@ -82,4 +78,3 @@ def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> i
         emit_json(done)
     else:
         line(f"finding {finding_id} is closed")
-    return 0

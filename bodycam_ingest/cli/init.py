@@ -10,7 +10,7 @@ from bodycam_ingest.cli.output import line
 
 @click.command("init")
 @pass_context
-def command(context: Context) -> int:
+def command(context: Context) -> None:
     """Make state directory, keys and ledger; never over an existing one.
 
     Also makes the staging directory, and prepares each directory store; its directory must be
@@ -30,4 +30,3 @@ def command(context: Context) -> int:
     line(f"state directory: {config.dock.state_dir}")
     line(f"ledger: {config.origin}")
     line(f"verifier key, to be kept off this machine: {vkey}")
-    return 0

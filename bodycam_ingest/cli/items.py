@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @pass_context
 def command(
     context: Context, /, *, item: str | None, sort: str, limit: int, as_json: bool, **wanted: Any
-) -> int:
+) -> None:
     """List items, or one item with its whole history.
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
@@ -54,7 +54,7 @@ def command(
             found = views.item_history(conn, lookup.item_id(conn, item))
             assert found is not None  # no item is ever deleted
             _print_one(found, as_json=as_json)
-            return 0
+            return
         choice = chosen(context, conn, wanted)
         listing = listings.items(conn, choice, order=sort, limit=limit)
         if as_json:
@@ -62,7 +62,6 @@ def command(
         else:
             _print_list(listing.rows)
     shown_of(listing.shown, listing.total, "item", chosen=any(wanted.values()))
-    return 0
 
 
 def _print_list(found: Iterable[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from bodycam_ingest.cli.output import emit_json, line
 @click.option("--check", is_flag=True, help="Only say whether there is anything to do.")
 @json_option
 @pass_context
-def command(context: Context, *, check: bool, as_json: bool) -> int:
+def command(context: Context, *, check: bool, as_json: bool) -> None:
     """Bring the database to this version's schema, on a copy.
 
     Stop the daemon first. The old database is kept beside the new one; ledger entries are never
@@ -31,7 +31,7 @@ def command(context: Context, *, check: bool, as_json: bool) -> int:
             line(
                 f"schema {found.before} -> {found.after}: stop the daemon, migrate, start it again"
             )
-        return 0
+        return
     done = migrate(state_dir)
     if as_json:
         emit_json({"before": done.before, "after": done.after, "backup": done.backup})
@@ -39,4 +39,3 @@ def command(context: Context, *, check: bool, as_json: bool) -> int:
         line(f"schema {done.after}: nothing to do")
     else:
         line(f"schema {done.before} -> {done.after}; the old database is kept as {done.backup}")
-    return 0

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.daemon.control import (
@@ -24,14 +24,11 @@ _reason = click.option("--reason", required=True, help="Why; it stands in the le
 
 @click.group("quarantine", invoke_without_command=True)
 @json_option
-@click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> int:
+@where_alone
+def command(context: Context, *, as_json: bool) -> None:
     """List quarantined items; `add`, `requeue` and `reinstate` move them."""
-    if ctx.invoked_subcommand is not None:
-        return 0
     from bodycam_ingest.db import listings  # noqa: PLC0415 - sqlalchemy
 
-    context: Context = ctx.obj
     with reading(context) as conn:
         apart = listings.Choice(state=ItemState.QUARANTINED.value)
         found = list(listings.items(conn, apart).rows)
@@ -40,7 +37,6 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
     else:
         _print(found)
     shown_of(len(found), len(found), "quarantined item", chosen=False)
-    return 0
 
 
 def _print(found: list[dict[str, Any]]) -> None:
@@ -64,13 +60,12 @@ def _whole(context: Context, item_id: str) -> str:
     return whole(context, lookup.item_id, item_id)
 
 
-def _execute(context: Context, request: Request, *, as_json: bool) -> int:
+def _execute(context: Context, request: Request, *, as_json: bool) -> None:
     done = execute(context, request)
     if as_json:
         emit_json(done)
     else:
         line(f"item {done['item_id']} is {done['state']}")
-    return 0
 
 
 @command.command("add")
@@ -78,14 +73,14 @@ def _execute(context: Context, request: Request, *, as_json: bool) -> int:
 @_reason
 @json_option
 @pass_context
-def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
+def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> None:
     """Set an item apart: it is kept, and not uploaded as good.
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
     request = QuarantineRequest(item=item_id, reason=reason)
-    return _execute(context, request, as_json=as_json)
+    _execute(context, request, as_json=as_json)
 
 
 @command.command("requeue")
@@ -93,24 +88,24 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
 @_reason
 @json_option
 @pass_context
-def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> int:
+def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> None:
     """Have an item read from its camera again; its present copy stays in quarantine.
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
     request = RequeueRequest(item=item_id, reason=reason)
-    return _execute(context, request, as_json=as_json)
+    _execute(context, request, as_json=as_json)
 
 
 @command.command("reinstate")
 @click.argument("item_id", metavar="ITEM")
 @json_option
 @pass_context
-def reinstate(context: Context, *, item_id: str, as_json: bool) -> int:
+def reinstate(context: Context, *, item_id: str, as_json: bool) -> None:
     """Take an item back whose copy still has its digest; it is read back first.
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
     item_id = _whole(context, item_id)
-    return _execute(context, ReinstateRequest(item=item_id), as_json=as_json)
+    _execute(context, ReinstateRequest(item=item_id), as_json=as_json)

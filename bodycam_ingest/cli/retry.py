@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--store", help="Only uploads to this store.")
 @json_option
 @pass_context
-def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> int:
+def command(context: Context, *, item_id: str | None, store: str | None, as_json: bool) -> None:
     """Make one item, or everything that waits, due now; recorded in the ledger.
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either. Each store that had
@@ -36,7 +36,6 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
         emit_json(done)
     else:
         _print(done)
-    return 0
 
 
 def _print(done: Mapping[str, Any]) -> None:

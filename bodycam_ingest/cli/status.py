@@ -52,7 +52,7 @@ def _progress(bay: Mapping[str, Any]) -> str:
 @click.command("status")
 @json_option
 @pass_context
-def command(context: Context, *, as_json: bool) -> int:
+def command(context: Context, *, as_json: bool) -> None:
     """Show cameras, bays, queue, stores and alarms.
 
     A bay is reading, copied (the camera may be taken, but not wiped), confirmed (every required
@@ -65,7 +65,6 @@ def command(context: Context, *, as_json: bool) -> int:
         _print(status, [store.name for store in context.config.stores])
     if not status["running"]:
         raise NotRunningError("the daemon is not running")
-    return 0
 
 
 def _print(status: Mapping[str, Any], stores: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bodycam_ingest.cli.admin import execute, reading
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line, table
 from bodycam_ingest.daemon.control import BackfillRequest, RetireStoreRequest
 from bodycam_ingest.model.amounts import count, size
@@ -15,27 +15,25 @@ from bodycam_ingest.model.amounts import count, size
 
 @click.group("stores", invoke_without_command=True)
 @json_option
-@click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> int:
+@where_alone
+def command(context: Context, *, as_json: bool) -> None:
     """List stores: what each holds, what waits for it, what it can no longer get.
 
     `retire` gives up a store that was taken out of the configuration; `backfill` queues for a
     store what it never got, which the daemon also does by itself.
     """
-    if ctx.invoked_subcommand is None:
-        return _list(ctx.obj, as_json=as_json)
-    return 0
+    _list(context, as_json=as_json)
 
 
 @command.command("list")
 @json_option
 @pass_context
-def list_stores(context: Context, *, as_json: bool) -> int:
+def list_stores(context: Context, *, as_json: bool) -> None:
     """List stores: what each holds, what waits for it, what it can no longer get."""
-    return _list(context, as_json=as_json)
+    _list(context, as_json=as_json)
 
 
-def _list(context: Context, *, as_json: bool) -> int:
+def _list(context: Context, *, as_json: bool) -> None:
     from bodycam_ingest.db import storecounts  # noqa: PLC0415 - sqlalchemy
 
     kinds = {store.name: (store.type, store.required) for store in context.config.stores}
@@ -43,7 +41,7 @@ def _list(context: Context, *, as_json: bool) -> int:
         found = storecounts.of_stores(conn, kinds)
     if as_json:
         emit_json(found)
-        return 0
+        return
     table(
         ["STORE", "TYPE", "REQUIRED", "STATE", ">CONFIRMED", ">WAITING", ">NEVER SENT", ">LOST"],
         [
@@ -60,7 +58,6 @@ def _list(context: Context, *, as_json: bool) -> int:
             for store in found
         ],
     )
-    return 0
 
 
 def _waiting(store: dict[str, Any]) -> str:
@@ -74,7 +71,7 @@ def _waiting(store: dict[str, Any]) -> str:
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
 @json_option
 @pass_context
-def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
+def retire(context: Context, *, name: str, reason: str, as_json: bool) -> None:
     """Give up a store that will not come back; what waited for it alone continues.
 
     Take its [[stores]] table out of the configuration and restart the daemon first.
@@ -82,24 +79,22 @@ def retire(context: Context, *, name: str, reason: str, as_json: bool) -> int:
     done = execute(context, RetireStoreRequest(store=name, reason=reason))
     if as_json:
         emit_json(done)
-        return 0
+        return
     waited = f"{count(done['waited_items'], 'recording')} ({size(done['waited_bytes'])})"
     line(f"store {name} is retired; {waited} waited for it")
     if done["confirmed_items"]:
         line(f"{count(done['confirmed_items'], 'recording')} now in every required store")
-    return 0
 
 
 @command.command("backfill")
 @click.argument("name", metavar="[NAME]", required=False)
 @json_option
 @pass_context
-def backfill(context: Context, *, name: str | None, as_json: bool) -> int:
+def backfill(context: Context, *, name: str | None, as_json: bool) -> None:
     """Queue what staging still has for a store that never got it; for all stores without NAME."""
     done = execute(context, BackfillRequest(store=name))
     if as_json:
         emit_json(done)
-        return 0
+        return
     for store, number in done["queued"].items():
         line(f"store {store}: {count(number, 'recording')} queued")
-    return 0

@@ -46,7 +46,7 @@ def _commit() -> str | None:
 
 @click.command("version")
 @json_option
-def command(*, as_json: bool) -> int:
+def command(*, as_json: bool) -> None:
     """Show the versions of the program and of what it stands on."""
     told = {
         "version": bodycam_ingest.__version__,
@@ -58,8 +58,7 @@ def command(*, as_json: bool) -> int:
     }
     if as_json:
         emit_json(told)
-        return 0
+        return
     line(f"bodycam-ingest {told['version']}")
     for name in ("commit", "python", "sqlite", "botocore", "system"):
         line(f"  {name:<8}  {told[name] or 'not known'}")
-    return 0
