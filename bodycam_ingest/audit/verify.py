@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from bodycam_ingest.custody.checkpoint import Checkpoint
-    from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.staging import StagedCopies
     from bodycam_ingest.stores import ObjectStore
 
@@ -283,11 +282,11 @@ class Audit:
             self.report.checked["checkpoints"] = len(notes)
             self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
 
-    def _take(self, seq: int, entry: Entry) -> None:
+    def _take(self, seq: int, value: Mapping[str, Any]) -> None:
         if self._reprojection is None:
             return
-        for fault in self._reprojection.take(Fact.of(seq, entry)):
-            subject = entry.position.subject
+        for fault in self._reprojection.take(Fact.of(seq, value)):
+            subject = value["subj"]["id"]
             message = f"entry {seq}: {fault.message}"
             self.report.findings.append(Finding(fault.code, message, seq, subject))
 

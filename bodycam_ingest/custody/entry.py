@@ -9,11 +9,14 @@ import datetime as dt
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from bodycam_ingest.errors import LedgerEntryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VERSION: Final = 2
 BODY_BYTES_MAX: Final = 65_535
@@ -23,6 +26,8 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _FIGURE: Final = re.compile(r"-?[1-9][0-9]{15,39}", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _ORIGIN: Final = re.compile(r"[^\s+]+")
+# Values that no rule but the size of integers is about, which the encoder holds.
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
 _ACTOR_KEYS: Final = frozenset({"kind", "id"})
 _SUBJECT_KEYS: Final = frozenset({"id", "n", "prev"})
 _KEYS: Final = frozenset(
@@ -239,60 +244,95 @@ def parse_entry(body: bytes) -> Entry:
     Raises:
         LedgerEntryError: the bytes are no entry of this version.
     """
+    value, one_spelling = read_value(body)
+    about, actor = value["subj"], value["actor"]
+    prev = bytes.fromhex(value["prev"])
+    return Entry(
+        Position(value["log"], value["seq"], prev, about["id"], about["n"], about["prev"]),
+        Moment(value["t"], value["boot"], value["mono"]),
+        value["type"],
+        Actor(actor["kind"], actor["id"]),
+        value["data"],
+        one_spelling,
+    )
+
+
+def read_value(body: bytes, *, follows: str = "") -> tuple[dict[str, Any], bool]:
+    """The JSON object that an entry's bytes are, held to the same rules as by `parse_entry`.
+
+    Whoever reads a whole log takes this: making an `Entry` costs as much as reading it.
+
+    Args:
+        body: the entry's bytes.
+        follows: leaf hash of the entry before, hex, where it is known: spares a comparison.
+
+    Returns:
+        The object, and whether its bytes were RFC 8785 JSON.
+
+    Raises:
+        LedgerEntryError: the bytes are no entry of this version.
+    """
     if len(body) > BODY_BYTES_MAX:
         raise LedgerEntryError(f"not an entry: {len(body)} bytes")
     try:
         value = orjson.loads(body)
         if not (isinstance(value, dict) and value.keys() == _KEYS):
             raise _broken("fields")
-        data, actor, about = value["data"], value["actor"], value["subj"]
+        data = value["data"]
         if not isinstance(data, dict):
             raise _broken("data")
         # Most data is plain at first sight; only what may break a rule is walked through.
-        if not (body.isascii() and all(map(_is_plain, data.values()))):
+        if not (body.isascii() and _PLAIN.issuperset(map(type, data.values()))):
             _check(data, "data")
-        one_spelling = canonical(value) == body
+        one_spelling = _written(value) == body
     except (ValueError, TypeError, RecursionError) as error:
         raise LedgerEntryError(f"not an entry: {error!r}") from error
+    if wrong := _wrong_field(value, follows):
+        raise _broken(wrong)
+    return value, one_spelling
+
+
+def _written(value: dict[str, Any]) -> bytes:
+    try:
+        return canonical(value)
+    except TypeError:
+        # Integers that are too large are told by their place, where they are data.
+        _check(value["data"], "data")
+        raise
+
+
+def _wrong_field(value: dict[str, Any], follows: str) -> str:  # noqa: C901, PLR0911 - a rule a line
+    """The first of the fields that breaks its rule, empty where none does."""
+    actor, about, prev = value["actor"], value["subj"], value["prev"]
     if not (isinstance(actor, dict) and actor.keys() == _ACTOR_KEYS):
-        raise _broken("actor")
+        return "actor"
     if not (isinstance(about, dict) and about.keys() == _SUBJECT_KEYS):
-        raise _broken("subj")
-    seq, prev, t, boot, mono = (value[name] for name in ("seq", "prev", "t", "boot", "mono"))
-    subject, ordinal, subject_prev = about["id"], about["n"], about["prev"]
-    for what, holds in (
-        ("version", type(value["v"]) is int and value["v"] == VERSION),
-        ("text", type(boot) is type(actor["id"]) is type(subject) is str),
-        ("count", _is_count(seq) and _is_count(mono) and _is_count(ordinal)),
-        ("subj.prev", subject_prev is None or _is_count(subject_prev)),
-        ("prev", _is_hash(prev)),
-        ("t", isinstance(t, str) and _is_time(t)),
-        ("log", _matches(_ORIGIN, value["log"])),
-        ("actor", actor["kind"] in ("system", "user")),
-        ("type", _matches(_TYPE, value["type"])),
-        ("sealed", "sealed" not in data or _is_sealed(data["sealed"])),
-    ):
-        if not holds:
-            raise _broken(what)
-    return Entry(
-        Position(value["log"], seq, bytes.fromhex(prev), subject, ordinal, subject_prev),
-        Moment(t, boot, mono),
-        value["type"],
-        Actor(actor["kind"], actor["id"]),
-        data,
-        one_spelling,
-    )
+        return "subj"
+    if not (type(value["v"]) is int and value["v"] == VERSION):
+        return "version"
+    if not (type(value["boot"]) is type(actor["id"]) is type(about["id"]) is str):
+        return "text"
+    if not (_is_count(value["seq"]) and _is_count(value["mono"]) and _is_count(about["n"])):
+        return "count"
+    if not (about["prev"] is None or _is_count(about["prev"])):
+        return "subj.prev"
+    if not (prev == follows or _is_hash(prev)):
+        return "prev"
+    if not _holds(_is_time, value["t"]):
+        return "t"
+    if not _holds(_is_origin, value["log"]):
+        return "log"
+    if actor["kind"] not in {"system", "user"}:
+        return "actor"
+    if not _holds(_is_type, value["type"]):
+        return "type"
+    if "sealed" in value["data"] and not _is_sealed(value["data"]["sealed"]):
+        return "sealed"
+    return ""
 
 
 def _broken(what: str) -> LedgerEntryError:
     return LedgerEntryError(f"not an entry: its {what} is not as the format has it")
-
-
-def _is_plain(value: object) -> bool:
-    kind = type(value)
-    if kind is int:
-        return -_INTEGER_MAX <= value <= _INTEGER_MAX  # type: ignore[operator]  # an integer
-    return kind is str or kind is bool or value is None
 
 
 def _is_count(value: object) -> bool:
@@ -317,10 +357,15 @@ def _is_time(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _matched(pattern: re.Pattern[str], text: str) -> bool:
-    return pattern.fullmatch(text) is not None
+def _is_origin(text: str) -> bool:
+    return _ORIGIN.fullmatch(text) is not None
 
 
-def _matches(pattern: re.Pattern[str], value: object) -> bool:
-    """Whether it is text of that form; many entries in a row have the same."""
-    return isinstance(value, str) and _matched(pattern, value)
+@functools.lru_cache(maxsize=256)
+def _is_type(text: str) -> bool:
+    return _TYPE.fullmatch(text) is not None
+
+
+def _holds(rule: Callable[[str], bool], value: object) -> bool:
+    """Whether it is text that follows a rule; many entries in a row have the same."""
+    return isinstance(value, str) and rule(value)

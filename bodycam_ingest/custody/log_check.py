@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bodycam_ingest.custody import checkpoint as checkpoints
 from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
-from bodycam_ingest.custody.entry import parse_entry
+from bodycam_ingest.custody.entry import read_value
 from bodycam_ingest.custody.merkle import HASH_BYTES, GrowingTree, leaf_hash
 from bodycam_ingest.custody.note import NoteError
 from bodycam_ingest.errors import LedgerEntryError
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bodycam_ingest.custody.checkpoint import Checkpoint
-    from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.custody.note import VerifierKey
 
-_ZERO: Final = bytes(HASH_BYTES)
+_ZERO: Final = bytes(HASH_BYTES).hex()
 # Levels of full subtrees whose roots are kept beside the entries.
 KEPT_LEVELS: Final = (8, 16, 24)
 _SMALLEST_KEPT: Final = 1 << KEPT_LEVELS[0]
@@ -115,11 +114,11 @@ class LogChecker:
     Args:
         origin: the log's name.
         expected: roots, nodes and sealed values to compare with.
-        on_entry: called with each entry that could be parsed.
+        on_entry: called with the number and the object of each entry that could be parsed.
     """
 
     def __init__(
-        self, origin: str, expected: Expected, on_entry: Callable[[int, Entry], None]
+        self, origin: str, expected: Expected, on_entry: Callable[[int, Mapping[str, Any]], None]
     ) -> None:
         self.findings: list[Finding] = []
         self.tree = GrowingTree()
@@ -155,44 +154,46 @@ class LogChecker:
         if leaf != row.leaf_hash:
             self._find("entry_altered", "its bytes do not have the hash that was kept", row)
         try:
-            entry = parse_entry(body)
-            if not entry.canonical:
+            value, one_spelling = read_value(body, follows=self._last)
+            if not one_spelling:
                 self._find("entry_not_canonical", "its bytes are not canonical JSON", row)
         except LedgerEntryError as error:
             self._find("entry_malformed", error.message, row)
         else:
-            self._check_entry(row, entry)
-            self._on_entry(row.seq, entry)
-        self._last = leaf
+            self._check_entry(row, value)
+            self._on_entry(row.seq, value)
+        self._last = leaf.hex()
         self._grow(leaf)
 
     def _find(self, code: str, message: str, row: EntryRow) -> None:
         subject = row.subject if isinstance(row.subject, str) else repr(row.subject)
         self.findings.append(Finding(code, f"entry {row.seq}: {message}", row.seq, subject))
 
-    def _check_entry(self, row: EntryRow, entry: Entry) -> None:
-        where = entry.position
-        if where.seq != row.seq:
-            self._find("entry_moved", f"it says that it is entry {where.seq}", row)
-        if where.log != self._origin:
-            self._find("entry_foreign", f"it belongs to {where.log!r}", row)
-        if where.prev != self._last:
+    def _check_entry(self, row: EntryRow, value: Mapping[str, Any]) -> None:
+        about, kind, boot, mono = value["subj"], value["type"], value["boot"], value["mono"]
+        subject, ordinal = about["id"], about["n"]
+        if value["seq"] != row.seq:
+            self._find("entry_moved", f"it says that it is entry {value['seq']}", row)
+        if value["log"] != self._origin:
+            self._find("entry_foreign", f"it belongs to {value['log']!r}", row)
+        if value["prev"] != self._last:
             self._find("link_broken", "it does not follow the entry before it", row)
-        if (entry.type, where.subject, entry.moment.t) != (row.type, row.subject, row.t):
+        if (kind, subject, value["t"]) != (row.type, row.subject, row.t):
             self._find("column_differs", "type, subject or time beside it differ from it", row)
-        before = self._subjects.get(where.subject)
+        before = self._subjects.get(subject)
         wanted = (before[0] + 1, before[1]) if before else (0, None)
-        if (where.ordinal, where.subject_prev) != wanted:
-            self._find("subject_broken", f"{where.subject} has a gap or a strange entry", row)
-        self._subjects[where.subject] = (where.ordinal, row.seq)
-        if entry.moment.boot == self._boot and entry.moment.mono < self._mono:
+        if (ordinal, about["prev"]) != wanted:
+            self._find("subject_broken", f"{subject} has a gap or a strange entry", row)
+        self._subjects[subject] = (ordinal, row.seq)
+        if boot == self._boot and mono < self._mono:
             self._find("clock_ran_back", "the time since boot ran back", row)
-        self._boot, self._mono = entry.moment.boot, entry.moment.mono
+        self._boot, self._mono = boot, mono
+        data = value["data"]
         if row.seq == 0:
-            self.genesis_vkey = str(entry.data.get("vkey", ""))
-            if entry.type != "log.genesis":
+            self.genesis_vkey = str(data.get("vkey", ""))
+            if kind != "log.genesis":
                 self._find("genesis_missing", "the log does not begin with log.genesis", row)
-        if sealed := entry.data.get("sealed"):
+        if sealed := data.get("sealed"):
             self._check_sealed(row, sealed)
 
     def _check_sealed(self, row: EntryRow, sealed: Mapping[str, str]) -> None:
@@ -284,7 +285,7 @@ class LogChecker:
         size = self.tree.size
         wrong = [] if head.size == size else [f"size ({head.size!r:.40})"]
         wrong += [] if head.peaks == self.tree.peaks().encode() else ["peaks"]
-        return wrong + ([] if head.last == self._last else ["last"])
+        return wrong + ([] if head.last.hex() == self._last else ["last"])
 
     def _check_kept(self, signed: SignedRoot, covered: int) -> None:
         size = self.tree.size

@@ -11,7 +11,6 @@ from bodycam_ingest.model import rows, subjects
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bodycam_ingest.custody.entry import Entry
     from bodycam_ingest.model.rows import Row
     from bodycam_ingest.model.store_set import StoreSet
 
@@ -77,12 +76,12 @@ class Fact(NamedTuple):
     data: Mapping[str, Any]
 
     @classmethod
-    def of(cls, seq: int, entry: Entry) -> Fact:
-        """What an entry says, which stands at this number."""
-        place, moment = entry.position, entry.moment
-        t, boot, mono = moment
-        first = place.ordinal == 0
-        return cls(seq, t, boot, mono, entry.type, place.subject, first, entry.data)
+    def of(cls, seq: int, value: Mapping[str, Any]) -> Fact:
+        """What an entry's object says, which stands at this number."""
+        subject = value["subj"]
+        first = subject["n"] == 0
+        t, boot, mono, kind = value["t"], value["boot"], value["mono"], value["type"]
+        return cls(seq, t, boot, mono, kind, subject["id"], first, value["data"])
 
     @classmethod
     def read(cls, seq: int, body: bytes) -> Fact:
@@ -92,18 +91,7 @@ class Fact(NamedTuple):
             LedgerEntryError: they are none.
         """
         try:
-            value = json.loads(body)
-            subject = value["subj"]
-            return cls(
-                seq=seq,
-                t=value["t"],
-                boot=value["boot"],
-                mono=value["mono"],
-                type=value["type"],
-                subject=subject["id"],
-                first=subject["n"] == 0,
-                data=value["data"],
-            )
+            return cls.of(seq, json.loads(body))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise LedgerEntryError(f"entry {seq} is none: {error!r:.200}") from error
 
