@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.audit.files import FileCheck
 from bodycam_ingest.audit.stores import SignedNote, StoreCheck
-from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker
+from bodycam_ingest.custody import checkpoint
+from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker, SignedRoot
 from bodycam_ingest.custody.note import NoteError, VerifierKey
 from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.db import soundness, verify_reads
@@ -25,6 +26,7 @@ from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
 from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.db.reprojection import Reprojection
 from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
+from bodycam_ingest.db.subjects import Subjects
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S
 from bodycam_ingest.model.lifecycle import UploadState
@@ -181,7 +183,7 @@ class Audit:
         with self._part("the projected rows"):
             for wrong in state.differences():
                 self._find(wrong.code, wrong.message, f"{wrong.table}:{wrong.key}")
-            checked["items"] = sum(1 for _ in state.items())
+            checked["items"] = state.count_items()
         self._check_tables(conn)
         checked["files"] = checked["objects"] = None
         if scope.stores is None:
@@ -256,15 +258,13 @@ class Audit:
     ) -> None:
         verifier = self._verifier(conn)
         expected = Expected(nodes=verify_reads.nodes(conn), sealed=verify_reads.sealed(conn))
-        checker = LogChecker(self._scope.origin, expected, self._take)
+        subjects = self._open.enter_context(Subjects())
+        checker = LogChecker(self._scope.origin, expected, subjects, self._take)
         head = verify_reads.head(conn)
-        kept = list(verify_reads.checkpoints(conn))
-        expected.kept = {size for size, _note in kept}
-        notes = [SignedNote(f"checkpoint {size}", note, size) for size, note in kept]
-        if state_note is not None:
-            notes.append(SignedNote("the state file", state_note))
-        signed = None
+        notes = [] if state_note is None else [SignedNote("the state file", state_note)]
+        signed, kept = None, 0
         if verifier is not None:
+            kept = self._expect_kept(conn, checker, expected, verifier)
             for one in [*notes, *anchors]:
                 self._expect(checker, expected, one, verifier)
             if head is not None:
@@ -274,13 +274,42 @@ class Audit:
             for row in verify_reads.entries(conn):
                 checker.take(row)
             checker.finish(head, signed)
-            self._check_key(checker, expected, verifier)
+            self._check_key(checker, verifier)
         finally:
             # Also what was found before a page that cannot be read.
             self.report.findings[:0] = checker.findings
             self.report.checked["entries"] = checker.tree.size
-            self.report.checked["checkpoints"] = len(notes)
+            self.report.checked["checkpoints"] = kept + len(notes)
             self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
+
+    def _expect_kept(
+        self, conn: sa.Connection, checker: LogChecker, expected: Expected, verifier: VerifierKey
+    ) -> int:
+        """Check each kept checkpoint's signature, and have its root compared; returns how many.
+
+        They are read twice, for there is one for each transaction: too many to be kept in memory.
+        """
+        count, apart = 0, set()
+        for size, note in verify_reads.checkpoints(conn):
+            count += 1
+            source = f"checkpoint {size}"
+            found = checker.check_signature(source, note, verifier)
+            if found is None or found.size != size:
+                apart.add(size)
+            if found is not None and found.size != size:
+                expected.add_root(source, found)
+                self._find("checkpoint_moved", f"{source} is the checkpoint of {found.size}")
+
+        def again() -> Iterator[tuple[int, SignedRoot | None]]:
+            for size, note in verify_reads.checkpoints(conn):
+                if size not in apart:
+                    root = checkpoint.parse(note).root
+                    yield size, SignedRoot(f"checkpoint {size}", root, anchor=False)
+                elif type(size) is int:
+                    yield size, None
+
+        checker.expect_kept(again())
+        return count
 
     def _take(self, seq: int, value: Mapping[str, Any]) -> None:
         if self._reprojection is None:
@@ -302,13 +331,11 @@ class Audit:
             self._find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
         return found
 
-    def _check_key(
-        self, checker: LogChecker, expected: Expected, verifier: VerifierKey | None
-    ) -> None:
+    def _check_key(self, checker: LogChecker, verifier: VerifierKey | None) -> None:
         if verifier is None:
             return
         size = checker.tree.size
-        if size and size not in expected.roots:
+        if size != checker.signed_size:
             self._find("unsigned_tail", f"no checkpoint covers all {size} entries")
         if checker.genesis_vkey != verifier.vkey():
             self._find("key_replaced", "the log was begun with another key")

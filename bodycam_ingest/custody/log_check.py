@@ -6,17 +6,17 @@ Every finding is reported, not the first. What was not looked at is never report
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from bodycam_ingest.custody import checkpoint as checkpoints
-from bodycam_ingest.custody.commitment import SALT_BYTES, commitment
+from bodycam_ingest.custody.commitment import SALT_BYTES, SealedRow, SealedValues, commitment
 from bodycam_ingest.custody.entry import read_value
 from bodycam_ingest.custody.merkle import HASH_BYTES, GrowingTree, leaf_hash
 from bodycam_ingest.custody.note import NoteError
 from bodycam_ingest.errors import LedgerEntryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bodycam_ingest.custody.checkpoint import Checkpoint
     from bodycam_ingest.custody.note import VerifierKey
@@ -62,6 +62,14 @@ class EntryRow(NamedTuple):
     t: Any
 
 
+class Subjects(Protocol):
+    """Where each subject stands. Whoever has a log checked keeps it: there may be millions."""
+
+    def swap(self, subject: str, ordinal: int, seq: int) -> tuple[int, int] | None:
+        """Take a subject's next entry; returns ordinal and number of the one before, if any."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HeadRow:
     """The head row as stored."""
@@ -91,17 +99,17 @@ class SignedRoot:
 class Expected:
     """What the tree must show at given sizes.
 
+    What grows with the log is read beside it, never kept.
+
     Args:
-        roots: by size, what signed checkpoints name.
-        kept: sizes of which the log keeps its checkpoint.
+        roots: by size, what signed checkpoints name that do not lie in the log's own table.
         nodes: stored subtree roots, by level and index.
-        sealed: salts and values kept beside the ledger, by entry and field.
+        sealed: values kept beside the ledger, by their entry's number, which does not decrease.
     """
 
     roots: dict[int, list[SignedRoot]] = field(default_factory=dict)
-    kept: set[int] = field(default_factory=set)
     nodes: Mapping[tuple[int, int], bytes] = field(default_factory=dict)
-    sealed: Mapping[tuple[int, str], tuple[bytes, str]] = field(default_factory=dict)
+    sealed: Iterator[SealedRow] = field(default_factory=lambda: iter(()))
 
     def add_root(self, source: str, found: Checkpoint, *, anchor: bool = False) -> None:
         """Expect a checkpoint's root at its size; an anchor lies off this machine."""
@@ -114,11 +122,16 @@ class LogChecker:
     Args:
         origin: the log's name.
         expected: roots, nodes and sealed values to compare with.
+        subjects: keeps where they stand; empty.
         on_entry: called with the number and the object of each entry that could be parsed.
     """
 
     def __init__(
-        self, origin: str, expected: Expected, on_entry: Callable[[int, Mapping[str, Any]], None]
+        self,
+        origin: str,
+        expected: Expected,
+        subjects: Subjects,
+        on_entry: Callable[[int, Mapping[str, Any]], None],
     ) -> None:
         self.findings: list[Finding] = []
         self.tree = GrowingTree()
@@ -130,10 +143,25 @@ class LogChecker:
         self._last = _ZERO
         self._last_good_root = 0
         self._last_good_anchor = 0
-        self._subjects: dict[str, tuple[int, int]] = {}
-        self._sealed_seen: set[tuple[int, str]] = set()
+        self._subjects = subjects
+        self._sealed = SealedValues(expected.sealed)
+        self._kept_roots: Iterator[tuple[int, SignedRoot | None]] = iter(())
+        self._next_kept: tuple[int, SignedRoot | None] | None = None
+        # Sizes of `expected.roots` of which the log keeps its checkpoint.
+        self._kept: set[int] = set()
+        self.signed_size = 0
         self._nodes_seen = 0
         self._boot, self._mono = "", 0
+
+    def expect_kept(self, kept: Iterator[tuple[int, SignedRoot | None]]) -> None:
+        """Compare with the checkpoints of the log's own table, too; before the first entry.
+
+        Args:
+            kept: by their size, which does not decrease; None in place of a root that is not to be
+                compared.
+        """
+        self._kept_roots = kept
+        self._next_kept = next(kept, None)
 
     def take(self, row: EntryRow) -> None:
         """Check the next row, in the order of their numbers."""
@@ -180,11 +208,10 @@ class LogChecker:
             self._find("link_broken", "it does not follow the entry before it", row)
         if (kind, subject, value["t"]) != (row.type, row.subject, row.t):
             self._find("column_differs", "type, subject or time beside it differ from it", row)
-        before = self._subjects.get(subject)
+        before = self._subjects.swap(subject, ordinal, row.seq)
         wanted = (before[0] + 1, before[1]) if before else (0, None)
         if (ordinal, about["prev"]) != wanted:
             self._find("subject_broken", f"{subject} has a gap or a strange entry", row)
-        self._subjects[subject] = (ordinal, row.seq)
         if boot == self._boot and mono < self._mono:
             self._find("clock_ran_back", "the time since boot ran back", row)
         self._boot, self._mono = boot, mono
@@ -197,9 +224,10 @@ class LogChecker:
             self._check_sealed(row, sealed)
 
     def _check_sealed(self, row: EntryRow, sealed: Mapping[str, str]) -> None:
+        values = self._sealed.of(row.seq)
         for name, committed in sealed.items():
-            kept = self._expected.sealed.get((row.seq, name))
-            self._sealed_seen.add((row.seq, name))
+            kept = values.get(name)
+            self._sealed.name(name)
             if kept is None:
                 self._find("private_erased", f"the sealed value {name} was erased", row)
             elif len(kept[0]) != SALT_BYTES or commitment(name, *kept) != committed:
@@ -210,8 +238,21 @@ class LogChecker:
         tree.append(leaf)
         if not tree.size % _SMALLEST_KEPT:
             self._check_nodes()
-        for signed in self._expected.roots.get(tree.size, ()):
+        size = tree.size
+        while self._next_kept is not None and self._next_kept[0] <= size:
+            self._compare_kept(*self._next_kept)
+        for signed in self._expected.roots.get(size, ()):
             self._compare_root(signed)
+
+    def _compare_kept(self, size: int, signed: SignedRoot | None) -> None:
+        if signed is not None and size == self.tree.size:
+            self._compare_root(signed)
+        self._note_kept(size)
+
+    def _note_kept(self, size: int) -> None:
+        if size in self._expected.roots:
+            self._kept.add(size)
+        self._next_kept = next(self._kept_roots, None)
 
     def _check_nodes(self) -> None:
         """Compare the subtrees of kept levels that became full with the last entry."""
@@ -231,7 +272,7 @@ class LogChecker:
                 self.findings.append(Finding("node_differs", told))
 
     def _compare_root(self, signed: SignedRoot) -> None:
-        size = self.tree.size
+        size = self.signed_size = self.tree.size
         if signed.root == self.tree.root():
             self._last_good_root = size
             if signed.anchor:
@@ -269,10 +310,12 @@ class LogChecker:
             self.findings.append(
                 Finding("head_differs", f"the head's checkpoint covers {signed.size} of {size}")
             )
+        self._finish_kept()
         for expected_size, roots in self._expected.roots.items():
             for signed_root in roots:
                 self._check_kept(signed_root, expected_size)
-        for seq, name in self._expected.sealed.keys() - self._sealed_seen:
+        self._sealed.finish()
+        for seq, name in self._sealed.planted:
             self.findings.append(
                 Finding("private_planted", f"a value {name} is kept for entry {seq}", seq)
             )
@@ -281,6 +324,13 @@ class LogChecker:
         if not size:
             self.findings.append(Finding("genesis_missing", "the log is empty"))
 
+    def _finish_kept(self) -> None:
+        while self._next_kept is not None:
+            size, signed = self._next_kept
+            if signed is not None:
+                self._check_covered(signed, size)
+            self._note_kept(size)
+
     def _head_faults(self, head: HeadRow) -> list[str]:
         size = self.tree.size
         wrong = [] if head.size == size else [f"size ({head.size!r:.40})"]
@@ -288,15 +338,19 @@ class LogChecker:
         return wrong + ([] if head.last.hex() == self._last else ["last"])
 
     def _check_kept(self, signed: SignedRoot, covered: int) -> None:
-        size = self.tree.size
-        if covered > size:
-            told = f"{signed.source} covers {covered} entries, there are {size}"
-            if signed.anchor:
-                told += ": the ledger is older than what it made"
-            self.findings.append(Finding("rolled_back", told))
-        elif covered not in self._expected.kept:
+        if self._check_covered(signed, covered) and covered not in self._kept:
             told = f"{signed.source} is of {covered} entries, and the log keeps none of that size"
             self.findings.append(Finding("checkpoint_missing", told))
+
+    def _check_covered(self, signed: SignedRoot, covered: int) -> bool:
+        size = self.tree.size
+        if covered <= size:
+            return True
+        told = f"{signed.source} covers {covered} entries, there are {size}"
+        if signed.anchor:
+            told += ": the ledger is older than what it made"
+        self.findings.append(Finding("rolled_back", told))
+        return False
 
     def check_signature(self, source: str, note: str, verifier: VerifierKey) -> Checkpoint | None:
         """The checkpoint in a note, None and a finding where the log's key did not sign it."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import sqlalchemy as sa
 
+from bodycam_ingest.db.engine import stream
 from bodycam_ingest.db.schema import document, metadata
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 # SQLite takes 32,766 parameters at most, older ones 999.
 _AT_ONCE: Final = 400
-_STREAMED_ROWS: Final = 2000
-_STREAMED: Final = {"yield_per": _STREAMED_ROWS}
 
 # What SQLite gives back as another type than it was given.
 _READ_AS: Final[dict[type[Row], dict[str, Callable[[Any], Any]]]] = {
@@ -216,9 +215,7 @@ class ProjectedRows:
 
 def scan(conn: sa.Connection, kind: type[Row]) -> Iterator[tuple[Any, ...]]:
     """Every row as it lies there, in the order of its key, read past the table's indexes."""
-    found = conn.exec_driver_sql(_SQL[kind].scan, execution_options=_STREAMED)
-    for block in found.partitions(_STREAMED_ROWS):
-        yield from map(tuple, block)
+    return stream(conn, _SQL[kind].scan)
 
 
 def all_of(conn: sa.Connection, kind: type[R]) -> Iterator[R]:

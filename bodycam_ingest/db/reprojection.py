@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody.projection import Fact, project
 from bodycam_ingest.db import own_objects, uploads
+from bodycam_ingest.db.engine import stream
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import (
     ProjectedRows,
@@ -46,8 +47,11 @@ class Reprojection:
         self._conn = self._engine.connect()
         self._conn.exec_driver_sql("PRAGMA journal_mode = OFF")
         self._conn.exec_driver_sql("PRAGMA synchronous = OFF")
-        tables = [metadata.tables[name] for name in TABLE_NAMES.values()]
-        metadata.create_all(self._conn, tables=tables)
+        for name in TABLE_NAMES.values():
+            # Without the indexes: nobody asks but by the key, in whose order the rows lie.
+            made = sa.schema.CreateTable(metadata.tables[name]).compile(self._engine)
+            self._conn.exec_driver_sql(f"{made} WITHOUT ROWID")
+        self._conn.exec_driver_sql("CREATE TABLE named (sha256 PRIMARY KEY) WITHOUT ROWID")
         self._rows = ProjectedRows(self._conn, kept)
         self._taken = 0
 
@@ -58,10 +62,17 @@ class Reprojection:
             self._rows.put(row)
         self._taken += len(made)
         if self._taken >= _KEPT_AT_MOST:
-            self._rows.flush()
+            self._flush()
             self._rows.forget()
             self._taken = 0
         return faults
+
+    def _flush(self) -> None:
+        self._rows.flush()
+        if named := self._rows.named:
+            insert = "INSERT OR IGNORE INTO named VALUES (?)"
+            self._conn.exec_driver_sql(insert, [(digest,) for digest in named])
+            named.clear()
 
     def stores(self) -> Mapping[str, rows.Store]:
         """Every store as the entries taken tell of it, by name."""
@@ -69,14 +80,20 @@ class Reprojection:
 
     def differences(self) -> Iterator[RowDifference]:
         """Every row that is not what the entries taken make of it."""
-        self._rows.flush()
+        self._flush()
         yield from differences(self._kept, self._conn, TABLE_NAMES)
-        for (sha256,) in self._kept.exec_driver_sql("SELECT sha256 FROM document NOT INDEXED"):
+        known = "SELECT EXISTS (SELECT 1 FROM named WHERE sha256 = ?)"
+        for (sha256,) in stream(self._kept, "SELECT sha256 FROM document NOT INDEXED"):
             digest = sha256.hex() if isinstance(sha256, bytes) else repr(sha256)
-            if digest not in self._rows.named:
+            if not self._conn.exec_driver_sql(known, (digest,)).scalar_one():
                 yield RowDifference("document_planted", "document", digest, "no entry names it")
 
     # -- what the entries tell, once all were taken --
+
+    def count_items(self) -> int:
+        """How many items there are."""
+        self._rows.flush()
+        return int(self._conn.exec_driver_sql("SELECT count(*) FROM item").scalar_one())
 
     def items(self) -> Iterator[rows.Item]:
         """Every item."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from bodycam_ingest.custody.commitment import SealedRow
 from bodycam_ingest.custody.log_check import EntryRow, HeadRow
+from bodycam_ingest.db.engine import stream
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import (
@@ -29,8 +31,6 @@ from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_AT_ONCE = 2000
 
 
 def _raw(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -81,14 +81,12 @@ def strange_logs(conn: sa.Connection) -> list[tuple[str, int]]:
 def entries(conn: sa.Connection) -> Iterator[EntryRow]:
     """All entries in the order of their numbers."""
     # As they were written they need no sorting, which for a large log takes room elsewhere.
-    order = ledger_entry.c.seq if _is_out_of_order(conn) else sa.text("rowid")
-    found = conn.execution_options(yield_per=_AT_ONCE).execute(
-        _scan(*(ledger_entry.c[name] for name in EntryRow._fields))
-        .where(ledger_entry.c.log_id == LOG_ID)
-        .order_by(order)
+    order = "seq" if _is_out_of_order(conn) else "rowid"
+    query = (
+        f"SELECT {', '.join(EntryRow._fields)} FROM ledger_entry NOT INDEXED "  # noqa: S608 - our own names
+        f"WHERE log_id = ? ORDER BY {order}"
     )
-    for block in found.partitions():
-        yield from map(EntryRow._make, block)
+    return map(EntryRow._make, stream(conn, query, (LOG_ID,)))
 
 
 def _is_out_of_order(conn: sa.Connection) -> bool:
@@ -109,13 +107,10 @@ def head(conn: sa.Connection) -> HeadRow | None:
 
 
 def checkpoints(conn: sa.Connection) -> Iterator[tuple[int, str]]:
-    """Size and note of every checkpoint kept."""
-    for row in conn.execute(
-        _scan(*ledger_checkpoint.c)
-        .where(ledger_checkpoint.c.log_id == LOG_ID)
-        .order_by(ledger_checkpoint.c.size)
-    ):
-        yield row.size, _text(row.note)
+    """Size and note of every checkpoint kept, in the order of their sizes."""
+    query = "SELECT size, note FROM ledger_checkpoint NOT INDEXED WHERE log_id = ? ORDER BY size"
+    for size, note in stream(conn, query, (LOG_ID,)):
+        yield size, _text(note)
 
 
 def nodes(conn: sa.Connection) -> dict[tuple[int, int], bytes]:
@@ -126,12 +121,14 @@ def nodes(conn: sa.Connection) -> dict[tuple[int, int], bytes]:
     }
 
 
-def sealed(conn: sa.Connection) -> dict[tuple[int, str], tuple[bytes, str]]:
-    """Salts and values by entry and field."""
-    return {
-        (row.seq, row.field): (_bytes(row.salt), _text(row.value))
-        for row in conn.execute(_scan(*ledger_private.c).where(ledger_private.c.log_id == LOG_ID))
-    }
+def sealed(conn: sa.Connection) -> Iterator[SealedRow]:
+    """The sealed values, in the order of the entries that they belong to."""
+    query = (
+        "SELECT seq, field, salt, value FROM ledger_private NOT INDEXED WHERE log_id = ? "
+        "ORDER BY seq"
+    )
+    for seq, name, salt, value in stream(conn, query, (LOG_ID,)):
+        yield SealedRow(seq, name, _bytes(salt), _text(value))
 
 
 def triggers(conn: sa.Connection) -> tuple[list[str], list[str]]:
