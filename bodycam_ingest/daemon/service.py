@@ -17,8 +17,7 @@ from bodycam_ingest.daemon import status
 from bodycam_ingest.daemon.components import assemble
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
-from bodycam_ingest.daemon.supervision import Supervisor
-from bodycam_ingest.daemon.workers import heartbeat
+from bodycam_ingest.daemon.workers import Supervisor, heartbeat
 from bodycam_ingest.db import stops, storehealth
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
