@@ -8,7 +8,7 @@ import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
-from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.output import answer, emit_json, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.cli.words import local
 from bodycam_ingest.daemon.control import AssignRequest
@@ -66,7 +66,4 @@ def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> Non
 
     serial = whole(context, lookup.camera_serial, serial)
     done = execute(context, AssignRequest(camera=serial, officer=officer))
-    if as_json:
-        emit_json(done)
-    else:
-        line(f"camera {serial}: {officer}")
+    answer(done, f"camera {serial}: {officer}", as_json=as_json)

@@ -6,7 +6,7 @@ import click
 
 from bodycam_ingest.cli.admin import execute, reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
-from bodycam_ingest.cli.output import emit_json, line
+from bodycam_ingest.cli.output import answer, emit_json, line
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 
 
@@ -51,7 +51,4 @@ def confirm(context: Context, *, reason: str, as_json: bool) -> None:
     It holds until the clock is set forward, or found to have run ahead while the dock was off.
     """
     done = execute(context, ConfirmClockRequest(reason=reason))
-    if as_json:
-        emit_json(done)
-    else:
-        line(f"{done['time']} is confirmed as the time")
+    answer(done, f"{done['time']} is confirmed as the time", as_json=as_json)

@@ -8,7 +8,7 @@ import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
-from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.output import answer, emit_json, shown_of, table
 from bodycam_ingest.cli.params import chosen, during
 from bodycam_ingest.cli.words import local
 from bodycam_ingest.daemon.control import CloseFindingRequest
@@ -74,7 +74,4 @@ def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> N
 
     finding_id = whole(context, lookup.finding_id, finding_id)
     done = execute(context, CloseFindingRequest(finding=finding_id, reason=reason))
-    if as_json:
-        emit_json(done)
-    else:
-        line(f"finding {finding_id} is closed")
+    answer(done, f"finding {finding_id} is closed", as_json=as_json)

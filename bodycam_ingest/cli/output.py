@@ -117,6 +117,14 @@ def line(text: str) -> None:
     click.echo(escaped(text))
 
 
+def answer(done: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what was done: as JSON where asked, else in words."""
+    if as_json:
+        emit_json(done)
+    else:
+        line(text)
+
+
 def sentence(text: str, *, state: str = "") -> None:
     """Print a result in words, folded at blanks where a terminal is too narrow for it.
 

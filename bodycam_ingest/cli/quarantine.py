@@ -8,7 +8,7 @@ import click
 
 from bodycam_ingest.cli.admin import execute, reading, whole
 from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
-from bodycam_ingest.cli.output import emit_json, line, shown_of, table
+from bodycam_ingest.cli.output import answer, emit_json, shown_of, table
 from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.daemon.control import (
     QuarantineRequest,
@@ -62,10 +62,7 @@ def _whole(context: Context, item_id: str) -> str:
 
 def _execute(context: Context, request: Request, *, as_json: bool) -> None:
     done = execute(context, request)
-    if as_json:
-        emit_json(done)
-    else:
-        line(f"item {done['item_id']} is {done['state']}")
+    answer(done, f"item {done['item_id']} is {done['state']}", as_json=as_json)
 
 
 @command.command("add")

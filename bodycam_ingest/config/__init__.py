@@ -5,29 +5,19 @@ credentials are named (a profile, a file, environment variables), never written 
 """
 
 from bodycam_ingest.config.changes import CurrentConfig, changes, digest, portions, settings
-from bodycam_ingest.config.faults import Fault
-from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.config.load import examine, load
 from bodycam_ingest.config.models import (
     CameraLimits,
     CameraProfile,
     Cameras,
     Config,
-    Custody,
-    Dock,
-    Log,
-    Release,
-    Staging,
-    Upload,
 )
 from bodycam_ingest.config.stores import (
     Credentials,
     DirectoryStoreConfig,
     EnvironmentCredentials,
     FileCredentials,
-    ProfileCredentials,
     S3StoreConfig,
-    StoreConfig,
 )
 
 __all__ = [
@@ -37,20 +27,10 @@ __all__ = [
     "Config",
     "Credentials",
     "CurrentConfig",
-    "Custody",
     "DirectoryStoreConfig",
-    "Dock",
     "EnvironmentCredentials",
-    "Fault",
     "FileCredentials",
-    "Log",
-    "ProfileCredentials",
-    "Release",
     "S3StoreConfig",
-    "Staging",
-    "StoreConfig",
-    "Upload",
-    "UploadWindow",
     "changes",
     "digest",
     "examine",

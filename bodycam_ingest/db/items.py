@@ -126,11 +126,6 @@ def get(conn: sa.Connection, item_id: str) -> ItemRow:
     return found[0]
 
 
-def of_camera(conn: sa.Connection, camera: str, volume: str) -> list[ItemRow]:
-    """All items ever seen on a camera's volume, oldest first."""
-    return select(conn, item.c.camera == camera, item.c.volume == volume)
-
-
 def unread_of_camera(conn: sa.Connection, camera: str, volume: str) -> list[ItemRow]:
     """Items of a camera's volume in state `discovered`, oldest first."""
     unread = item.c.state == ItemState.DISCOVERED.value

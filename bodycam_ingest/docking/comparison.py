@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _HOUR_NS: Final = 3_600_000_000_000
 _SHIFT_MAX_HOURS: Final = 14
 _NEARLY_ALL: Final = 0.75
+# The highest number in a name before the count begins again at 1 (DCF).
 NAME_WRAP: Final = 9999
 
 
@@ -164,15 +165,12 @@ def _match(items: Sequence[KnownItem], sample: bytes | None) -> KnownItem | None
     return next(same, None) or next(unread, None)
 
 
-def gaps(
-    numbers: Iterable[int], *, known: Iterable[int] = (), wrap: int = NAME_WRAP
-) -> list[tuple[int, int]]:
+def gaps(numbers: Iterable[int], *, known: Iterable[int] = ()) -> list[tuple[int, int]]:
     """Holes in a camera's own file numbering.
 
     Args:
         numbers: the numbers of one directory.
         known: numbers met there before; a file that was ingested and is gone since leaves no hole.
-        wrap: the highest number before the count begins again at 1.
 
     Returns:
         `(first, last)` of each run of missing numbers, ascending. A hole wider than half of the
@@ -182,9 +180,9 @@ def gaps(
     present = sorted(set(numbers))
     holes = [(low + 1, high - 1) for low, high in itertools.pairwise(present) if high - low > 1]
     widest = max(holes, key=_width, default=(1, 0))
-    if _width(widest) > wrap // 2 and present[-1] <= wrap:
+    if _width(widest) > NAME_WRAP // 2 and present[-1] <= NAME_WRAP:
         holes.remove(widest)
-        holes += [(1, present[0] - 1), (present[-1] + 1, wrap)]
+        holes += [(1, present[0] - 1), (present[-1] + 1, NAME_WRAP)]
     met = sorted(set(known))
     return sorted(left for hole in holes for left in _without(hole, met) if _width(left) > 0)
 

@@ -167,8 +167,8 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     fsync_directory(path.parent)
 
 
-def make_directory(path: Path, *, mode: int = 0o700) -> None:
-    """Make one directory, durably; an existing one is left as it is.
+def make_directory(path: Path) -> None:
+    """Make one directory, for this user alone and durably; an existing one is left as it is.
 
     Its name is synced also when it exists: a process that was killed may have made it and not
     lived to do so.
@@ -177,5 +177,5 @@ def make_directory(path: Path, *, mode: int = 0o700) -> None:
         OSError: the parent is missing or the medium refused.
     """
     with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=mode)
+        path.mkdir(mode=0o700)
     fsync_directory(path.parent)

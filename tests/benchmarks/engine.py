@@ -29,6 +29,7 @@ from bodycam_ingest.acquire.records import BATCH_ITEMS, AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import SourceFile, files
 from bodycam_ingest.db import items
+from bodycam_ingest.db.schema import item
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking.camera_findings import CameraTrouble
 from bodycam_ingest.linux.direct_io import MediumFile, NewFile
@@ -251,7 +252,7 @@ def _discovered(
                 mtime_ns=status.st_mtime_ns,
             )
             signatures[item_id] = files.signature_from(status)
-        found = items.of_camera(txn.conn, CAMERA, "")
+        found = items.select(txn.conn, item.c.camera == CAMERA)
     return found, signatures
 
 

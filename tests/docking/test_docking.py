@@ -20,7 +20,7 @@ from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.camera.sources.volume import DiskHealth, MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.db import items
-from bodycam_ingest.db.schema import finding
+from bodycam_ingest.db.schema import finding, item
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import docking
 from bodycam_ingest.docking import docking as working
@@ -156,7 +156,7 @@ class Bench:
 
     def attempts(self):
         with self.engine.connect() as conn:
-            return [row.attempts for row in items.of_camera(conn, "X812", "")]
+            return [row.attempts for row in items.select(conn, item.c.camera == "X812")]
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch, 
     monkeypatch.setattr(working, "list_volume", pulled)
     assert not bench.docking.look_once()
     with bench.engine.connect() as conn:
-        (row,) = items.of_camera(conn, "X812", "")
+        (row,) = items.select(conn, item.c.camera == "X812")
     assert row.state == "discovered"
     assert "inventory_incomplete" not in bench.findings()
 
@@ -257,7 +257,7 @@ def test_a_disk_that_lost_its_state_is_gone_though_its_volume_still_lists(bench)
     bench.source.disk = DiskHealth()
     assert not bench.docking.look_once()
     with bench.engine.connect() as conn:
-        (row,) = items.of_camera(conn, "X812", "")
+        (row,) = items.select(conn, item.c.camera == "X812")
     assert row.state == "discovered"
 
 

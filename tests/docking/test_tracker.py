@@ -14,7 +14,7 @@ from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, items
-from bodycam_ingest.db.schema import finding, ledger_entry
+from bodycam_ingest.db.schema import finding, item, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
@@ -117,7 +117,7 @@ class Bench:
 
     def items(self):
         with self.engine.connect() as conn:
-            return items.of_camera(conn, "X812", "")
+            return items.select(conn, item.c.camera == "X812")
 
     def inventory(self):
         with self.engine.connect() as conn:

@@ -8,7 +8,7 @@ line has `ok`. The daemon's side is `control.server`; no command imports it.
 
 from bodycam_ingest.daemon.control.client import ask
 from bodycam_ingest.daemon.control.jobs import JobKind
-from bodycam_ingest.daemon.control.place import SOCKET_NAME, user_name
+from bodycam_ingest.daemon.control.place import user_name
 from bodycam_ingest.daemon.control.requests import (
     AssignRequest,
     BackfillRequest,
@@ -25,7 +25,6 @@ from bodycam_ingest.daemon.control.requests import (
 )
 
 __all__ = [
-    "SOCKET_NAME",
     "AssignRequest",
     "BackfillRequest",
     "CloseFindingRequest",
