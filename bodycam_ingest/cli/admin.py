@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bodycam_ingest.cli.output import progress, say
 from bodycam_ingest.errors import DatabaseDamagedError, IngestError
@@ -88,20 +88,23 @@ def reading(context: Context) -> Iterator[Connection]:
         yield conn
 
 
-def whole(context: Context, find: Callable[[Connection, str], str], text: str) -> str:
+def whole(context: Context, kind: Literal["item", "camera", "finding"], text: str) -> str:
     """The whole id that a word on the command line names.
 
     Args:
         context: the command line's own options.
-        find: a function of `db.lookup`.
+        kind: what it is to name.
         text: the word.
 
     Raises:
         UnknownSubjectError: it names nothing.
         UsageError: it names several things.
     """
+    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
+
+    ids = {"item": lookup.item_id, "camera": lookup.camera_serial, "finding": lookup.finding_id}
     with reading(context) as conn:
-        return find(conn, text)
+        return ids[kind](conn, text)
 
 
 def explain_damage(context: Context) -> IngestError | None:

@@ -62,8 +62,6 @@ def _print(found: list[dict[str, Any]]) -> None:
 @pass_context
 def assign(context: Context, *, serial: str, officer: str, as_json: bool) -> None:
     """Record who carries a camera from now on; the ledger holds the name sealed."""
-    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
-
-    serial = whole(context, lookup.camera_serial, serial)
+    serial = whole(context, "camera", serial)
     done = execute(context, AssignRequest(camera=serial, officer=officer))
     answer(done, f"camera {serial}: {officer}", as_json=as_json)

@@ -70,8 +70,6 @@ def close(context: Context, *, finding_id: str, reason: str, as_json: bool) -> N
 
     FINDING is an id or the beginning of one.
     """
-    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
-
-    finding_id = whole(context, lookup.finding_id, finding_id)
+    finding_id = whole(context, "finding", finding_id)
     done = execute(context, CloseFindingRequest(finding=finding_id, reason=reason))
     answer(done, f"finding {finding_id} is closed", as_json=as_json)

@@ -54,12 +54,6 @@ def _print(found: list[dict[str, Any]]) -> None:
     )
 
 
-def _whole(context: Context, item_id: str) -> str:
-    from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
-
-    return whole(context, lookup.item_id, item_id)
-
-
 def _execute(context: Context, request: Request, *, as_json: bool) -> None:
     done = execute(context, request)
     answer(done, f"item {done['item_id']} is {done['state']}", as_json=as_json)
@@ -75,7 +69,7 @@ def add(context: Context, *, item_id: str, reason: str, as_json: bool) -> None:
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
-    item_id = _whole(context, item_id)
+    item_id = whole(context, "item", item_id)
     request = QuarantineRequest(item=item_id, reason=reason)
     _execute(context, request, as_json=as_json)
 
@@ -90,7 +84,7 @@ def requeue(context: Context, *, item_id: str, reason: str, as_json: bool) -> No
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
-    item_id = _whole(context, item_id)
+    item_id = whole(context, "item", item_id)
     request = RequeueRequest(item=item_id, reason=reason)
     _execute(context, request, as_json=as_json)
 
@@ -104,5 +98,5 @@ def reinstate(context: Context, *, item_id: str, as_json: bool) -> None:
 
     ITEM is an id, or the SHA-256 of a recording, or the beginning of either.
     """
-    item_id = _whole(context, item_id)
+    item_id = whole(context, "item", item_id)
     _execute(context, ReinstateRequest(item=item_id), as_json=as_json)

@@ -28,9 +28,7 @@ def command(context: Context, *, item_id: str | None, store: str | None, as_json
     confirmed it is asked again, and sent it again where it lost it.
     """
     if item_id is not None:
-        from bodycam_ingest.db import lookup  # noqa: PLC0415 - sqlalchemy
-
-        item_id = whole(context, lookup.item_id, item_id)
+        item_id = whole(context, "item", item_id)
     done = execute(context, RetryRequest(item=item_id, store=store))
     if as_json:
         emit_json(done)
