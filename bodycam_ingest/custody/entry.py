@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import operator
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from bodycam_ingest.errors import LedgerEntryError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 VERSION: Final = 2
 BODY_BYTES_MAX: Final = 65_535
@@ -30,9 +28,12 @@ _ORIGIN: Final = re.compile(r"[^\s+]+")
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _ACTOR_KEYS: Final = frozenset({"kind", "id"})
 _SUBJECT_KEYS: Final = frozenset({"id", "n", "prev"})
-_KEYS: Final = frozenset(
-    {"v", "log", "seq", "prev", "t", "boot", "mono", "type", "actor", "subj", "data"}
+_NAMES: Final = (
+    *("actor", "boot", "data", "log", "mono", "prev"),
+    *("seq", "subj", "t", "type", "v"),
 )
+_KEYS: Final = frozenset(_NAMES)
+_FIELDS: Final = operator.itemgetter(*_NAMES)
 
 
 class Actor(NamedTuple):
@@ -284,7 +285,11 @@ def read_value(body: bytes, *, follows: str = "") -> tuple[dict[str, Any], bool]
         # Most data is plain at first sight; only what may break a rule is walked through.
         if not (body.isascii() and _PLAIN.issuperset(map(type, data.values()))):
             _check(data, "data")
-        one_spelling = _written(value) == body
+        one_spelling = orjson.dumps(value, option=_CANONICAL) == body
+    except orjson.JSONEncodeError as error:
+        # Integers that are too large are told by their place, where they are data.
+        _check(value["data"], "data")
+        raise LedgerEntryError(f"not an entry: {error!r}") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise LedgerEntryError(f"not an entry: {error!r}") from error
     if wrong := _wrong_field(value, follows):
@@ -292,51 +297,40 @@ def read_value(body: bytes, *, follows: str = "") -> tuple[dict[str, Any], bool]
     return value, one_spelling
 
 
-def _written(value: dict[str, Any]) -> bytes:
-    try:
-        return canonical(value)
-    except TypeError:
-        # Integers that are too large are told by their place, where they are data.
-        _check(value["data"], "data")
-        raise
-
-
 def _wrong_field(value: dict[str, Any], follows: str) -> str:  # noqa: C901, PLR0911 - a rule a line
     """The first of the fields that breaks its rule, empty where none does."""
-    actor, about, prev = value["actor"], value["subj"], value["prev"]
+    actor, boot, data, log, mono, prev, seq, about, t, kind, version = _FIELDS(value)
     if not (isinstance(actor, dict) and actor.keys() == _ACTOR_KEYS):
         return "actor"
     if not (isinstance(about, dict) and about.keys() == _SUBJECT_KEYS):
         return "subj"
-    if not (type(value["v"]) is int and value["v"] == VERSION):
+    if not (type(version) is int and version == VERSION):
         return "version"
-    if not (type(value["boot"]) is type(actor["id"]) is type(about["id"]) is str):
+    subject, before, ordinal = about["id"], about["prev"], about["n"]
+    if not (type(boot) is type(actor["id"]) is type(subject) is str):
         return "text"
-    if not (_is_count(value["seq"]) and _is_count(value["mono"]) and _is_count(about["n"])):
+    # None is too large: else it could not have been written again, which came before.
+    if not (type(seq) is type(mono) is type(ordinal) is int and seq >= 0 <= mono and ordinal >= 0):
         return "count"
-    if not (about["prev"] is None or _is_count(about["prev"])):
+    if not (before is None or (type(before) is int and before >= 0)):
         return "subj.prev"
     if not (prev == follows or _is_hash(prev)):
         return "prev"
-    if not _holds(_is_time, value["t"]):
+    if not (type(t) is str and _is_time(t)):
         return "t"
-    if not _holds(_is_origin, value["log"]):
+    if not (type(log) is str and _is_origin(log)):
         return "log"
     if actor["kind"] not in {"system", "user"}:
         return "actor"
-    if not _holds(_is_type, value["type"]):
+    if not (type(kind) is str and _is_type(kind)):
         return "type"
-    if "sealed" in value["data"] and not _is_sealed(value["data"]["sealed"]):
+    if "sealed" in data and not _is_sealed(data["sealed"]):
         return "sealed"
     return ""
 
 
 def _broken(what: str) -> LedgerEntryError:
     return LedgerEntryError(f"not an entry: its {what} is not as the format has it")
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _INTEGER_MAX
 
 
 def _is_hash(value: object) -> bool:
@@ -364,8 +358,3 @@ def _is_origin(text: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _is_type(text: str) -> bool:
     return _TYPE.fullmatch(text) is not None
-
-
-def _holds(rule: Callable[[str], bool], value: object) -> bool:
-    """Whether it is text that follows a rule; many entries in a row have the same."""
-    return isinstance(value, str) and rule(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
 
+_CACHE_KIB: Final = 16 * 1024
+
 
 class Reprojection:
     """Projects a ledger's entries into a database of its own, to be compared with the one kept.
@@ -43,10 +46,14 @@ class Reprojection:
 
     def __init__(self, kept: sa.Connection) -> None:
         self._kept = kept
-        self._engine = sa.create_engine("sqlite:///", poolclass=sa.pool.StaticPool)
+        # An empty name; SQLAlchemy's own URL without one is a database in memory.
+        self._engine = sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.StaticPool
+        )
         self._conn = self._engine.connect()
         self._conn.exec_driver_sql("PRAGMA journal_mode = OFF")
         self._conn.exec_driver_sql("PRAGMA synchronous = OFF")
+        self._conn.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
         for name in TABLE_NAMES.values():
             # Without the indexes: nobody asks but by the key, in whose order the rows lie.
             made = sa.schema.CreateTable(metadata.tables[name]).compile(self._engine)

@@ -26,6 +26,7 @@ _VERSION_TABLE: Final = (
 # Our tables have none of these; each changes what a row may be or how it is found.
 _CLAUSES: Final = re.compile(r"\b(check|collate|generated|conflict|strict|without)\b")
 _TOLD_AT_MOST: Final = 50
+_CACHE_KIB: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ def _differences(name: str, wanted: _Table, table: _Table) -> Iterator[str]:
 
 def page_faults(conn: sa.Connection) -> list[str]:
     """What SQLite itself finds wrong: pages, indexes against rows, references to no row."""
+    # Rows are looked for in each index, in no order: SQLite's own 2 MiB hold too little of them.
+    conn.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
     faults = [
         str(word)
         for word in conn.exec_driver_sql(f"PRAGMA integrity_check({_TOLD_AT_MOST})").scalars()

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.custody.projection.step import State, Step
 
+_NOWHERE: Final = ItemState.DISCOVERED
+# As calling the enumeration does, in a third of the time.
+_ITEM_EVENTS: Final = {event.value: event for event in ItemEvent}
+_UPLOAD_EVENTS: Final = {event.value: event for event in UploadEvent}
 # For a row that is made by the step itself.
 _NONE: Final = UploadState.QUEUED
 
@@ -43,29 +47,27 @@ def _item(step: Step) -> rows.Item | None:
     return item
 
 
-def _advanced(step: Step, item: rows.Item) -> rows.Item | None:
-    """The item one step on by the table; a fault and None where the table has no such step."""
+def _advance(step: Step) -> tuple[rows.Item | None, ItemState]:
+    """The item and its next state by the table; a fault and no item where there is no such step."""
+    item = _item(step)
+    if item is None:
+        return None, _NOWHERE
     try:
-        state = advance_item(item.state, ItemEvent(step.fact.type))
+        return item, advance_item(item.state, _ITEM_EVENTS[step.fact.type])
     except IllegalTransitionError as error:
         step.faults.append(Fault("history_illegal", error.message))
-        return None
-    return item._replace(state=state)
+        return None, _NOWHERE
 
 
 def _moves(*, copy_gone: bool = False, back: bool = False) -> Callable[[Step], None]:
     """A handler of an entry that moves the item: its copy may be gone, or it is back from apart."""
 
     def handle(step: Step) -> None:
-        item = _item(step)
-        moved = _advanced(step, item) if item else None
-        if moved is None:
-            return
-        if copy_gone:
-            moved = moved._replace(staged_path="")
-        if back:
-            moved = moved._replace(quarantine_reason="")
-        step.put(moved)
+        item, state = _advance(step)
+        if item is not None:
+            staged_path = "" if copy_gone else item.staged_path
+            reason = "" if back else item.quarantine_reason
+            step.put(item._replace(state=state, staged_path=staged_path, quarantine_reason=reason))
 
     return handle
 
@@ -112,20 +114,23 @@ def _discovered(step: Step) -> None:
 
 
 def _changed(step: Step) -> None:
-    item = _item(step)
-    moved = _advanced(step, item) if item else None
-    if moved is not None:
+    item, state = _advance(step)
+    if item is not None:
         size_bytes, mtime_ns = _figure(step.data["size_bytes"]), int(step.data["mtime_ns"])
-        step.put(moved._replace(size_bytes=size_bytes, mtime_ns=mtime_ns, seen_mtime_ns=mtime_ns))
+        step.put(
+            item._replace(
+                state=state, size_bytes=size_bytes, mtime_ns=mtime_ns, seen_mtime_ns=mtime_ns
+            )
+        )
 
 
 def _acquired(step: Step) -> None:
-    item, data = _item(step), step.data
-    moved = _advanced(step, item) if item else None
-    if moved is None:
+    (item, state), data = _advance(step), step.data
+    if item is None:
         return
     step.put(
-        moved._replace(
+        item._replace(
+            state=state,
             size_bytes=_figure(data["size_bytes"]),
             sha256=bytes.fromhex(data["sha256"]),
             sample_sha256=bytes.fromhex(data["sample_sha256"]),
@@ -136,12 +141,11 @@ def _acquired(step: Step) -> None:
 
 
 def _verified(step: Step) -> None:
-    item = _item(step)
-    moved = _advanced(step, item) if item else None
-    if item is None or moved is None:
+    item, state = _advance(step)
+    if item is None:
         return
     _names_digest(step, item)
-    step.put(moved._replace(verified_seq=step.fact.seq))
+    step.put(item._replace(state=state, verified_seq=step.fact.seq))
     _queue_everywhere(step, item)
 
 
@@ -160,7 +164,7 @@ def _queue_everywhere(step: Step, item: rows.Item) -> None:
 def _put_upload(step: Step, row: rows.Upload, *, new: bool = False, **fields: str) -> None:
     """Take an upload one step by the table; what a store said before does not outlive its queue."""
     try:
-        state = advance_upload(None if new else row.state, UploadEvent(step.fact.type))
+        state = advance_upload(None if new else row.state, _UPLOAD_EVENTS[step.fact.type])
     except IllegalTransitionError as error:
         step.faults.append(Fault("history_illegal", f"{row.store}: {error.message}"))
         return
@@ -171,27 +175,24 @@ def _put_upload(step: Step, row: rows.Upload, *, new: bool = False, **fields: st
 
 
 def _reinstated(step: Step) -> None:
-    item = _item(step)
-    moved = _advanced(step, item) if item else None
-    if item is None or moved is None:
+    item, state = _advance(step)
+    if item is None:
         return
     _names_digest(step, item)
-    step.put(moved._replace(quarantine_reason=""))
+    step.put(item._replace(state=state, quarantine_reason=""))
     _queue_everywhere(step, item)
 
 
 def _quarantined(step: Step) -> None:
-    item = _item(step)
-    moved = _advanced(step, item) if item else None
-    if moved is not None:
-        step.put(moved._replace(quarantine_reason=step.data["reason"]))
+    item, state = _advance(step)
+    if item is not None:
+        step.put(item._replace(state=state, quarantine_reason=step.data["reason"]))
 
 
 def _vanished(step: Step) -> None:
-    item = _item(step)
-    moved = _advanced(step, item) if item else None
-    if moved is not None:
-        step.put(moved._replace(seen_docking_id=step.data["docking_id"]))
+    item, state = _advance(step)
+    if item is not None:
+        step.put(item._replace(state=state, seen_docking_id=step.data["docking_id"]))
 
 
 # -- in the stores -------------------------------------------------------------------------------
@@ -311,11 +312,10 @@ def _backfilled(step: Step) -> None:
 
 
 def _released(step: Step) -> None:
-    item, data = _item(step), step.data
-    moved = _advanced(step, item) if item else None
-    if item is None or moved is None:
+    (item, state), data = _advance(step), step.data
+    if item is None:
         return
-    step.put(moved._replace(released_at=step.t, released_dock_ms=data["dock_ms"]))
+    step.put(item._replace(state=state, released_at=step.t, released_dock_ms=data["dock_ms"]))
     if data["docked"]:
         docking = step.docking()
         if docking is not None and docking.released_at is None:
