@@ -14,7 +14,7 @@ from bodycam_ingest.acquire.acquirer import SMALL_FILE_BYTES
 from bodycam_ingest.acquire.staging_watch import STAGING_ERRORS
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.db import findings, items, storehealth, uploads
+from bodycam_ingest.db import findings, items, store_health, uploads
 from bodycam_ingest.db.items import ItemRow
 from bodycam_ingest.errors import (
     IngestError,
@@ -223,7 +223,7 @@ def take_back(
         items.step(
             txn, row, item_entries.reinstated(row.item_id, sha256=digests.sha256), actor=actor
         )
-        storehealth.lift_pauses(txn, stores)
+        store_health.lift_pauses(txn, stores)
         close_findings(txn, [row], ended)
         if not ended:
             findings.close_about(txn, subject=subjects.item(row.item_id))

@@ -18,11 +18,11 @@ def command(context: Context, *, as_json: bool) -> None:
 
     While nobody does, no copy in staging is purged by its age.
     """
-    from bodycam_ingest.db import docktime  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import dock_time  # noqa: PLC0415 - sqlalchemy
     from bodycam_ingest.linux import clock  # noqa: PLC0415 - `--help` needs none of it
 
     with reading(context) as conn:
-        word = docktime.word(conn)
+        word = dock_time.word(conn)
     found = {
         "time": clock.now_text(),
         "ntp_synchronised": clock.synchronised(),
@@ -35,9 +35,9 @@ def command(context: Context, *, as_json: bool) -> None:
         return
     line(f"the dock's clock says {found['time']}")
     if word.vouched:
-        line("NTP keeps it" if word.vouched == docktime.NTP else "a person confirmed it")
+        line("NTP keeps it" if word.vouched == dock_time.NTP else "a person confirmed it")
     else:
-        line(f"nobody vouches for it ({word.doubt or docktime.UNSYNCHRONISED}): no copy is purged")
+        line(f"nobody vouches for it ({word.doubt or dock_time.UNSYNCHRONISED}): no copy is purged")
         line("set it right, then: bodycam-ingest clock confirm --reason TEXT")
 
 

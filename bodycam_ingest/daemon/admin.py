@@ -27,10 +27,10 @@ from bodycam_ingest.db import (
     dockings,
     findings,
     items,
-    knownstores,
+    known_stores,
     purges,
     resending,
-    storehealth,
+    store_health,
     uploads,
 )
 from bodycam_ingest.errors import (
@@ -125,7 +125,7 @@ class AdminCommands:
     def _retry(self, item_id: str | None, store: str | None, actor: Actor) -> dict[str, Any]:
         stores = self._named(store)
         with self._ledger.transaction() as txn:
-            failing = storehealth.failing(txn.conn)
+            failing = store_health.failing(txn.conn)
             if item_id is not None:
                 done, queued = self._retry_item(txn, items.get(txn.conn, item_id), stores, actor)
             else:
@@ -241,7 +241,7 @@ class AdminCommands:
                 hint="Take its [[stores]] table out, restart the daemon, then retire it.",
             )
         with self._ledger.transaction() as txn:
-            waiting = knownstores.retire(txn, store, reason, actor)
+            waiting = known_stores.retire(txn, store, reason, actor)
         after, settled = "", 0
         for _ in range(_PAGES_MAX):
             with self._ledger.transaction() as txn:

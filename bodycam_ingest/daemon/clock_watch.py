@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.entry import SYSTEM
-from bodycam_ingest.db import docktime, findings
-from bodycam_ingest.db.docktime import DOUBT_CODE, NTP, PERSON, Known, Word
+from bodycam_ingest.db import dock_time, findings
+from bodycam_ingest.db.dock_time import DOUBT_CODE, NTP, PERSON, Known, Word
 from bodycam_ingest.db.row_check import told_clock
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
@@ -86,19 +86,19 @@ def judge(
     if before is not None and before.reading.boot_id == now.boot_id:
         dock_ms = before.dock_ms_at(now.boottime_ms)
         if step_ms > 0:
-            vouched, doubt = "", docktime.STEPPED
+            vouched, doubt = "", dock_time.STEPPED
     elif before is not None:
         gap_ms = round((now.wall - before.reading.wall).total_seconds() * 1000)
         dock_ms = before.dock_ms + min(max(0, gap_ms), GAP_MAX_MS)
         if gap_ms > GAP_MAX_MS:
-            vouched, doubt, moved_ms = "", docktime.RAN_AHEAD, gap_ms
+            vouched, doubt, moved_ms = "", dock_time.RAN_AHEAD, gap_ms
         elif gap_ms < 0:
             moved_ms = gap_ms
             vouched = "" if vouched == PERSON else vouched
     if synchronised and step_ms <= 0:
         vouched, doubt = NTP, ""
     elif vouched != PERSON:
-        vouched, doubt = "", doubt or docktime.UNSYNCHRONISED
+        vouched, doubt = "", doubt or dock_time.UNSYNCHRONISED
     since = word.since if doubt and word.doubt == doubt else ""
     if doubt and not since:
         since = clock.rfc3339(now.wall)
@@ -131,14 +131,14 @@ def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
 def _look(
     conn: Connection, row: DockClock | None, now: clock.Reading, *, synchronised: bool | None
 ) -> Judged:
-    before = docktime.known(conn, row, now.boot_id) if row else None
-    return judge(before, docktime.word_of(row), now, synchronised=synchronised)
+    before = dock_time.known(conn, row, now.boot_id) if row else None
+    return judge(before, dock_time.word_of(row), now, synchronised=synchronised)
 
 
 def _is_news(found: Judged, row: DockClock | None) -> bool:
     if row is None or row.boot != found.known.reading.boot_id:
         return True
-    return bool(found.step_ms) or found.word != docktime.word_of(row)
+    return bool(found.step_ms) or found.word != dock_time.word_of(row)
 
 
 def _record(txn: Txn, found: Judged, *, synchronised: bool | None, actor: Actor = SYSTEM) -> None:
@@ -152,11 +152,11 @@ def _record(txn: Txn, found: Judged, *, synchronised: bool | None, actor: Actor 
     )
     txn.add(checked, actor=actor)
     if found.moved_ms <= -_LARGE_MS:
-        docktime.lift_waits(txn, clock.now_ms())
+        dock_time.lift_waits(txn, clock.now_ms())
     if not found.word.doubt:
         findings.close_finding(txn, code=DOUBT_CODE, subject=subjects.CLOCK)
     elif found.moved_ms >= _LARGE_MS:
-        docktime.raise_doubt(txn, found.word)
+        dock_time.raise_doubt(txn, found.word)
 
 
 class ClockWatch:
@@ -185,8 +185,8 @@ class ClockWatch:
             self._seen_commits = self._ledger.commits
             with self._engine.connect() as conn:
                 self._row = told_clock(conn)
-                self._known = docktime.known(conn, self._row, now.boot_id) if self._row else None
-        found = judge(self._known, docktime.word_of(self._row), now, synchronised=synchronised)
+                self._known = dock_time.known(conn, self._row, now.boot_id) if self._row else None
+        found = judge(self._known, dock_time.word_of(self._row), now, synchronised=synchronised)
         if _is_news(found, self._row):
             with self._ledger.transaction() as txn:
                 row = told_clock(txn.conn)

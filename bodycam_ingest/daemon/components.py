@@ -17,7 +17,7 @@ from bodycam_ingest.daemon.recovery import Recovery
 from bodycam_ingest.daemon.workers import byte_heartbeat, heartbeat
 from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.commit_watch import CommitWatch
-from bodycam_ingest.db.knownstores import Wanted
+from bodycam_ingest.db.known_stores import Wanted
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.docking import (
     Absentees,

@@ -18,7 +18,7 @@ from bodycam_ingest.daemon.components import assemble
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.workers import Supervisor, heartbeat
-from bodycam_ingest.db import stops, storehealth
+from bodycam_ingest.db import stops, store_health
 from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
 from bodycam_ingest.errors import ConfigError, IngestError
@@ -122,7 +122,7 @@ class Daemon:
         with components.ledger.transaction() as txn:
             stops.note_start(txn.conn)
             # A start is what a person does who fixed something: nothing waits out an old pause.
-            storehealth.hurry(txn, list(components.stores))
+            store_health.hurry(txn, list(components.stores))
             txn.append(
                 "daemon.started",
                 subjects.DAEMON,

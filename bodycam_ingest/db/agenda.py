@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import items, knownstores, own_objects, storehealth, uploads
+from bodycam_ingest.db import items, known_stores, own_objects, store_health, uploads
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.schema import finding, item, ledger_entry
 from bodycam_ingest.model.backoff import wait_s
@@ -67,7 +67,7 @@ def anchor_state(
         waiting.append(newest)
     # A store that is away can take no checkpoint either: it must not slow down the others' ones.
     under_way = sum(
-        not wait_s(storehealth.health(conn, store).paused_until_ms, now_ms)
+        not wait_s(store_health.health(conn, store).paused_until_ms, now_ms)
         and uploads.any_due(conn, store, now_ms)
         for store in required
     )
@@ -119,7 +119,7 @@ def to_release_alone(
             item.c.confirmed_seq < anchored_size,
             item.c.seen_docking_id.not_in(list(live)),
             item.c.item_id.not_in(alarmed),
-            *(knownstores.has_confirmed(store) for store in required),
+            *(known_stores.has_confirmed(store) for store in required),
         )
         .order_by(item.c.confirmed_seq)
         .limit(_RELEASED_AT_ONCE)

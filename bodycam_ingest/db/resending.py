@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.custody.projection import waits_for
-from bodycam_ingest.db import own_objects, storehealth, uploads
+from bodycam_ingest.db import own_objects, store_health, uploads
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject
@@ -74,7 +74,7 @@ def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = S
         else:
             uploads.update_work(txn.conn, row.item_id, one.store, due_ms=0)
         due += 1
-    storehealth.lift_pauses(txn, stores)
+    store_health.lift_pauses(txn, stores)
     return Retried(due, tuple(again))
 
 
@@ -96,7 +96,7 @@ def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retri
     for row in refused:
         txn.add(item_entries.upload_repeated(row.item_id, row.store, BY_REQUEST), actor=actor)
     own_objects.retry(txn, stores)
-    storehealth.lift_pauses(txn, stores)
+    store_health.lift_pauses(txn, stores)
     return Retried(due + len(refused))
 
 

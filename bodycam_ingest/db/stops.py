@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import facts
+from bodycam_ingest.db import dock_facts
 from bodycam_ingest.db.schema import ledger_entry, ledger_log
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _FACT: Final = "daemon_halt"
 
 def note_start(conn: sa.Connection) -> None:
     """Forget why an earlier daemon halted: this one runs."""
-    if facts.get(conn, _FACT):
-        facts.put(conn, _FACT, "")
+    if dock_facts.get(conn, _FACT):
+        dock_facts.put(conn, _FACT, "")
 
 
 def note_halt(conn: sa.Connection, now: str, error: IngestError) -> None:
@@ -31,7 +31,7 @@ def note_halt(conn: sa.Connection, now: str, error: IngestError) -> None:
         error: the fault on which it ends.
     """
     told = {"at": now, "error": error.code, "message": error.message, "hint": error.hint}
-    facts.put(conn, _FACT, json.dumps(told))
+    dock_facts.put(conn, _FACT, json.dumps(told))
 
 
 def last(conn: sa.Connection) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def last(conn: sa.Connection) -> dict[str, Any]:
     started, started_at = _newest(conn, "daemon.started")
     stopped, stopped_at = _newest(conn, "daemon.stopped")
     asked_at = stopped_at if stopped > started else None
-    kept = facts.get(conn, _FACT)
+    kept = dock_facts.get(conn, _FACT)
     halt = json.loads(kept) if kept else {"at": asked_at, "error": None, "message": None}
     return {
         "started_at": started_at,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entries import OFFICER
-from bodycam_ingest.db import dockings, own_objects, storehealth, uploads
+from bodycam_ingest.db import dockings, own_objects, store_health, uploads
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
@@ -201,7 +201,7 @@ def queue_counts(conn: sa.Connection) -> dict[str, Any]:
 def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:
     """What is known of each store that is not retired: identity, pauses, last fault."""
     return [
-        {**row._asdict(), **asdict(storehealth.health(conn, name))}
+        {**row._asdict(), **asdict(store_health.health(conn, name))}
         for name, row in read_stores(conn).items()
         if not row.retired_at
     ]

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.db import docktime, findings, items, own_objects, purges, resending, uploads
+from bodycam_ingest.db import dock_time, findings, items, own_objects, purges, resending, uploads
 from bodycam_ingest.db.row_check import altered_items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -134,23 +134,23 @@ class Purger:
     def _of_age(self, conn: Connection, required: Sequence[str], limit: int) -> list[ItemRow]:
         by_ms = None
         if keep_days := self._keep_days():
-            by_ms = docktime.now_ms(conn) - round(keep_days * _DAY_MS)
+            by_ms = dock_time.now_ms(conn) - round(keep_days * _DAY_MS)
         return purges.candidates(conn, required, released_by_ms=by_ms, limit=limit)
 
     def _clock_in_doubt(self, required: Sequence[str]) -> bool:
         """Whether nobody vouches for the clock; told as soon as that holds up a copy."""
         with self._engine.connect() as conn:
-            if docktime.word(conn).vouched:
+            if dock_time.word(conn).vouched:
                 return False
-            known = docktime.doubt_is_known(conn)
+            known = dock_time.doubt_is_known(conn)
             holds_up = not known and (
                 bool(self._of_age(conn, required, 1)) or purges.any_announced(conn)
             )
         if holds_up:
             with self._ledger.transaction() as txn:
-                word = docktime.word(txn.conn)
+                word = dock_time.word(txn.conn)
                 if not word.vouched:
-                    docktime.raise_doubt(txn, word)
+                    dock_time.raise_doubt(txn, word)
         return True
 
     def _try(self, row: ItemRow, required: Sequence[str]) -> float | None:

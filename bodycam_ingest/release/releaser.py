@@ -10,7 +10,15 @@ import collections
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.custody import inventory, item_entries
-from bodycam_ingest.db import agenda, dockings, docktime, findings, items, knownstores, own_objects
+from bodycam_ingest.db import (
+    agenda,
+    dock_time,
+    dockings,
+    findings,
+    items,
+    known_stores,
+    own_objects,
+)
 from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
 from bodycam_ingest.errors import DatabaseDamagedError, StateAlteredError
@@ -36,7 +44,7 @@ def docking_facts(
     conn: Connection, docking_id: str, live: Live, required: Sequence[str]
 ) -> DockingFacts:
     """One snapshot of a docking for `release.decide`."""
-    lacking = knownstores.lacking_in_docking(conn, docking_id, required)
+    lacking = known_stores.lacking_in_docking(conn, docking_id, required)
     return DockingFacts(
         inventoried=dockings.get(conn, docking_id).inventoried,
         unsettled=live.unsettled,
@@ -179,7 +187,7 @@ def _unaltered(txn: Txn, found: Sequence[ItemRow]) -> list[ItemRow]:
 
 
 def _record(txn: Txn, found: Sequence[ItemRow], *, docked: bool) -> None:
-    dock_ms = docktime.now_ms(txn.conn)
+    dock_ms = dock_time.now_ms(txn.conn)
     items.steps(
         txn,
         [

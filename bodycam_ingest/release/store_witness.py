@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from bodycam_ingest.db import storehealth, uploads
-from bodycam_ingest.db.storehealth import Failure
+from bodycam_ingest.db import store_health, uploads
+from bodycam_ingest.db.store_health import Failure
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, StoreMismatchError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model.backoff import wait_s
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from bodycam_ingest.db.items import ItemRow
-    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.db.store_health import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.stores import ObjectStore
 
@@ -92,7 +92,7 @@ class Witnesses:
         now_ms = self._now_ms()
         with self._engine.connect() as conn:
             waits = [
-                wait_s(storehealth.health(conn, store).paused_until_ms, now_ms)
+                wait_s(store_health.health(conn, store).paused_until_ms, now_ms)
                 for store in required
             ]
         return max(waits, default=0.0)
@@ -122,7 +122,7 @@ class Witnesses:
     def _ask(self, row: ItemRow, store: str) -> Doubt | None:
         with self._engine.connect() as conn:
             upload = next((u for u in uploads.of_item(conn, row.item_id) if u.store == store), None)
-            health = storehealth.health(conn, store)
+            health = store_health.health(conn, store)
         if upload is None or upload.state is not UploadState.CONFIRMED:
             return Doubt(StoreMismatchError(f"{store} has not confirmed item {row.item_id}"))
         self._heartbeat()

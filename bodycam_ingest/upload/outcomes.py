@@ -24,17 +24,17 @@ from bodycam_ingest.model.lifecycle import (
     UPLOAD_PROVEN,
     UPLOADED,
 )
-from bodycam_ingest.upload.store_state import is_alarming
+from bodycam_ingest.upload.store_record import is_alarming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bodycam_ingest.db.ledger import LedgerWriter, Txn
-    from bodycam_ingest.db.storehealth import Failure
+    from bodycam_ingest.db.store_health import Failure
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.evidence import Confirmation, Digests, StoredObject
-    from bodycam_ingest.upload.store_state import StoreRecord
+    from bodycam_ingest.upload.store_record import StoreRecord
 
 
 @dataclass(frozen=True, slots=True)

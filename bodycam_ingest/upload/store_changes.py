@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.db import knownstores, resending
+from bodycam_ingest.db import known_stores, resending
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.errors import ConfigError, IngestError
 from bodycam_ingest.log import log
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.db.knownstores import Wanted
+    from bodycam_ingest.db.known_stores import Wanted
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.model.rows import Store
     from bodycam_ingest.stores import ObjectStore
@@ -82,7 +82,7 @@ class StoreChanges:
     def note(self) -> None:
         """Note the configuration's stores in ledger and database; before any worker runs."""
         with self._ledger.transaction() as txn:
-            changes = knownstores.note(txn, self._stores)
+            changes = known_stores.note(txn, self._stores)
         for change in changes:
             store, required, amount = change.store, change.required, change.amount
             if change.what == "added":

@@ -16,9 +16,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.db import items, knownstores, storehealth, uploads
+from bodycam_ingest.db import items, known_stores, store_health, uploads
 from bodycam_ingest.db.projected import read_stores
-from bodycam_ingest.db.storehealth import Failure
+from bodycam_ingest.db.store_health import Failure
 from bodycam_ingest.db.upload_journal import DatabaseJournal, PassingJournal
 from bodycam_ingest.errors import AbandonedError, Disposition, IngestError, LocalCopyDamagedError
 from bodycam_ingest.linux import clock
@@ -34,7 +34,7 @@ from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.upload.connections import Connections
 from bodycam_ingest.upload.outcomes import Confirmed, UploadRecord
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from bodycam_ingest.upload.store_state import StoreRecord
+from bodycam_ingest.upload.store_record import StoreRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.own_objects import OwnObject
-    from bodycam_ingest.db.storehealth import StoreHealth
+    from bodycam_ingest.db.store_health import StoreHealth
     from bodycam_ingest.db.uploads import UploadRow
     from bodycam_ingest.model.backoff import Delay, StoreLimits
     from bodycam_ingest.staging import StagedCopy
@@ -178,7 +178,7 @@ class Uploader:
             return closed_s
         connection = self._connections[store_name]
         with self._engine.connect() as conn:
-            health = storehealth.health(conn, store_name)
+            health = store_health.health(conn, store_name)
         pause_s = wait_s(health.paused_until_ms, now_ms)
         if pause_s > 0:
             return pause_s
@@ -345,7 +345,7 @@ class Uploader:
                 known = read_stores(conn).get(store_name)
             identity = store.identity(first=known is None or not known.identity)
             with self._engine.connect() as conn:
-                knownstores.check_identity(conn, store_name, identity)
+                known_stores.check_identity(conn, store_name, identity)
             if probed:
                 return
             self.store_record.probed(store_name, identity, store.probe())

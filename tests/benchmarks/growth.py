@@ -26,7 +26,7 @@ from ulid import ULID
 
 from bodycam_ingest.custody import entries, inventory, item_entries
 from bodycam_ingest.custody.inventory import Line
-from bodycam_ingest.db import knownstores
+from bodycam_ingest.db import known_stores
 from bodycam_ingest.db.state_dir import open_ledger
 from bodycam_ingest.docking.undock import DockContext, end_docking
 from bodycam_ingest.model import rows
@@ -123,7 +123,7 @@ def make_history(dock: Dock, size: int) -> Growth:
     """Append dockings to a new dock's ledger until it has so many entries."""
     engine, ledger = open_ledger(dock.state_dir, _ORIGIN)
     with ledger.transaction() as txn:
-        knownstores.note(txn, [knownstores.Wanted(_STORE, "directory", required=True)])
+        known_stores.note(txn, [known_stores.Wanted(_STORE, "directory", required=True)])
     context = DockContext("dock-1", engine, ledger, [(_STORE, True)])
     began_s, number = time.process_time(), 0
     while ledger.head.size < size:

@@ -14,8 +14,8 @@ from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, judge, stepped_ms
 from bodycam_ingest.daemon.control import ConfirmClockRequest
-from bodycam_ingest.db import docktime, storehealth
-from bodycam_ingest.db.docktime import NTP, PERSON, Known, Word
+from bodycam_ingest.db import dock_time, store_health
+from bodycam_ingest.db.dock_time import NTP, PERSON, Known, Word
 from bodycam_ingest.db.schema import finding, store_work
 from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.linux import clock
@@ -136,7 +136,7 @@ def watch(bench) -> ClockWatch:
 
 def word(bench) -> Word:
     with bench.engine.connect() as conn:
-        return docktime.word(conn)
+        return dock_time.word(conn)
 
 
 def steps(bench) -> list[int]:
@@ -258,9 +258,9 @@ def test_an_unsynchronised_clock_that_holds_up_nothing_is_no_finding(bench, hand
 def test_a_step_back_undoes_waits(bench, hands):
     watching = watch(bench)
     with bench.ledger.transaction() as txn:
-        storehealth.pause(
+        store_health.pause(
             txn,
-            storehealth.StoreHealth("a"),
+            store_health.StoreHealth("a"),
             rfc3339(START),
             until_ms=hands.wall_ms + 300_000,
             attempts=3,
@@ -287,7 +287,7 @@ def test_dock_time_goes_on_over_restarts_and_reboots(bench, hands):
     watch(bench)
     hands.pass_time(1000)
     with bench.engine.connect() as conn:
-        assert docktime.now_ms(conn) == 3 * DAY_MS + 1000
+        assert dock_time.now_ms(conn) == 3 * DAY_MS + 1000
 
 
 def other_entry(bench) -> None:
@@ -303,7 +303,7 @@ def reboot(bench, hands) -> None:
 
 def dock_ms(bench) -> int:
     with bench.engine.connect() as conn:
-        return docktime.now_ms(conn)
+        return dock_time.now_ms(conn)
 
 
 def test_a_step_is_found_whatever_was_recorded_after_it(bench, hands):

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from bodycam_ingest.db import (
     agenda,
     backlog,
+    dock_time,
     dockings,
-    docktime,
     findings,
-    knownstores,
+    known_stores,
     own_objects,
     purges,
     uploads,
@@ -36,8 +36,8 @@ ASKED_AFTER_EVERY_COMMIT = {
     "objects_without_work": own_objects.any_without_work,
     "news": lambda conn: own_objects.first_news_at(conn, 9),
     "next_object": lambda conn: own_objects.next_due(conn, "archive", 9, []),
-    "clock": docktime.now_ms,
-    "dock_time": lambda conn: docktime.known(conn, CLOCK, "b"),
+    "clock": dock_time.now_ms,
+    "dock_time": lambda conn: dock_time.known(conn, CLOCK, "b"),
     "open_dockings": dockings.open_dockings,
     "tally": lambda conn: dockings.tally(conn, "0" * 26),
     "next_uploads": lambda conn: uploads.next_due(conn, "a", 9, [], small_bytes=9, limit=9),
@@ -47,7 +47,7 @@ ASKED_AFTER_EVERY_COMMIT = {
     "stores": views.store_rows,
     "behind": backlog.behind,
     "items_of_docking": lambda conn: dockings.inventory_items(conn, "0" * 26),
-    "lacking": lambda conn: knownstores.lacking_in_docking(conn, "0" * 26, ["archive"]),
+    "lacking": lambda conn: known_stores.lacking_in_docking(conn, "0" * 26, ["archive"]),
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),
 }
 # Tables that grow for ever; the others hold a handful of rows.

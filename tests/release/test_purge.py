@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from bodycam_ingest.daemon.control.requests import RetryRequest
-from bodycam_ingest.db import docktime, items
+from bodycam_ingest.db import dock_time, items
 from bodycam_ingest.db.schema import item
 from bodycam_ingest.errors import (
     StagingReadOnlyError,
@@ -347,9 +347,11 @@ DAY_MS = 24 * HOUR_MS
 @pytest.fixture
 def hands(monkeypatch):
     """The dock's own time and who vouches for the clock, as a test says."""
-    told = {"dock_ms": 0, "vouched": docktime.NTP}
-    monkeypatch.setattr(docktime, "now_ms", lambda _conn: told["dock_ms"])
-    monkeypatch.setattr(docktime, "word", lambda _conn: docktime.Word(vouched=str(told["vouched"])))
+    told = {"dock_ms": 0, "vouched": dock_time.NTP}
+    monkeypatch.setattr(dock_time, "now_ms", lambda _conn: told["dock_ms"])
+    monkeypatch.setattr(
+        dock_time, "word", lambda _conn: dock_time.Word(vouched=str(told["vouched"]))
+    )
     return told
 
 
@@ -396,7 +398,7 @@ def test_while_nobody_vouches_for_the_clock_nothing_is_announced_or_goes(make, h
     assert dock.bench.ledger.commits == commits + 1
     assert dock.bench.entries("finding.raised")[-1]["code"] == "clock_in_doubt"
     assert dock.bench.open_alarms() == []
-    hands["vouched"] = docktime.PERSON
+    hands["vouched"] = dock_time.PERSON
     dock.purge()
     dock.anchor()
     dock.purge()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import items, knownstores, uploads
-from bodycam_ingest.db.knownstores import Wanted
+from bodycam_ingest.db import items, known_stores, uploads
+from bodycam_ingest.db.known_stores import Wanted
 from bodycam_ingest.db.schema import finding, ledger_entry, store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model import rows
@@ -118,7 +118,7 @@ class Bench:
 
     def _note(self, txn: Txn, stores: Sequence[tuple[str, bool]]) -> None:
         """Have these stores be the configuration's, as a start of the daemon notes them."""
-        knownstores.note(txn, [Wanted(name, "directory", required) for name, required in stores])
+        known_stores.note(txn, [Wanted(name, "directory", required) for name, required in stores])
 
     # -- looking --
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bodycam_ingest.audit.verify import Audit, Scope
 from bodycam_ingest.custody import entries, inventory
 from bodycam_ingest.custody.inventory import Line
-from bodycam_ingest.db import items, knownstores
+from bodycam_ingest.db import items, known_stores
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.keys import load_log_key
 from bodycam_ingest.db.state_dir import initialise, open_ledger
@@ -124,7 +124,7 @@ def build(root):
     dock = Dock(root)
     engine, ledger = dock.open()
     with ledger.transaction() as txn:
-        knownstores.note(txn, [knownstores.Wanted("main", "directory", required=True)])
+        known_stores.note(txn, [known_stores.Wanted("main", "directory", required=True)])
         txn.add(docked("CAM", DOCKING))
         txn.add(entries.camera_assigned("CAM", "Erika M."))
     for item, body in BODIES.items():

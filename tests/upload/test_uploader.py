@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.daemon.workers import Worker, heartbeat
-from bodycam_ingest.db import findings, items, own_objects, resending, storehealth, uploads
+from bodycam_ingest.db import findings, items, own_objects, resending, store_health, uploads
 from bodycam_ingest.db.schema import document, object_work
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
@@ -577,7 +577,7 @@ def test_a_start_asks_every_store_at_once(dock) -> None:
     assert wait_s is not None
     assert 29 < wait_s <= 60, "what a person mends is tried again soon"
     with dock.bench.ledger.transaction() as txn:
-        storehealth.hurry(txn, ["main"])
+        store_health.hurry(txn, ["main"])
     dock.drain("main")
     assert dock.bench.item(item_id).state is ItemState.CONFIRMED
 

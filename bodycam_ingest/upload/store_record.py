@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ulid import ULID
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import findings, knownstores, own_objects, storehealth
+from bodycam_ingest.db import findings, known_stores, own_objects, store_health
 from bodycam_ingest.errors import (
     DelayClass,
     Disposition,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.db.ledger import LedgerWriter
     from bodycam_ingest.db.own_objects import OwnObject
-    from bodycam_ingest.db.storehealth import Failure, StoreHealth
+    from bodycam_ingest.db.store_health import Failure, StoreHealth
     from bodycam_ingest.errors import IngestError
     from bodycam_ingest.model.backoff import Delay
     from bodycam_ingest.model.evidence import StoreProbe
@@ -152,8 +152,8 @@ class StoreRecord:
     def probed(self, store: str, identity: str, probe: StoreProbe) -> None:
         """Record who a store is and what it verifies."""
         with self._ledger.transaction() as txn:
-            knownstores.pin(txn, store, identity)
-            storehealth.probed(txn, store, self._now(), probe)
+            known_stores.pin(txn, store, identity)
+            store_health.probed(txn, store, self._now(), probe)
         log.info(
             "store.probed",
             store=store,
@@ -202,13 +202,13 @@ class StoreRecord:
         now = self._now()
         with self._ledger.transaction() as txn:
             if failure.progressed:
-                storehealth.progressed(txn, before.store, now)
-            if storehealth.was_lifted(txn, before):
+                store_health.progressed(txn, before.store, now)
+            if store_health.was_lifted(txn, before):
                 # `retry` came while this try was under way, which may have begun with what was
                 # fixed meanwhile: what it met says nothing of the store as it is now.
                 log.debug("store.tried_again", store=before.store, error=error.code)
                 return self._now_ms()
-            storehealth.pause(
+            store_health.pause(
                 txn,
                 before,
                 now,
@@ -239,6 +239,6 @@ class StoreRecord:
         if not before.last_error:
             return
         with self._ledger.transaction() as txn:
-            storehealth.recovered(txn, before.store)
+            store_health.recovered(txn, before.store)
             findings.close_about(txn, subject=subjects.store(before.store))
         log.info("store.recovered", store=before.store, error=before.last_error)

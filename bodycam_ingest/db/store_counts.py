@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import knownstores, storehealth
+from bodycam_ingest.db import known_stores, store_health
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
@@ -44,11 +44,11 @@ def _of_store(
     row: Store | None,
 ) -> dict[str, Any]:
     waiting, refused = _uploads(conn, name)
-    health = storehealth.health(conn, name)
+    health = store_health.health(conn, name)
     never, never_bytes = _items(
         conn, item.c.state.in_(SENT_FROM), item.c.staged_path != "", ~_queued_for(name)
     )
-    lost = knownstores.out_of_reach(conn, name)
+    lost = known_stores.out_of_reach(conn, name)
     return {
         "name": name,
         "type": wanted[0] if wanted else row.type if row else "",
@@ -79,9 +79,9 @@ def _state(configured: bool, row: Store | None, last_error: str) -> str:  # noqa
     return "ok" if row and row.identity else "new"
 
 
-def _uploads(conn: sa.Connection, store: str) -> tuple[knownstores.Amount, knownstores.Amount]:
+def _uploads(conn: sa.Connection, store: str) -> tuple[known_stores.Amount, known_stores.Amount]:
     """What waits for a store, and what it refused; only what the dock still has a copy of."""
-    waiting, refused = knownstores.Amount(), knownstores.Amount()
+    waiting, refused = known_stores.Amount(), known_stores.Amount()
     for state, number, *sums in conn.execute(
         sa.select(upload.c.state, sa.func.count(), *halves(item.c.size_bytes))
         .select_from(upload.join(item, upload.c.item_id == item.c.item_id))
@@ -89,11 +89,11 @@ def _uploads(conn: sa.Connection, store: str) -> tuple[knownstores.Amount, known
         .where(item.c.state.in_(SENT_FROM))
         .group_by(upload.c.state)
     ):
-        amount = knownstores.Amount(number, whole(sums))
+        amount = known_stores.Amount(number, whole(sums))
         if state == UploadState.REFUSED.value:
             refused = amount
         else:
-            waiting = knownstores.Amount(
+            waiting = known_stores.Amount(
                 waiting.items + amount.items, waiting.size_bytes + amount.size_bytes
             )
     return waiting, refused

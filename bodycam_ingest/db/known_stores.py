@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import findings, storehealth
+from bodycam_ingest.db import findings, store_health
 from bodycam_ingest.db.figures import halves, whole
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
@@ -235,7 +235,7 @@ def _removed(txn: Txn, row: Store) -> Change:
             size_bytes=waiting.size_bytes,
         )
     )
-    storehealth.recovered(txn, row.store)
+    store_health.recovered(txn, row.store)
     # Nobody asks it any more: what it did last is no news.
     findings.close_about(txn, subject=subjects.store(row.store))
     if waiting.items:
