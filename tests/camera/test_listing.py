@@ -18,21 +18,12 @@ from bodycam_ingest.errors import (
     SourceGoneError,
     SourceLimitError,
 )
-from bodycam_ingest.linux import beneath, open_writers
-from bodycam_ingest.model.evidence import EntryKind, StatSignature
+from bodycam_ingest.linux import beneath
+from bodycam_ingest.model.evidence import EntryKind
 from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
 from tests.support.recordings import limits_of
 
 WIDE = limits_of(10_000, 4096, 64)
-
-
-@pytest.fixture
-def card(tmp_path):
-    root = tmp_path / "card"
-    root.mkdir()
-    fd = files.open_volume(root)
-    yield root, fd
-    os.close(fd)
 
 
 def listed(fd, limits=WIDE):
@@ -218,71 +209,6 @@ def test_a_walk_stops_when_the_daemon_stops(card):
         scan.list_volume(fd, WIDE, abandon)
 
 
-@given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 3)), max_size=30))
-def test_a_file_settles_only_after_standing_still_for_the_whole_time(looks):
-    settling = scan.Settling(lambda: 5.0)
-    now, since, last = 0.0, 0.0, None
-    for wait, size in looks:
-        now += wait
-        if size != last:
-            since, last = now, size
-        settled = settling.observe(now, b"A", StatSignature(size, 1, 1, 1))
-        assert settled == (now - since >= 5.0)
-
-
-def test_where_nobody_can_write_two_looks_that_agree_suffice():
-    settling = scan.Settling(lambda: 3600.0, unwritable=True)
-    looks = [1, 2, 2, 3, 3]
-    settled = [settling.observe(0.0, b"A", StatSignature(size, 1, 1, 1)) for size in looks]
-    assert settled == [False, False, True, False, True]
-
-
-def test_a_file_held_open_for_writing_is_seen(card):
-    root, fd = card
-    (root / "A.MP4").write_bytes(b"clip")
-    assert not scan.being_written(fd, b"A.MP4")
-    with (root / "A.MP4").open("ab"):
-        assert scan.being_written(fd, b"A.MP4")
-    assert not scan.being_written(fd, b"A.MP4")
-
-
-def test_a_writer_is_seen_without_the_right_to_ask_for_a_lease(card, monkeypatch):
-    root, fd = card
-
-    def refused(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("fcntl.fcntl", refused)
-    monkeypatch.setattr(open_writers, "_FRESH_S", -1.0)
-    (root / "A.MP4").write_bytes(b"clip")
-    with (root / "A.MP4").open("rb"):
-        assert not scan.being_written(fd, b"A.MP4")
-    with (root / "A.MP4").open("ab"):
-        assert scan.being_written(fd, b"A.MP4")
-    assert not scan.being_written(fd, b"A.MP4")
-
-
-def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
-    root, fd = card
-    looks = []
-
-    def refused(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    def look():
-        looks.append(1)
-        return iter(())
-
-    monkeypatch.setattr("fcntl.fcntl", refused)
-    monkeypatch.setattr(open_writers, "_FRESH_S", 1000.0)
-    monkeypatch.setattr(open_writers, "_writers", open_writers._Writers())
-    monkeypatch.setattr(open_writers, "_open_for_writing", look)
-    for number in range(20):
-        (root / f"{number}.MP4").write_bytes(b"clip")
-        assert not scan.being_written(fd, b"%d.MP4" % number)
-    assert len(looks) == 1
-
-
 @pytest.mark.long
 @settings(max_examples=30)
 @given(st.binary(min_size=1, max_size=20), st.integers(0, 700_000), st.randoms())
@@ -298,16 +224,6 @@ def test_the_sample_by_windows_is_the_sample_of_the_whole(path, size, random):
     assert hasher.digest() == sample_digest(path, size, lambda at, n: data[at : at + n])
     assert all(0 <= low < high <= size for low, high in windows)
     assert sum(high - low for low, high in windows) <= 192 * 1024
-
-
-def test_a_file_that_cannot_be_opened_holds_up_nobody(card, monkeypatch):
-    _, fd = card
-
-    def failing(root_fd, path, flags):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(files, "_open", failing)
-    assert not scan.being_written(fd, b"A.MP4")
 
 
 def test_what_stood_before_a_fault_in_a_directory_is_gone_on_with(card, monkeypatch):
