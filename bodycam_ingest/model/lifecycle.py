@@ -1,6 +1,6 @@
 """The state machines, as tables: items, their uploads, and nothing else decides a state.
 
-An event's name is the type of the ledger entry that records it. `custody.projection` folds the ledger
+An event's name is the type of the ledger entry that records it. `custody.projection` takes entries
 through the same tables, so code and ledger cannot disagree about what a state means.
 """
 
