@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 
 _LEFT_OVER_EVERY_S: Final = 5.0
-_IDLE_S: Final = 0.5
 
 
 def _ignore() -> None:
@@ -231,20 +230,20 @@ class Components:
 
         def step() -> float:
             if not watch.due():
-                return _IDLE_S
+                return watch.poll_s()
             wait_s = self.uploader.run_due(store)
             watch.looked(wait_s)
-            return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
+            return watch.poll_s(wait_s)
 
         return step
 
     def purge_step(self) -> float:
         """One staged copy that every required store holds."""
         if not self._purge_watch.due():
-            return _IDLE_S
+            return self._purge_watch.poll_s()
         wait_s = self.purger.step(self.required)
         self._purge_watch.looked(wait_s)
-        return _IDLE_S if wait_s is None else min(wait_s, _IDLE_S)
+        return self._purge_watch.poll_s(wait_s)
 
     def housekeeping(self) -> None:
         """Whatever is due of clock, anchors, cameras and read-backs; nothing that asks a store."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S: Final = 8.0
 _RECOVERED_S: Final = 60.0
-_TICK_S: Final = 0.5
+_TICK_S: Final = 1.0
 _SILENCE_MAX_S: Final = 60.0
 # One part over a slow line, or a large copy read back, is one step.
 _LONG_SILENCE_MAX_S: Final = 1800.0

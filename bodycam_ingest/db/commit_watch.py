@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 # Not longer than this without a look, whatever was thought: clocks are set, programs have defects.
 LONGEST_S: Final = 15.0
+# While commits come, a worker asks often whether there was one; each time that it asks it wakes the
+# processor, which counts on a dock where nothing happens all night.
+_BUSY_FOR_S: Final = 60.0
+BUSY_POLL_S: Final = 0.5
+QUIET_POLL_S: Final = 2.0
 
 
 class CommitWatch:
@@ -46,6 +51,16 @@ class CommitWatch:
             self._seen, self._changed_s = commits, now_s
             return True
         return now_s >= self._until_s or now_s < self._changed_s + self._settles_s
+
+    def poll_s(self, wait_s: float | None = None) -> float:
+        """How long the worker may sleep before it asks again, s.
+
+        Args:
+            wait_s: seconds until something will be due, None when nothing waits.
+        """
+        quiet = self._now_s() >= self._changed_s + _BUSY_FOR_S
+        most_s = QUIET_POLL_S if quiet else BUSY_POLL_S
+        return most_s if wait_s is None else min(wait_s, most_s)
 
     def looked(self, wait_s: float | None = None) -> None:
         """Note that the worker looked.

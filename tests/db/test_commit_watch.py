@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bodycam_ingest.db.commit_watch import LONGEST_S, CommitWatch
+from bodycam_ingest.db.commit_watch import BUSY_POLL_S, LONGEST_S, QUIET_POLL_S, CommitWatch
 
 
 class World:
@@ -63,6 +63,18 @@ def test_without_one_it_looks_when_something_is_due_and_never_much_later(
     commits.looked(wait_s)
     world.now_s += slept_s
     assert commits.due() is due
+
+
+def test_it_is_asked_seldom_where_nothing_was_committed_for_long(world):
+    commits = news_of(world)
+    assert commits.due()
+    assert commits.poll_s() == BUSY_POLL_S
+    assert commits.poll_s(0.1) == 0.1
+    world.now_s += 61
+    assert commits.poll_s() == QUIET_POLL_S
+    world.commits += 1
+    assert commits.due()
+    assert commits.poll_s() == BUSY_POLL_S
 
 
 def test_for_a_while_after_a_commit_time_alone_may_bring_something(world):

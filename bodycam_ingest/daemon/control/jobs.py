@@ -5,6 +5,7 @@ A look at the dock never waits for an admin's request, and a short request never
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import queue
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from bodycam_ingest.daemon.control.requests import Request
 
 WAITING_MAX: Final = 64
-_TAKE_TIMEOUT_S: Final = 0.5
+_TAKE_TIMEOUT_S: Final = 5.0
+# Of one kind.
+_THREADS_MAX: Final = 2
 
 
 class JobKind(enum.StrEnum):
@@ -63,7 +66,7 @@ class JobQueues:
 
     def __init__(self, answered: Callable[[Job], None]) -> None:
         self._answered = answered
-        self._queues: dict[JobKind, queue.Queue[Job]] = {
+        self._queues: dict[JobKind, queue.Queue[Job | None]] = {
             kind: queue.Queue(WAITING_MAX) for kind in JobKind
         }
 
@@ -92,6 +95,13 @@ class JobQueues:
         job.reply = reply
         self._answered(job)
 
+    def wake(self) -> None:
+        """Have every thread that waits in `take` return: the daemon ends."""
+        for kind in self._queues.values():
+            for _ in range(_THREADS_MAX):
+                with contextlib.suppress(queue.Full):
+                    kind.put_nowait(None)
+
     def clear(self, refuse: Callable[[AbandonedError], bytes]) -> None:
         """Refuse what nobody began: the daemon ends."""
         for kind in self._queues.values():
@@ -100,4 +110,7 @@ class JobQueues:
                     job = kind.get_nowait()
                 except queue.Empty:
                     break
-                self.finish(job, refuse(AbandonedError("the daemon is stopping; it was not done")))
+                if job is not None:
+                    self.finish(
+                        job, refuse(AbandonedError("the daemon is stopping; it was not done"))
+                    )

@@ -231,6 +231,7 @@ class ControlServer:
         """Have `serve` return soon."""
         self._stop.set()
         self._ring()
+        self._jobs.wake()
 
     # -- the socket's thread --
 
