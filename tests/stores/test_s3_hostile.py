@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import socket
 import struct
 import threading
@@ -157,9 +158,11 @@ def any_store(any_answer):
     store = store_at(any_answer.url)
     yield store
     store.close()
+    # Here, where the warning is expected, and not in whatever test comes next.
+    gc.collect()
 
 
-# urllib3 leaves connections whose answers are no HTTP to the collector.
+# urllib3 leaves connections whose answers have no readable length to the collector.
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
