@@ -27,7 +27,7 @@ from bodycam_ingest.db.ledger import STATE_FILE
 from bodycam_ingest.db.reprojection import Reprojection
 from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
 from bodycam_ingest.db.subjects import Subjects
-from bodycam_ingest.errors import DatabaseDamagedError, IngestError, KeyUnreadableError
+from bodycam_ingest.errors import DatabaseDamagedError, HaltError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S
 from bodycam_ingest.model.lifecycle import UploadState
 
@@ -178,7 +178,14 @@ class Audit:
         scope, checked, state = self._scope, self.report.checked, self._state_from_entries(conn)
         scope.stage("ledger")
         with self._part("the ledger"):
-            self._check_log(conn, state_note, anchors)
+            try:
+                self._check_log(conn, state_note, anchors)
+            except DatabaseDamagedError:
+                raise
+            except HaltError as error:
+                # The machine refused: rows that were not projected are not to be called planted.
+                state.give_up(error)
+                raise
         scope.stage("tables")
         with self._part("the projected rows"):
             for wrong in state.differences():

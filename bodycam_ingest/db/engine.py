@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_S: Final = 30.0
 _BLOCK_ROWS: Final = 1000
+_TEMPORARY_CACHE_KIB: Final = 16 * 1024
 _WRITES: Final = "bodycam_writes"
 _BASE_CODE: Final = 0xFF
 # Full, read-only or not to be opened: an admin fixes the directory; nothing was damaged.
@@ -110,6 +111,38 @@ def open_database(path: Path, *, read_only: bool = False, immutable: bool = Fals
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def open_temporary() -> sa.Engine:
+    """SQLite's private temporary database: in memory while it is small, then in a file.
+
+    The file has no name and is gone when the engine is disposed of. It has one connection, whose
+    faults come out as `temporary_fault` has them.
+    """
+
+    def connect() -> sqlite3.Connection:
+        # An empty name; SQLAlchemy's own URL without one is a database in memory.
+        raw = sqlite3.connect("")
+        raw.execute("PRAGMA journal_mode = OFF")
+        raw.execute("PRAGMA synchronous = OFF")
+        raw.execute(f"PRAGMA cache_size = -{_TEMPORARY_CACHE_KIB}")
+        return raw
+
+    def translate(context: sa.ExceptionContext) -> HaltError | None:
+        error = context.original_exception
+        return temporary_fault(error) if isinstance(error, sqlite3.OperationalError) else None
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.StaticPool)
+    sa.event.listen(engine, "handle_error", translate)
+    return engine
+
+
+def temporary_fault(error: sqlite3.Error) -> HaltError:
+    """What a fault of a temporary database means: there is no room, and nothing else was harmed."""
+    return StateDirectoryError(
+        f"SQLite's temporary file could not be written: {error}",
+        hint="Set SQLITE_TMPDIR to a directory with as many free bytes as bodycam.db has.",
+    )
 
 
 def stream(

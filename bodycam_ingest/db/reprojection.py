@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody.projection import Fact, project
 from bodycam_ingest.db import own_objects, uploads
-from bodycam_ingest.db.engine import stream
+from bodycam_ingest.db.engine import open_temporary, stream
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import (
     ProjectedRows,
@@ -18,6 +17,7 @@ from bodycam_ingest.db.projected import (
     scan,
 )
 from bodycam_ingest.db.schema import ledger_entry, metadata
+from bodycam_ingest.errors import HaltError
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.lifecycle import PROVEN, UploadState
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # So many new rows are kept in memory before they are written.
 _KEPT_AT_MOST: Final = 20_000
-
-_CACHE_KIB: Final = 16 * 1024
 
 
 class Reprojection:
@@ -46,14 +44,8 @@ class Reprojection:
 
     def __init__(self, kept: sa.Connection) -> None:
         self._kept = kept
-        # An empty name; SQLAlchemy's own URL without one is a database in memory.
-        self._engine = sa.create_engine(
-            "sqlite://", creator=lambda: sqlite3.connect(""), poolclass=sa.pool.StaticPool
-        )
+        self._engine = open_temporary()
         self._conn = self._engine.connect()
-        self._conn.exec_driver_sql("PRAGMA journal_mode = OFF")
-        self._conn.exec_driver_sql("PRAGMA synchronous = OFF")
-        self._conn.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
         for name in TABLE_NAMES.values():
             # Without the indexes: nobody asks but by the key, in whose order the rows lie.
             made = sa.schema.CreateTable(metadata.tables[name]).compile(self._engine)
@@ -61,6 +53,7 @@ class Reprojection:
         self._conn.exec_driver_sql("CREATE TABLE named (sha256 PRIMARY KEY) WITHOUT ROWID")
         self._rows = ProjectedRows(self._conn, kept)
         self._taken = 0
+        self._lost: HaltError | None = None
 
     def take(self, fact: Fact) -> list[Fault]:
         """Project the next entry; returns what it should not have said."""
@@ -74,12 +67,22 @@ class Reprojection:
             self._taken = 0
         return faults
 
+    def give_up(self, error: HaltError) -> None:
+        """Not every entry could be taken: whoever asks what they make of the rows is told why."""
+        self._lost = error
+
     def _flush(self) -> None:
-        self._rows.flush()
-        if named := self._rows.named:
-            insert = "INSERT OR IGNORE INTO named VALUES (?)"
-            self._conn.exec_driver_sql(insert, [(digest,) for digest in named])
-            named.clear()
+        if self._lost is not None:
+            raise self._lost
+        try:
+            self._rows.flush()
+            if named := self._rows.named:
+                insert = "INSERT OR IGNORE INTO named VALUES (?)"
+                self._conn.exec_driver_sql(insert, [(digest,) for digest in named])
+                named.clear()
+        except HaltError as error:
+            self._lost = error
+            raise
 
     def stores(self) -> Mapping[str, rows.Store]:
         """Every store as the entries taken tell of it, by name."""
@@ -99,22 +102,22 @@ class Reprojection:
 
     def count_items(self) -> int:
         """How many items there are."""
-        self._rows.flush()
+        self._flush()
         return int(self._conn.exec_driver_sql("SELECT count(*) FROM item").scalar_one())
 
     def items(self) -> Iterator[rows.Item]:
         """Every item."""
-        self._rows.flush()
+        self._flush()
         return all_of(self._conn, rows.Item)
 
     def own_objects(self) -> list[rows.MetadataObject]:
         """Every manifest that was made, and every checkpoint that a store confirmed."""
-        self._rows.flush()
+        self._flush()
         return list(all_of(self._conn, rows.MetadataObject))
 
     def confirmed(self) -> Iterator[tuple[rows.Item, rows.Upload]]:
         """Every confirmed upload with its item, item by item."""
-        self._rows.flush()
+        self._flush()
         for upload in all_of(self._conn, rows.Upload):
             if upload.state is UploadState.CONFIRMED:
                 item = self._rows.get(rows.Item, upload.item_id)
@@ -124,7 +127,7 @@ class Reprojection:
 
     def lacking(self, required: Iterable[str]) -> dict[str, int]:
         """How many items that count as proven a store never confirmed, by store."""
-        self._rows.flush()
+        self._flush()
         states = ", ".join(f"'{state.value}'" for state in sorted(PROVEN))
         query = (
             f"SELECT count(*) FROM item WHERE state IN ({states}) AND NOT EXISTS ("  # noqa: S608 - our own words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Final, Self
 
-from bodycam_ingest.db.engine import fault_of
+from bodycam_ingest.db.engine import temporary_fault
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,7 +51,7 @@ class Subjects:
                 "SELECT ordinal, seq FROM subject WHERE subject = ?", (subject,)
             ).fetchone()
         except sqlite3.Error as error:
-            raise fault_of(error) from error
+            raise temporary_fault(error) from error
         return found
 
     def _age(self) -> None:
@@ -61,7 +61,7 @@ class Subjects:
             self._rest.executemany("INSERT OR REPLACE INTO subject VALUES (?, ?, ?)", rows)
             self._rest.execute("COMMIT")
         except sqlite3.Error as error:
-            raise fault_of(error) from error
+            raise temporary_fault(error) from error
         self._old, self._young = self._young, {}
 
     def __enter__(self) -> Self:

@@ -20,8 +20,10 @@ from bodycam_ingest.custody.merkle import Peaks, leaf_hash, peaks_of
 from bodycam_ingest.custody.note import Signer
 from bodycam_ingest.custody.projection import Projected, project
 from bodycam_ingest.db import ledger, views
+from bodycam_ingest.db.engine import temporary_fault
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.state_dir import initialise, open_for_reading
+from bodycam_ingest.db.subjects import Subjects
 from bodycam_ingest.linux import clock
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.support import facts
@@ -627,6 +629,28 @@ def test_an_anchor_without_its_row(dock):
     dock.sql(("DELETE FROM ledger_checkpoint WHERE size = ?", size))
     assert dock.codes() == set()
     assert dock.codes(stores=True) == {"checkpoint_missing"}
+
+
+# -- the machine in the middle of it -------------------------------------------------------------
+
+
+def test_a_temporary_file_without_room_accuses_nobody(dock, monkeypatch):
+    swap = Subjects.swap
+
+    def full(self, subject, ordinal, seq):
+        if seq == 5:
+            raise temporary_fault(sqlite3.OperationalError("database or disk is full"))
+        return swap(self, subject, ordinal, seq)
+
+    monkeypatch.setattr(Subjects, "swap", full)
+    report = dock.verify(files=True, stores=True)
+    assert report.result() == "unchecked", report
+    assert {what.partition(":")[0] for what in report.unreachable} >= {
+        "the ledger",
+        "the projected rows",
+        "staged files",
+    }
+    assert all("SQLITE_TMPDIR" in what for what in report.unreachable)
 
 
 # -- sealed values -------------------------------------------------------------------------------
