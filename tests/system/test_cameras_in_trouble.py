@@ -81,15 +81,16 @@ def ended(dock):
 
 def test_a_complete_docking_closes_the_notice_and_a_restart_raises_none(dock):
     card = dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two"})
-    with dock.running():
-        with (card / "B.MP4").open("ab"):
-            dock.wait_for(lambda: any(i["state"] != "discovered" for i in dock.items()))
-            dock.stop()
-            dock.start()
-            dock.wait_for(lambda: dock.bay("CAM1"))
-            assert left_early(dock) == []
-            dock.unplug("CAM1")
-            dock.wait_for(lambda: left_early(dock))
+    # Held open before the daemon runs: it reads what stands still before it says that it is up.
+    with (card / "B.MP4").open("ab") as writer, dock.running():
+        dock.wait_for(lambda: any(i["state"] != "discovered" for i in dock.items()))
+        dock.stop()
+        dock.start()
+        dock.wait_for(lambda: dock.bay("CAM1"))
+        assert left_early(dock) == []
+        dock.unplug("CAM1")
+        dock.wait_for(lambda: left_early(dock))
+        writer.close()
         dock.replug("CAM1")
         dock.wait_for(lambda: not left_early(dock))
         dock.wait_state("CAM1", "confirmed")
