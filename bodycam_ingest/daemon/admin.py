@@ -130,7 +130,7 @@ class AdminCommands:
                 done, queued = self._retry_item(txn, items.get(txn.conn, item_id), stores, actor)
             else:
                 waiting = items.in_states(txn.conn, UNCOPIED)
-                items.make_due(txn, [row.item_id for row in waiting])
+                items.hurry(txn, [row.item_id for row in waiting])
                 purges.make_due(txn)
                 done, queued = resending.retry_all(txn, stores, actor), 0
             subject = subjects.item(item_id) if item_id else subjects.DAEMON
@@ -147,7 +147,7 @@ class AdminCommands:
     def _retry_item(
         self, txn: Txn, row: ItemRow, stores: frozenset[str], actor: Actor
     ) -> tuple[resending.Retried, int]:
-        items.make_due(txn, [row.item_id])
+        items.hurry(txn, [row.item_id])
         done = resending.retry_item(txn, row, stores, actor)
         queued = resending.queue_item(txn, row, stores, actor)
         unread = row.state in UNCOPIED
