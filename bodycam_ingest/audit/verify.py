@@ -12,10 +12,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.audit.files import FileCheck
+from bodycam_ingest.audit.report import Report, not_proven
 from bodycam_ingest.audit.stores import SignedNote, StoreCheck
 from bodycam_ingest.custody import checkpoint
 from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker, SignedRoot
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.staging import StagedCopies
     from bodycam_ingest.stores import ObjectStore
 
-HOLDS: Final = "holds"
-BROKEN: Final = "broken"
-UNCHECKED: Final = "unchecked"
 _STATE_FILE_BYTES_MAX: Final = 16_384
 # What a value that somebody wrote by hand can do to code that expects another one.
 _STRANGE: Final = (
@@ -61,36 +59,6 @@ def _no_stage(_name: str) -> None:
     """Takes progress and does nothing with it."""
 
 
-@dataclass
-class Report:
-    """What was found.
-
-    Args:
-        findings: what does not hold.
-        unreachable: what was to be checked and could not be.
-        checked: how much of what was looked at; what stands at `None` was not asked for.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    unreachable: list[str] = field(default_factory=list)
-    checked: dict[str, int | None] = field(default_factory=dict)
-
-    def result(self) -> str:
-        """`holds` only when everything asked for was looked at and nothing was found."""
-        if self.findings:
-            return BROKEN
-        return UNCHECKED if self.unreachable else HOLDS
-
-    def as_json(self) -> dict[str, Any]:
-        """The value that `verify --json` prints."""
-        return {
-            "result": self.result(),
-            "findings": [finding.as_json() for finding in self.findings],
-            "unreachable": self.unreachable,
-            "checked": self.checked,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What is to be checked besides the ledger and the states.
@@ -104,6 +72,8 @@ class Scope:
         required: names of the stores that are required now.
         stage: told of each part that is begun, in a few words.
         silence_max_s: how long a store may be silent, s.
+        key: the log's verifier key as somebody kept it off the dock; None takes the database's.
+        witness: a signed checkpoint as somebody kept it off the dock; None where there is none.
     """
 
     state_dir: Path
@@ -114,6 +84,8 @@ class Scope:
     required: frozenset[str] = frozenset()
     stage: Callable[[str], None] = _no_stage
     silence_max_s: float = SILENCE_MAX_S
+    key: VerifierKey | None = None
+    witness: str | None = None
 
 
 class Audit:
@@ -134,6 +106,11 @@ class Audit:
         if scope.stores:
             scope.stage("anchors")
         anchors = stores.anchors(scope.origin)
+        report.not_proven = not_proven(
+            by_key=scope.key is not None, by_checkpoint=bool(anchors) or scope.witness is not None
+        )
+        if scope.witness is not None:
+            anchors.append(SignedNote("the checkpoint that was given", scope.witness, anchor=True))
         engine: sa.Engine | None = None
         with self._part("the database"):
             engine = open_for_reading(scope.state_dir)
@@ -242,8 +219,10 @@ class Audit:
         row = verify_reads.log_row(conn)
         if row is None:
             self._find("log_missing", "the log's own row is gone")
-            return None
+            return self._scope.key
         origin, vkey = row
+        if self._scope.key is not None and vkey != self._scope.key.vkey():
+            self._find("key_replaced", "the database names another key than the one that was given")
         if origin != self._scope.origin:
             self._find("log_foreign", f"the database holds the log {origin!r}")
         try:
@@ -254,6 +233,8 @@ class Audit:
         except KeyUnreadableError as error:
             # An auditor need not be able to read the private key.
             self.report.unreachable.append(f"the key on disk: {error.message}")
+        if self._scope.key is not None:
+            return self._scope.key
         try:
             return VerifierKey.parse(vkey)
         except NoteError as error:
@@ -287,7 +268,8 @@ class Audit:
             self.report.findings[:0] = checker.findings
             self.report.checked["entries"] = checker.tree.size
             self.report.checked["checkpoints"] = kept + len(notes)
-            self.report.checked["anchors"] = None if self._scope.stores is None else len(anchors)
+            asked = self._scope.stores is not None or self._scope.witness is not None
+            self.report.checked["anchors"] = len(anchors) if asked else None
 
     def _expect_kept(
         self, conn: sa.Connection, checker: LogChecker, expected: Expected, verifier: VerifierKey
