@@ -246,7 +246,7 @@ class Audit:
     ) -> None:
         verifier = self._verifier(conn)
         expected = Expected(nodes=verify_reads.nodes(conn), sealed=verify_reads.sealed(conn))
-        subjects = self._open.enter_context(Subjects())
+        subjects = self._open.enter_context(contextlib.closing(Subjects()))
         checker = LogChecker(self._scope.origin, expected, subjects, self._take)
         head = verify_reads.head(conn)
         notes = [] if state_note is None else [SignedNote("the state file", state_note)]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final
 
 from bodycam_ingest.db.engine import temporary_fault
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _YOUNG_AT_MOST: Final = 10_000
 
@@ -64,13 +61,6 @@ class Subjects:
             raise temporary_fault(error) from error
         self._old, self._young = self._young, {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the temporary database."""
         self._rest.close()

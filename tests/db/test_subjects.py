@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -15,7 +16,7 @@ def test_the_last_entry_of_each_subject_is_told(young, monkeypatch):
     monkeypatch.setattr(module, "_YOUNG_AT_MOST", young)
     dice = random.Random(7)
     right: dict[str, tuple[int, int]] = {}
-    with Subjects() as subjects:
+    with contextlib.closing(Subjects()) as subjects:
         for seq in range(2000):
             name = f"item:{dice.randrange(90)}"
             before = right.get(name)
