@@ -23,10 +23,9 @@ from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker, Sign
 from bodycam_ingest.custody.note import NoteError, VerifierKey
 from bodycam_ingest.custody.projection import Fact
 from bodycam_ingest.db import soundness, verify_reads
-from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, load_log_key
-from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.db.keys import LOG_KEY, load_log_key
+from bodycam_ingest.db.reading import DATABASE, KEYS_DIRECTORY, STATE_FILE, open_for_reading
 from bodycam_ingest.db.reprojection import Reprojection
-from bodycam_ingest.db.state_dir import DATABASE, open_for_reading
 from bodycam_ingest.db.subjects import Subjects
 from bodycam_ingest.errors import DatabaseDamagedError, HaltError, IngestError, KeyUnreadableError
 from bodycam_ingest.linux.time_limit import SILENCE_MAX_S

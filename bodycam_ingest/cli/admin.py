@@ -72,7 +72,7 @@ def _execute_here(config: Config, request: Request, done: Callable[[int], None])
 @contextlib.contextmanager
 def database(context: Context) -> Iterator[Engine]:
     """The database, read-only, also beside a running daemon; `NotInitialisedError` if none."""
-    from bodycam_ingest.db.state_dir import open_for_reading  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.reading import open_for_reading  # noqa: PLC0415 - sqlalchemy
 
     engine = open_for_reading(context.config.dock.state_dir)
     try:

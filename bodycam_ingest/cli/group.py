@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import os
 import sys
@@ -151,6 +152,8 @@ def main() -> int:
     Returns:
         The exit code; docs/exit-codes.md lists them.
     """
+    # What imports make stays: looking it through every 700 objects takes a tenth of the time.
+    gc.set_threshold(50_000, 50, 100)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -21,7 +21,9 @@ from pydantic import (
 class Section(BaseModel):
     """A table of the file: unknown keys refused, nothing guessed from other types, frozen."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

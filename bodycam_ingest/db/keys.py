@@ -23,7 +23,6 @@ from bodycam_ingest.linux import durable
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS_DIRECTORY: Final = "keys"
 LOG_KEY: Final = "log.key"
 _KEY_BYTES_MAX: Final = 16_384
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO

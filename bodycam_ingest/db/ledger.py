@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.note import Signer
 
 ZERO: Final = bytes(HASH_BYTES)
-STATE_FILE: Final = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db.engine import fault_of, for_writing, open_database
+from bodycam_ingest.db.reading import DATABASE
 from bodycam_ingest.db.reprojection import project_anew
 from bodycam_ingest.db.schema_version import database_version, is_known, program_version, upgrade
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.db.state_dir import DATABASE, check_directory, take_lock
+from bodycam_ingest.db.state_dir import check_directory, take_lock
 from bodycam_ingest.errors import (
     LedgerForkError,
     LedgerUnwritableError,

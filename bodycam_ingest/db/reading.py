@@ -7,6 +7,7 @@ when it has a log beside it. Nothing is ever made, changed or folded in beside t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db.engine import open_database
+from bodycam_ingest.db.schema_version import check_version
 from bodycam_ingest.errors import (
     DatabaseDamagedError,
     LedgerUnwritableError,
@@ -27,12 +29,45 @@ from bodycam_ingest.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What lies in a state directory.
+DATABASE: Final = "bodycam.db"
+STATE_FILE: Final = "checkpoint"
+KEYS_DIRECTORY: Final = "keys"
+
+RESTORE_HINT: Final = (
+    "Restore the state directory from its backup as a whole. A new one is made by "
+    "`bodycam-ingest init`, in an empty place only."
+)
 _LOG: Final = "-wal"
 _SIDES: Final = (_LOG, "-shm", "-journal")
 _COPY_TRIES: Final = 3
 
 
-def open_to_read(database: Path) -> sa.Engine:
+def open_for_reading(state_dir: Path) -> sa.Engine:
+    """Open the database read-only; works beside a running daemon, and on a read-only copy.
+
+    Raises:
+        NotInitialisedError: there is none.
+        SchemaUnknownError: it is of another version.
+        DatabaseDamagedError: it is none of ours any more.
+        StateDirectoryError: it cannot be opened.
+    """
+    try:
+        engine = _open_to_read(state_dir / DATABASE)
+    except NotInitialisedError as error:
+        if any((state_dir / name).exists() for name in (STATE_FILE, KEYS_DIRECTORY)):
+            # A ledger was here: a new one in its place would hide that it is gone.
+            raise NotInitialisedError(error.message, hint=RESTORE_HINT) from None
+        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(engine.dispose)
+        with engine.connect() as conn:
+            check_version(conn)
+        undo.pop_all()
+    return engine
+
+
+def _open_to_read(database: Path) -> sa.Engine:
     """Open a database read-only, wherever it lies.
 
     Args:

@@ -21,10 +21,16 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody.merkle import Peaks
 from bodycam_ingest.db.engine import for_writing, open_database
-from bodycam_ingest.db.keys import KEYS_DIRECTORY, LOG_KEY, create_log_key, load_log_key
-from bodycam_ingest.db.ledger import STATE_FILE, ZERO, LedgerWriter, Txn
+from bodycam_ingest.db.keys import LOG_KEY, create_log_key, load_log_key
+from bodycam_ingest.db.ledger import ZERO, LedgerWriter, Txn
 from bodycam_ingest.db.ledger_tree import LOG_ID
-from bodycam_ingest.db.reading import open_to_read
+from bodycam_ingest.db.reading import (
+    DATABASE,
+    KEYS_DIRECTORY,
+    RESTORE_HINT,
+    STATE_FILE,
+    open_for_reading,
+)
 from bodycam_ingest.db.schema import ledger_head, ledger_log
 from bodycam_ingest.db.schema_version import check_version, create_schema
 from bodycam_ingest.db.standing import read_state_file, standing
@@ -47,12 +53,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.custody.note import Signer
     from bodycam_ingest.db.standing import LedgerHead
 
-DATABASE: Final = "bodycam.db"
 LOCK: Final = "lock"
-_RESTORE: Final = (
-    "Restore the state directory from its backup as a whole. A new one is made by "
-    "`bodycam-ingest init`, in an empty place only."
-)
 
 
 def initialise(state_dir: Path, origin: str) -> str:
@@ -157,7 +158,7 @@ def check_directory(state_dir: Path) -> None:
         if not (state_dir / name).exists():
             raise NotInitialisedError(
                 f"{state_dir / name} is missing",
-                hint=_RESTORE,
+                hint=RESTORE_HINT,
             )
 
 
@@ -252,27 +253,3 @@ def examine(state_dir: Path, origin: str) -> LedgerHead:
     finally:
         engine.dispose()
     return head
-
-
-def open_for_reading(state_dir: Path) -> sa.Engine:
-    """Open the database read-only; works beside a running daemon, and on a read-only copy.
-
-    Raises:
-        NotInitialisedError: there is none.
-        SchemaUnknownError: it is of another version.
-        DatabaseDamagedError: it is none of ours any more.
-        StateDirectoryError: it cannot be opened.
-    """
-    try:
-        engine = open_to_read(state_dir / DATABASE)
-    except NotInitialisedError as error:
-        if any((state_dir / name).exists() for name in (STATE_FILE, KEYS_DIRECTORY)):
-            # A ledger was here: a new one in its place would hide that it is gone.
-            raise NotInitialisedError(error.message, hint=_RESTORE) from None
-        raise
-    with contextlib.ExitStack() as undo:
-        undo.callback(engine.dispose)
-        with engine.connect() as conn:
-            check_version(conn)
-        undo.pop_all()
-    return engine

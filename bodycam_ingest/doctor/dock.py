@@ -108,7 +108,7 @@ def _promises(found: StoreProbe) -> str:
 def _pinned(config: Config) -> dict[str, str]:
     """What each store was at first contact; empty where no database says."""
     from bodycam_ingest.db.projected import read_stores  # noqa: PLC0415 - sqlalchemy
-    from bodycam_ingest.db.state_dir import open_for_reading  # noqa: PLC0415 - the same
+    from bodycam_ingest.db.reading import open_for_reading  # noqa: PLC0415 - the same
 
     try:
         engine = open_for_reading(config.dock.state_dir)

@@ -22,7 +22,8 @@ from bodycam_ingest.custody.projection import Projected, project
 from bodycam_ingest.db import ledger, views
 from bodycam_ingest.db.engine import temporary_fault
 from bodycam_ingest.db.guards import GUARDS
-from bodycam_ingest.db.state_dir import initialise, open_for_reading
+from bodycam_ingest.db.reading import open_for_reading
+from bodycam_ingest.db.state_dir import initialise
 from bodycam_ingest.db.subjects import Subjects
 from bodycam_ingest.linux import clock
 from bodycam_ingest.stores.directory import DirectoryStore, prepare

@@ -12,7 +12,7 @@ import tempfile
 import pytest
 
 from bodycam_ingest.db import reading
-from bodycam_ingest.db.state_dir import open_for_reading
+from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, StateDirectoryError
 from tests.support.dock import Dock as DockProcess
 

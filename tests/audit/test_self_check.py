@@ -6,7 +6,7 @@ import pytest
 
 from bodycam_ingest.audit import SelfCheck, self_check
 from bodycam_ingest.db import soundness
-from bodycam_ingest.db.state_dir import open_for_reading
+from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, Disposition
 from tests.support.goldendock import RELEASED, build
 

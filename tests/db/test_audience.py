@@ -14,7 +14,7 @@ import pytest
 from bodycam_ingest.daemon.control import JobKind, RetryRequest, StatusRequest, ask, server
 from bodycam_ingest.daemon.control.place import SOCKET_NAME
 from bodycam_ingest.daemon.control.server import ControlServer
-from bodycam_ingest.db.ledger import STATE_FILE
+from bodycam_ingest.db.reading import STATE_FILE
 from bodycam_ingest.db.state_dir import check_directory, initialise, open_ledger
 from bodycam_ingest.errors import ControlError, IngestError, StateDirectoryError
 from bodycam_ingest.linux import group_access

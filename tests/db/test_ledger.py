@@ -22,9 +22,10 @@ from bodycam_ingest.custody.merkle import leaf_hash, peaks_of, root_of
 from bodycam_ingest.custody.note import VerifierKey
 from bodycam_ingest.db import schema
 from bodycam_ingest.db.ledger_tree import peaks_at
+from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.errors import (
     DatabaseDamagedError,
     LedgerEntryError,

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from bodycam_ingest.db import migrations, schema_version
 from bodycam_ingest.db.migrate import migrate
+from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.errors import (
     AlreadyRunningError,
     LedgerUnwritableError,

@@ -17,7 +17,8 @@ from bodycam_ingest.db import (
     uploads,
     views,
 )
-from bodycam_ingest.db.state_dir import initialise, open_for_reading
+from bodycam_ingest.db.reading import open_for_reading
+from bodycam_ingest.db.state_dir import initialise
 from bodycam_ingest.model.rows import DockClock
 
 CLOCK = DockClock(1, "a", 0, "2026-11-24T19:12:04.123Z", 0)

@@ -13,7 +13,8 @@ import textwrap
 
 import pytest
 
-from bodycam_ingest.db.state_dir import initialise, open_for_reading, open_ledger
+from bodycam_ingest.db.reading import open_for_reading
+from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.errors import (
     AlreadyInitialisedError,
     AlreadyRunningError,

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.config import digest, load, settings
+from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.db.schema import ledger_entry
-from bodycam_ingest.db.state_dir import open_for_reading
 from tests.support.dock import Dock, sha256
 
 
