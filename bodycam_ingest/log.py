@@ -181,11 +181,7 @@ def _order(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def escaped(value: Any) -> Any:
-    """A value for a log line: text without control characters, numbers as they are.
-
-    Args:
-        value: anything; bytes are taken for a camera's path.
-    """
+    """A value for a log line: text without control characters, a camera's bytes, numbers as is."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, bytes):

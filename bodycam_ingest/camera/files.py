@@ -90,12 +90,7 @@ def open_volume(mount_path: Path) -> int:
 
 
 def read_head(mount_path: Path, path: bytes, length: int) -> bytes:
-    """The first bytes of a file on a volume.
-
-    Args:
-        mount_path: the volume's root.
-        path: path relative to it.
-        length: bytes; fewer where the file is shorter.
+    """The first `length` bytes of a file on a volume; fewer where it is shorter.
 
     Raises:
         SourceError: it could not be opened or read.
@@ -123,11 +118,7 @@ def _open(root_fd: int, path: bytes, flags: int) -> int:
 
 
 def open_beneath(root_fd: int, path: bytes) -> int:
-    """Open a regular file for reading; the caller closes it.
-
-    Args:
-        root_fd: the volume's root.
-        path: path relative to it.
+    """Open a regular file below a volume's root for reading; the caller closes it.
 
     Raises:
         SourceChangedError: it is no regular file, a link is on the way, or another file system.
@@ -158,11 +149,7 @@ def open_directory_beneath(root_fd: int, path: bytes) -> int:
 
 
 def signature_of(fd: int) -> StatSignature:
-    """The signature of an open file.
-
-    Raises:
-        OSError: as fstat(2).
-    """
+    """The signature of an open file; raises `OSError` as fstat(2)."""
     return signature_from(os.fstat(fd))
 
 
@@ -198,13 +185,8 @@ def read_exactly_at(fd: int, offset: int, length: int, path: bytes) -> bytes:
 class SourceFile:
     """A file on a camera that must be what it was when it was listed, until it has been read.
 
-    Args:
-        root_fd: directory of the volume's root.
-        path: path relative to it.
-        signature: what the file was when it was listed.
-
     Raises:
-        SourceChangedError: it is not that file any more.
+        SourceChangedError: it is not the file of that signature any more.
         SourceError: it could not be opened.
     """
 
@@ -239,7 +221,7 @@ class SourceFile:
             return os.readv(self._fd, [view])
 
     def confirm(self, count: int) -> None:
-        """Make sure that the bytes read are the whole of an unchanged file.
+        """Make sure that the `count` bytes read are the whole of an unchanged file.
 
         Raises:
             SourceChangedError: size, mtime, inode or device differ from before.

@@ -56,15 +56,12 @@ class Listing:
 def list_volume(
     root_fd: int, limits: CameraLimits, abandon: threading.Event | None = None
 ) -> Listing:
-    """List a volume.
+    """List a volume; whether its device is still there is for the caller to find out, after this.
 
     Args:
         root_fd: its root.
         limits: where to stop.
         abandon: when set, the walk ends at the next directory with `AbandonedError`.
-
-    Returns:
-        The listing. Whether the device is still there is for the caller to find out, after this.
     """
     listing = Listing()
     try:

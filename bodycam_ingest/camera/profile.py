@@ -30,13 +30,13 @@ _DIGITS_MAX: Final = 18
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """What a path says of an item.
+    """What a path says of an item; what it does not say is empty, or None.
 
     Args:
-        recorded_at: the camera's own time, ISO 8601 without offset; empty where unknown.
-        number: the camera's own count, None where unknown.
-        officer: who carried it, as far as the name says; empty where it does not.
-        serial: the camera, as far as the name says; empty where it does not.
+        recorded_at: the camera's own time, ISO 8601 without offset.
+        number: the camera's own count.
+        officer: who carried it.
+        serial: the camera.
     """
 
     recorded_at: str = ""
@@ -68,12 +68,7 @@ def safe_serial(raw: str) -> str:
 def profile_for(
     properties: Mapping[str, str], profiles: Sequence[CameraProfile]
 ) -> CameraProfile | None:
-    """The first profile all of whose patterns match; None for an unknown camera.
-
-    Args:
-        properties: of the device.
-        profiles: in the order of the configuration.
-    """
+    """The first profile all of whose patterns match a device; None for an unknown camera."""
     for profile in profiles:
         if all(
             fnmatch.fnmatchcase(properties.get(name, ""), pattern)
@@ -86,13 +81,7 @@ def profile_for(
 def is_taken(
     properties: Mapping[str, str], profiles: Sequence[CameraProfile], *, only_profiled: bool
 ) -> bool:
-    """Whether a device is taken for a camera at all.
-
-    Args:
-        properties: of the device.
-        profiles: in the order of the configuration.
-        only_profiled: whether unknown cameras are left alone.
-    """
+    """Whether a device is taken for a camera at all."""
     return not only_profiled or profile_for(properties, profiles) is not None
 
 
@@ -157,12 +146,8 @@ def is_included(profile: CameraProfile | None, path: bytes) -> bool:
 class LimitedSearch:
     """Looks for an admin's patterns in a camera's texts, each time for so long at most.
 
-    An honest text takes microseconds. A pattern that needed too long several times is given up, so
+    An honest text takes microseconds. A pattern that needed too long `tries` times is given up, so
     that a card full of hostile names costs no more than one of them. One thread uses it.
-
-    Args:
-        given_up: called with a pattern that will not be tried any more.
-        tries: so many times may one need too long.
     """
 
     def __init__(
@@ -191,10 +176,7 @@ def facts_of(
 ) -> ItemFacts:
     """What a path says, by the profile's patterns; nothing for an unknown camera.
 
-    Args:
-        profile: the camera's, None for an unknown one.
-        path: below the card's root.
-        search: one for all paths of a card.
+    One search serves all paths of a card.
     """
     if profile is None or len(path) > _PATH_MAX:
         return ItemFacts()

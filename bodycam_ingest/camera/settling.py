@@ -29,16 +29,7 @@ class Settling:
         self._since: dict[bytes, tuple[StatSignature, float]] = {}
 
     def observe(self, now_s: float, path: bytes, signature: StatSignature) -> bool:
-        """Take a look at a file.
-
-        Args:
-            now_s: monotonic time, s.
-            path: the file.
-            signature: what it is now.
-
-        Returns:
-            Whether it has settled.
-        """
+        """Take a look at a file at `now_s` (monotonic); returns whether it has settled."""
         known = self._since.get(path)
         if known is None or known[0] != signature:
             self._since[path] = (signature, now_s)

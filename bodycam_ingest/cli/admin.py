@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 def execute(context: Context, request: Request) -> dict[str, Any]:
     """Have an admin command executed: by the daemon where one runs, else on the ledger opened here.
 
-    Args:
-        context: the command line's own options.
-        request: what is asked for.
-
-    Returns:
-        What was done.
-
     Raises:
         IngestError: it was refused, or the ledger cannot be opened.
     """
@@ -90,11 +83,6 @@ def reading(context: Context) -> Iterator[Connection]:
 
 def whole(context: Context, kind: Literal["item", "camera", "finding"], text: str) -> str:
     """The whole id that a word on the command line names.
-
-    Args:
-        context: the command line's own options.
-        kind: what it is to name.
-        text: the word.
 
     Raises:
         UnknownSubjectError: it names nothing.

@@ -40,12 +40,7 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long something may be late.
-
-    Args:
-        warning_s: from here on it is a warning, s.
-        critical_s: from here on it is critical, s.
-    """
+    """How many seconds something may be late before it is a warning, and before it is critical."""
 
     warning_s: float
     critical_s: float
@@ -85,11 +80,7 @@ class Report:
         return max((state for state, _ in self.faults), default=State.OK)
 
     def text(self, well: str) -> str:
-        """The one line.
-
-        Args:
-            well: what to say where nothing is wrong.
-        """
+        """The one line; `well` is said where nothing is wrong."""
         worst_first = sorted(self.faults, key=lambda fault: -fault[0])
         # The bar begins the figures, so none may stand in the words.
         words = "; ".join(words for _, words in worst_first).replace("|", "/") or well
@@ -104,12 +95,7 @@ def _age_s(moment: str | None, now: str) -> float:
 
 
 def judge(status: Mapping[str, Any], limits: Limits) -> Report:
-    """What a status says to whoever is called at night.
-
-    Args:
-        status: as `status --json` has it.
-        limits: how long a store may fail, a recording wait, an entry be under no checkpoint.
-    """
+    """What a status, as `status --json` has it, says to whoever is called at night."""
     report, now = Report(), status["time"]
     ranges = {"warning": f"{limits.warning_s:.0f}", "critical": f"{limits.critical_s:.0f}"}
     if not status["running"]:

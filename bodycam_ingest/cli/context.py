@@ -18,11 +18,7 @@ CONFIG_PATH_DEFAULT: Final = Path("/etc/bodycam-ingest/config.toml")
 
 
 class Context:
-    """The command line's own options; commands get it with `@pass_context`.
-
-    Args:
-        config_path: the configuration file as named by option, environment or default.
-    """
+    """The command line's own options; commands get it with `@pass_context`."""
 
     def __init__(self, config_path: Path) -> None:
         self.config_path = config_path

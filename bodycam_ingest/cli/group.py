@@ -147,11 +147,7 @@ def _damage(context: Context | None) -> IngestError | None:
 
 
 def main() -> int:
-    """Run one command; the entry point of `bodycam-ingest`.
-
-    Returns:
-        The exit code; docs/exit-codes.md lists them.
-    """
+    """Run one command; returns the exit code that docs/exit-codes.md lists."""
     # What imports make stays: looking it through every 700 objects takes a tenth of the time.
     gc.set_threshold(50_000, 50, 100)
     for stream in (sys.stdout, sys.stderr):

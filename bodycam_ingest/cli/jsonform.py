@@ -29,11 +29,7 @@ _TIME_MAX_MS: Final = 253_402_300_799_000
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """A value that goes out as it is, because its form belongs to another contract.
-
-    Args:
-        value: what `json` can write, such as entries of the ledger.
-    """
+    """A value that goes out as it is, because its form belongs to another contract."""
 
     value: Any
 

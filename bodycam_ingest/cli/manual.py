@@ -85,11 +85,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 
 
 def sections(names: Iterable[str]) -> dict[str, list[str]]:
-    """Commands by section; one that nobody put anywhere stands under the last but one.
-
-    Args:
-        names: the commands that there are.
-    """
+    """The commands that there are, by section; one that nobody placed stands under "Set up"."""
     known = list(names)
     found = {title: [n for n in order if n in known] for title, order in SECTIONS.items()}
     placed = {name for order in found.values() for name in order}
@@ -98,12 +94,7 @@ def sections(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def adorn(command: click.Command, path: str) -> None:
-    """Give a command and those below it their examples.
-
-    Args:
-        command: as its module made it.
-        path: its words after `bodycam-ingest`.
-    """
+    """Give a command, of these words after `bodycam-ingest`, and those below it their examples."""
     examples = EXAMPLES.get(path)
     if examples and not command.epilog:
         # Click folds paragraphs, except those that begin with \b.

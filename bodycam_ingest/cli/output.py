@@ -30,11 +30,7 @@ _BLOCK: Final = 1000
 
 
 def escaped(value: Any) -> str:
-    """Any value as one line of safe text: control characters escaped, bytes as a camera's path.
-
-    Args:
-        value: text, bytes, a path, a number; None gives an empty text.
-    """
+    """Any value as one line of safe text: control characters escaped, bytes as a camera's path."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -45,8 +41,7 @@ def escaped(value: Any) -> str:
 def emit_json(value: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
     """Print a command's answer as JSON on stdout, in the form that docs/json.md promises.
 
-    Args:
-        value: an object; or many, of which no more are held at a time than are printed at once.
+    Of many objects no more are held at a time than are printed at once.
     """
     if isinstance(value, Mapping):
         click.echo(jsonform.text(value))
@@ -128,9 +123,7 @@ def answer(done: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 def sentence(text: str, *, state: str = "") -> None:
     """Print a result in words, folded at blanks where a terminal is too narrow for it.
 
-    Args:
-        text: what is said; escaped here.
-        state: a state's word that stands before it, in its colour.
+    The word of a `state` stands before it, in its colour.
     """
     lines = tables.paragraph(escaped(f"{state} {text}" if state else text), _width())
     found = words.colour(state)
@@ -174,9 +167,6 @@ class Advance(Protocol):
 @contextlib.contextmanager
 def activity(what: str) -> Iterator[Callable[[str], None]]:
     """Show on stderr what is being looked at, while nobody knows how long it takes.
-
-    Args:
-        what: what is going on, a few words.
 
     Yields:
         A function that is called with the name of what was looked at last.

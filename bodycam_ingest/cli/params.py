@@ -28,8 +28,7 @@ _FORMS: Final = "2026-11-24, '2026-11-24 18:00', 18:00 (today), yesterday, or 12
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """A time as people write it: local unless it says otherwise; becomes RFC 3339 in UTC.
 
-    Args:
-        end: a day alone means its end; else its beginning.
+    With `end` a day alone means its end; else its beginning.
     """
 
     name = "time"
@@ -65,11 +64,7 @@ def _or_empty(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 def during(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options `--since` and `--until`.
-
-    Args:
-        what: what happened then, as in "Only dockings that began".
-    """
+    """The options `--since` and `--until`; `what` is as in "Only dockings that began"."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         since = click.option(
@@ -87,12 +82,7 @@ def during(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def chosen(context: Context, conn: Connection, wanted: Mapping[str, Any]) -> Choice:
-    """What a list is to show.
-
-    Args:
-        context: the command line's own options.
-        conn: an open connection.
-        wanted: options by name; the words of each are replaced by what they name.
+    """What a list is to show; the words of each option are replaced by what they name.
 
     Raises:
         UnknownSubjectError: one names nothing.

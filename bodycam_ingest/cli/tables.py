@@ -78,11 +78,7 @@ class Table:
         self._as_records = False
 
     def lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """The lines of further rows, the heading before the first of them.
-
-        Args:
-            rows: texts that are safe for a terminal.
-        """
+        """The lines of further rows, of safe texts; the heading stands before the first of them."""
         columns, lines = self._columns, []
         if not self._widths:
             self._widths = [

@@ -26,8 +26,7 @@ def colour(state: str) -> str | None:
 def local(moment: str | None) -> str:
     """A time of the ledger or a table as people read it: `2026-11-24 20:12:04 +01:00`.
 
-    Args:
-        moment: RFC 3339; None or empty gives an empty text, and what is no time stays as it is.
+    None or empty gives an empty text, and what is no time stays as it is.
     """
     if not moment:
         return ""

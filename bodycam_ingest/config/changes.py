@@ -81,12 +81,7 @@ def portions(changed: Mapping[str, str | None]) -> Iterator[dict[str, str | None
 
 
 def in_force(now: Config, fresh: Config) -> Config:
-    """The configuration after a reload: what is marked reloadable from the fresh one, else as now.
-
-    Args:
-        now: in force until then.
-        fresh: as read.
-    """
+    """The configuration after a reload: what is reloadable from the fresh one, else as now."""
     stores = {store.name: store for store in fresh.stores}
     merged = tuple(_merged(store, stores.get(store.name, store)) for store in now.stores)
     return _merged(now, fresh).model_copy(update={"stores": merged})
@@ -106,11 +101,7 @@ def _merged(now: _Table, fresh: Section) -> _Table:
 
 
 class CurrentConfig:
-    """The configuration in force: one value that never changes, swapped whole by a reload.
-
-    Args:
-        config: as loaded at the start.
-    """
+    """The configuration in force: one value that never changes, swapped whole by a reload."""
 
     def __init__(self, config: Config) -> None:
         self.now = config

@@ -64,9 +64,7 @@ class Fault:
 def shown_value(key: str, value: Any) -> str:
     """A value for people: secrets masked, long ones cut, control characters escaped.
 
-    Args:
-        key: dotted key path; its last part tells a secret.
-        value: as TOML gave it.
+    The last part of the dotted `key` tells a secret.
     """
     if _SECRET_KEY.search(key.rsplit(".", 1)[-1]):
         return _MASK
@@ -82,13 +80,7 @@ def shown_value(key: str, value: Any) -> str:
 
 
 def unknown_key(key: str, value: Any, known: Iterable[str]) -> Fault:
-    """The fault of a key that the configuration does not have.
-
-    Args:
-        key: dotted key path.
-        value: as TOML gave it.
-        known: the keys that its table has.
-    """
+    """The fault of a key that is none of those known to its table."""
     parent, _, name = key.rpartition(".")
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)

@@ -46,10 +46,7 @@ _S = TypeVar("_S", bound=Section)
 
 
 def load(path: Path) -> Config:
-    """Read a configuration.
-
-    Args:
-        path: the TOML file; relative paths in it start at its directory.
+    """Read a configuration from a TOML file; relative paths in it start at its directory.
 
     Raises:
         ConfigError: it cannot be read or has faults; the message lists all of them.
@@ -62,13 +59,7 @@ def load(path: Path) -> Config:
 
 
 def examine(path: Path) -> tuple[Config | None, list[Fault]]:
-    """Read a configuration and give its faults as data.
-
-    Args:
-        path: the TOML file.
-
-    Returns:
-        The configuration and no fault, or None and every fault.
+    """The configuration and no fault, or None and every fault.
 
     Raises:
         ConfigError: it cannot be read, or is no TOML.

@@ -267,11 +267,7 @@ class Log(Section):
 
 
 class Config(Section):
-    """A whole configuration without faults.
-
-    Args:
-        path: the file it was read from.
-    """
+    """A whole configuration without faults, and the file that it was read from."""
 
     path: Path
     dock: Dock

@@ -39,9 +39,6 @@ _NAME_IT: Final = (
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
-    Args:
-        path: the file.
-
     Raises:
         ConfigError: it cannot be read, is no text, no TOML, or nothing that an admin would write.
     """

@@ -64,14 +64,7 @@ def _ignore(_count_bytes: int) -> None:
 
 
 class AdminCommands:
-    """Carries out what an admin asks for.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        copies: the copies in staging; a quarantined one is read before it is reinstated.
-        stores: names of the configured stores.
-    """
+    """Carries out what an admin asks for; `stores` are the names of the configured ones."""
 
     def __init__(
         self, engine: Engine, ledger: LedgerWriter, copies: StagedCopies, stores: Collection[str]
@@ -216,11 +209,7 @@ class AdminCommands:
     # -- the set of stores --
 
     def _named(self, store: str | None) -> frozenset[str]:
-        """The configured store of that name; all of them for None.
-
-        Raises:
-            UnknownSubjectError: no store of that name is configured.
-        """
+        """The configured store of that name; all of them for None."""
         if store is None:
             return self._stores
         if store not in self._stores:
@@ -229,12 +218,7 @@ class AdminCommands:
         return frozenset({store})
 
     def _retire(self, store: str, reason: str, actor: Actor) -> dict[str, Any]:
-        """Give up a store; what waited for it alone is completed.
-
-        Raises:
-            UnknownSubjectError: there never was such a store.
-            UsageError: it is still configured, or was retired already.
-        """
+        """Give up a store; what waited for it alone is completed."""
         if store in self._stores:
             raise UsageError(
                 f"store {store!r} is in the configuration",
@@ -257,11 +241,6 @@ class AdminCommands:
         }
 
     def _backfill(self, store: str | None, actor: Actor) -> dict[str, Any]:
-        """Queue what staging still has and a store never got.
-
-        Raises:
-            UnknownSubjectError: no store of that name is configured.
-        """
         queued = dict.fromkeys(sorted(self._named(store)), 0)
         for name in queued:
             for _ in range(_PAGES_MAX):

@@ -36,14 +36,9 @@ GAP_MAX_MS: Final = 4 * 24 * 3_600_000
 
 
 def stepped_ms(before: clock.Reading | None, now: clock.Reading) -> int:
-    """By how much the clock was stepped between two readings of one boot (pure).
+    """By how many ms the clock was stepped forward between two readings of one boot (pure).
 
-    Args:
-        before: an earlier reading; None, or one of another boot, tells nothing.
-        now: a later reading.
-
-    Returns:
-        ms forward (positive) or back (negative); 0 for what slewing explains.
+    Without an earlier reading, or with one of another boot, and for what slewing explains it is 0.
     """
     if before is None or before.boot_id != now.boot_id:
         return 0
@@ -71,14 +66,10 @@ class Judged:
 def judge(
     before: Known | None, word: Word, now: clock.Reading, *, synchronised: bool | None
 ) -> Judged:
-    """Compare a look at the clocks with the one before (pure).
+    """Compare a look at the clocks with the one before, and the word that held then (pure).
 
-    Args:
-        before: the look before, None at the very first.
-        word: who vouched for the clock then.
-        now: the clocks.
-        synchronised: whether the kernel says that NTP keeps the clock; None where that cannot be
-            told, which counts as no.
+    `synchronised` is whether the kernel says that NTP keeps the clock; None, where that cannot be
+    told, counts as no.
     """
     step_ms = moved_ms = stepped_ms(before.reading if before else None, now)
     vouched, doubt = word.vouched, word.doubt
@@ -106,16 +97,7 @@ def judge(
 
 
 def confirm(txn: Txn, *, reason: str, actor: Actor) -> Word:
-    """Record that a person vouches for the clock as it stands now.
-
-    Args:
-        txn: the open transaction.
-        reason: how the person knows.
-        actor: who.
-
-    Returns:
-        Who vouched for it before, or why nobody did.
-    """
+    """Record that a person vouches for the clock as it stands now; returns the word before that."""
     now, synchronised = clock.read(), clock.synchronised()
     found = _look(txn.conn, told_clock(txn.conn), now, synchronised=synchronised)
     confirmed = dataclasses.replace(found, word=Word(PERSON))
@@ -160,12 +142,7 @@ def _record(txn: Txn, found: Judged, *, synchronised: bool | None, actor: Actor 
 
 
 class ClockWatch:
-    """Compares the clocks at every tick with what was recorded of them last.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-    """
+    """Compares the clocks at every tick with what was recorded of them last."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter) -> None:
         self._engine = engine

@@ -56,12 +56,7 @@ def _ignore() -> None:
 
 
 class Components:
-    """The daemon's parts, wired.
-
-    Args:
-        config: the configuration.
-        halt: told of faults on which the process must end.
-    """
+    """The daemon's parts, wired; `halt` is told of faults on which the process must end."""
 
     def __init__(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self.config = CurrentConfig(config)
@@ -175,11 +170,7 @@ class Components:
     # -- what the daemon's workers call --
 
     def recover(self, progress: Callable[[], None] = _ignore) -> None:
-        """Note the stores; settle what must be before any worker runs.
-
-        Args:
-            progress: called again and again while it runs.
-        """
+        """Note the stores; settle what must be before any worker runs, calling `progress` often."""
         self.store_changes.note()
         self._recovery.begin(progress)
         self.verifier.put_left_over()
@@ -305,11 +296,7 @@ def _open_stores(config: Config) -> dict[str, ObjectStore]:
 
 
 def assemble(config: Config, halt: Callable[[IngestError], None]) -> Components:
-    """Build everything that the daemon runs.
-
-    Args:
-        config: the configuration.
-        halt: told of faults on which the process must end.
+    """Build everything that the daemon runs; `halt` is as of `Components`.
 
     Raises:
         IngestError: ledger or stores cannot be opened; nothing was begun.

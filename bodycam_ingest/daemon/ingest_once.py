@@ -65,9 +65,8 @@ class RescueReport:
     """What one pass did.
 
     Args:
-        docking_id: its docking.
         camera: the name under which it was taken.
-        states: items by state.
+        states: how many items, by state.
         taken: items that were copied in this pass; what lay there already is not among them.
         read_bytes: bytes that were read from the directory.
         seconds: how long reading and verifying took.
@@ -120,10 +119,10 @@ def rescue(
     upload: bool,
     progress: Callable[[int, int], None],
 ) -> RescueReport:
-    """Take one directory in.
+    """Take one directory in, while no daemon runs.
 
     Args:
-        components: the dock's parts; no daemon runs.
+        components: the dock's parts.
         mounted: the directory.
         upload: also send what is due, once; the rest is the daemon's.
         progress: told of bytes read since the last call, and of how many there are.

@@ -79,10 +79,7 @@ class Recovery:
         self._waiting: collections.deque[SealedCopy] = collections.deque()
 
     def begin(self, progress: Callable[[], None]) -> None:
-        """What must be reconciled before any thread works.
-
-        Args:
-            progress: called again and again while it looks.
+        """What must be reconciled before any thread works; calls `progress` again and again.
 
         Raises:
             IngestError: the ledger cannot be used; nothing was lost.
@@ -97,10 +94,7 @@ class Recovery:
             end_docking(self._dock, docking.docking_id, RESTARTED)
 
     def step(self, progress: Callable[[int], None]) -> float | None:
-        """Reconcile one copy.
-
-        Args:
-            progress: called with the bytes read since the last call.
+        """Reconcile one copy, calling `progress` with the bytes read since the last call.
 
         Returns:
             Seconds until there is more to do; None when nothing is left.

@@ -278,16 +278,9 @@ class Daemon:
 
 
 def _record_config(txn: Txn, config: Config, waits: Container[str], *, at: str) -> list[str]:
-    """Record what differs from the configuration recorded last.
+    """Record what differs from the configuration recorded last; returns the keys of that.
 
-    Args:
-        txn: the open transaction.
-        config: as read.
-        waits: keys that the next start will bring into force.
-        at: `start` or `reload`.
-
-    Returns:
-        The keys that differ.
+    Keys in `waits` come into force at the next start; `at` is `start` or `reload`.
     """
     before = {row.key: row.value for row in all_of(txn.conn, Setting) if row.value}
     now = settings(config)
@@ -307,9 +300,6 @@ def _record_config(txn: Txn, config: Config, waits: Container[str], *, at: str) 
 
 def run(config_path: Path) -> int:
     """Run the daemon in this process until SIGTERM or SIGINT.
-
-    Args:
-        config_path: the configuration file.
 
     Returns:
         The exit code: 0, or that of the fault on which it halted.

@@ -32,7 +32,7 @@ def dock_status(
     progress: Mapping[str, Mapping[str, Any]] | None = None,
     limits: Mapping[str, StoreLimits] | None = None,
 ) -> dict[str, Any]:
-    """One snapshot of the dock.
+    """One snapshot of the dock: the value that `status --json` prints.
 
     Args:
         engine: for reads.
@@ -41,9 +41,6 @@ def dock_status(
         live: what each running docking knows; None when no daemon runs.
         progress: `percent`, `mb_per_s`, `time_left_s` of running dockings, by docking.
         limits: what each configured store may use of its line, by name.
-
-    Returns:
-        The value that `status --json` prints.
     """
     head = read_head(engine)
     with engine.connect() as conn:
@@ -123,11 +120,7 @@ def _stores(
 class Standing:
     """How the dock stands, in the few words that `systemctl status` shows.
 
-    Args:
-        engine: for reads.
-        dock_id: this dock.
-        commits: how many commits the ledger had, so that nothing is asked twice.
-        cameras: how many cameras are docked.
+    `commits` counts those of the ledger, so that nothing is asked twice; `cameras` those docked.
     """
 
     def __init__(

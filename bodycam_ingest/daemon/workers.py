@@ -55,13 +55,7 @@ def byte_heartbeat() -> Callable[[int], None]:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A worker that did not move for longer than it may.
-
-    Args:
-        name: the worker.
-        silent_s: since when.
-        alive: its thread still runs.
-    """
+    """A worker that did not move for longer than it may; its thread may even have ended."""
 
     name: str
     silent_s: float
@@ -232,13 +226,7 @@ def _kind(error: Exception) -> str:
 
 
 class Supervisor:
-    """The daemon's workers, and what is known of each.
-
-    Args:
-        engine: for reads.
-        ledger: where a worker's trouble is recorded.
-        halt: told of faults on which the process must end.
-    """
+    """The daemon's workers, and what is known of each."""
 
     def __init__(
         self, engine: Engine, ledger: LedgerWriter, halt: Callable[[IngestError], None]
@@ -304,10 +292,7 @@ class Supervisor:
     # -- what the workers tell --
 
     def troubled(self, worker: str, error: Exception) -> None:
-        """Raise the alarm: a person hears of it without reading the log.
-
-        A step failed after a time in which none did, or by another fault than before.
-        """
+        """Raise the alarm: a step failed after a time in which none did, or by another fault."""
         if isinstance(error, IngestError):
             code, what = FAULT, error.message
         else:
@@ -318,10 +303,7 @@ class Supervisor:
             findings.alarm(txn, subjects.worker(worker), code, detail)
 
     def healed(self, worker: str) -> None:
-        """Close what was raised about it, by this process or an earlier one.
-
-        Told once after a trouble, and once after the start.
-        """
+        """Close what was raised about it, by this process or an earlier one."""
         subject = subjects.worker(worker)
         with self._engine.connect() as conn:
             if not findings.open_about(conn, subject):

@@ -31,15 +31,9 @@ def _clip() -> bytes:
 
 
 def make_clip(seed: int, *, size_bytes: int = 60_000) -> bytes:
-    """A playable clip; another seed gives another file.
+    """A playable clip of at least `size_bytes`; the same arguments give the same bytes.
 
-    Args:
-        seed: marks the file.
-        size_bytes: how long it shall be, if that is more than its pictures need.
-
-    Returns:
-        The file: the same arguments give the same bytes. What it is longer than its pictures is a
-        box that players skip (`free`, ISO/IEC 14496-12 8.1.2).
+    What it is longer than its pictures is a box that players skip (`free`, ISO/IEC 14496-12 8.1.2).
     """
     clip = _clip()
     filling = random.Random(seed).randbytes(max(16, size_bytes - len(clip) - 8))  # noqa: S311 - no secret
@@ -130,14 +124,7 @@ def build_card(
 
 
 def write_file(root: Path, name: bytes, data: bytes, *, mtime_s: int) -> None:
-    """Write one file of a card.
-
-    Args:
-        root: the card.
-        name: path relative to it.
-        data: content.
-        mtime_s: modification time, s since 1970.
-    """
+    """Write one file of a card, by its path relative to that; `mtime_s` counts from 1970."""
     path = root / os.fsdecode(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -145,12 +132,7 @@ def write_file(root: Path, name: bytes, data: bytes, *, mtime_s: int) -> None:
 
 
 def next_shift(root: Path, files: dict[bytes, bytes], *, seed: int) -> dict[bytes, bytes]:
-    """Have a camera come back from another shift.
-
-    Args:
-        root: its card.
-        files: what `build_card` wrote.
-        seed: content of what is new.
+    """Have a camera come back from another shift, with what `build_card` wrote on its card.
 
     Returns:
         What lies there now: one recording more, one name used again for another recording, one

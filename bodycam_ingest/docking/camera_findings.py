@@ -1,8 +1,4 @@
-"""Findings about cameras: one a cause with a count, however many files or looks it touches.
-
-They are of files that cannot be read, of cards that cannot be listed, and of mount roots below
-which no camera is seen.
-"""
+"""Findings about cameras: one a cause with a count, however many files or looks it touches."""
 
 from __future__ import annotations
 
@@ -48,13 +44,7 @@ _WORDS: Final = {errno.ENOENT: "no such directory", errno.ENOTDIR: "is no direct
 
 
 class CameraTrouble:
-    """What is wrong with one camera.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        camera: its serial.
-    """
+    """What is wrong with one camera, by its serial."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter, camera: str) -> None:
         self._engine = engine
@@ -72,12 +62,7 @@ class CameraTrouble:
         self.hold(dict.fromkeys(READING - set(still), ""))
 
     def files_failed(self, txn: Txn, failed: Sequence[tuple[ItemRow, IngestError]]) -> None:
-        """Report files that could not be read, where their faults need a person.
-
-        Args:
-            txn: the open transaction.
-            failed: items with their faults.
-        """
+        """Report files that could not be read, where their faults need a person."""
         faults = collections.Counter(error.code for _, error in failed)
         known = {
             code
@@ -109,11 +94,6 @@ class CameraTrouble:
 def oversized(root_fd: int, camera: str, entries: Sequence[InventoryEntry]) -> str:
     """What is wrong with files that claim to be larger than the volume that they lie on.
 
-    Args:
-        root_fd: the volume's root.
-        camera: its serial.
-        entries: everything that was listed.
-
     Returns:
         Text for people; empty where there are none, or the volume's size cannot be asked.
     """
@@ -142,11 +122,7 @@ def _files(number: int) -> str:
 
 
 class Unlisted:
-    """What keeps one docking's camera from being listed to its end: retried ever later.
-
-    Args:
-        record: the docking's; holds its findings.
-    """
+    """What keeps one docking's camera from being listed to its end: retried ever later."""
 
     def __init__(self, record: DockingRecord) -> None:
         self._record = record
@@ -209,13 +185,7 @@ class Unlisted:
 
 
 class MountRoots:
-    """The directories in which cameras appear: one that is not there hides every camera below it.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        roots: as configured.
-    """
+    """The directories in which cameras appear: one that is missing hides every camera below it."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter, roots: Sequence[Path]) -> None:
         self._engine = engine

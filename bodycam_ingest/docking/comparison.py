@@ -33,7 +33,6 @@ class Candidate:
     """A listed file and what it may be.
 
     Args:
-        entry: the file.
         items: known items whose path, size and time fit, newest first.
         used_name: the path was met before, whether anything fits or not.
     """
@@ -51,8 +50,6 @@ class Compared(NamedTuple):
     """What a listed entry turned out to be.
 
     Args:
-        entry: the entry as listed.
-        verdict: what it is.
         item_id: the known item that it is; None for a new one or what is not ingested.
         reason: why, for people.
     """
@@ -65,10 +62,6 @@ class Compared(NamedTuple):
 
 def hour_shift(files: Mapping[bytes, StatSignature], known: Iterable[KnownItem]) -> int:
     """By how many whole hours all times moved against the history: daylight saving on FAT.
-
-    Args:
-        files: signatures of the listed files, by path.
-        known: the camera's items.
 
     Returns:
         Whole hours from -14 to 14; 0 unless nearly every file that was met before with the same
@@ -94,16 +87,7 @@ def _whole_hours(difference_ns: int) -> int | None:
 def candidates(
     entries: Sequence[InventoryEntry], known: Sequence[KnownItem], shift_hours: int
 ) -> list[Candidate]:
-    """What each listed file may be.
-
-    Args:
-        entries: regular files.
-        known: the camera's items, oldest first.
-        shift_hours: as `hour_shift` found it.
-
-    Returns:
-        One for each entry, in order.
-    """
+    """What each listed file may be, in order; `known` are the camera's items, oldest first."""
     by_path: dict[bytes, list[KnownItem]] = {}
     for item in known:
         by_path.setdefault(item.path, []).append(item)
@@ -127,15 +111,9 @@ def _fits(signature: StatSignature, item: KnownItem, shift_hours: int) -> bool:
 
 
 def resolve(found: Iterable[Candidate], samples: Mapping[bytes, bytes]) -> list[Compared]:
-    """What each listed file is.
+    """What each candidate is that can be judged, in order.
 
-    Args:
-        found: what each may be.
-        samples: sample digests by path, of those that need one; a file whose sample could not be
-            taken is left out and judged at the next listing.
-
-    Returns:
-        One for each candidate that can be judged, in order.
+    A file whose sample was needed and could not be taken is left out: the next listing judges it.
     """
     resolved = []
     for candidate in found:
@@ -166,11 +144,10 @@ def _match(items: Sequence[KnownItem], sample: bytes | None) -> KnownItem | None
 
 
 def gaps(numbers: Iterable[int], *, known: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """Holes in a camera's own file numbering.
+    """Holes in a camera's own file numbering within one directory.
 
-    Args:
-        numbers: the numbers of one directory.
-        known: numbers met there before; a file that was ingested and is gone since leaves no hole.
+    Numbers in `known` were met there before: a file that was ingested and is gone since leaves no
+    hole.
 
     Returns:
         `(first, last)` of each run of missing numbers, ascending. A hole wider than half of the
@@ -200,12 +177,7 @@ def _without(hole: tuple[int, int], met: Sequence[int]) -> list[tuple[int, int]]
 def is_dead_clock(mtime_ns: int, now_ns: int) -> bool:
     """Whether a time can only come from a camera clock that is dead or set wrong.
 
-    Args:
-        mtime_ns: raw modification time.
-        now_ns: the dock's time.
-
-    Returns:
-        True before 2010, or more than a day ahead of the dock.
+    That is before 2010, or more than a day ahead of the dock.
     """
     return mtime_ns < _YEAR_2010_NS or mtime_ns > now_ns + 24 * _HOUR_NS
 

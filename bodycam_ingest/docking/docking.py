@@ -99,18 +99,7 @@ class Progress:
 
 
 class Docking:
-    """Works one volume while it is there.
-
-    Args:
-        mounted: the volume.
-        source: knows whether it is still there.
-        record: writes what happens.
-        tracker: what is known of the card's content.
-        reader: reads items.
-        trouble: holds what is wrong with the camera.
-        progress: what is shown of it.
-        rules: what holds for all of them.
-    """
+    """Works one volume while it is there."""
 
     def __init__(
         self,
@@ -180,10 +169,7 @@ class Docking:
             return
 
     def look_once(self) -> bool:
-        """List once and read what is due, in the caller's thread.
-
-        Returns:
-            Whether the volume is still there.
+        """List once and read what is due, in the caller's thread; returns whether it is there.
 
         Raises:
             AbandonedError: the process must end.
@@ -221,11 +207,7 @@ class Docking:
         self._record.end(reason)
 
     def _report_copied(self) -> bool:
-        """Log once that everything is on the dock, and again whenever something came along.
-
-        Returns:
-            Whether everything is.
-        """
+        """Whether everything is on the dock; logged once, and again when something came along."""
         if any(self._unfinished) or self._unlisted.reason or not self._tracker.concluded:
             return False
         copied = self._record.copied()

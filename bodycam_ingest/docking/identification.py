@@ -33,15 +33,7 @@ _SILENT: Final = "camera_silent"
 
 @dataclass(frozen=True, slots=True)
 class CameraIdentification:
-    """Begins dockings.
-
-    Args:
-        dock: where they happen.
-        context: what all readers share.
-        verifier: gets what was acquired.
-        rules: what holds for every docking.
-        profiles: kinds of cameras, in the order of the configuration.
-    """
+    """Names cameras and begins dockings; `profiles` stand in the order of the configuration."""
 
     dock: DockContext
     context: AcquireContext

@@ -82,12 +82,7 @@ def _raise(txn: Txn, row: Docking, words: str) -> None:
 
 
 class Absentees:
-    """Cameras that were pulled while no daemon ran.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-    """
+    """Cameras that were pulled while no daemon ran."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter) -> None:
         self._engine = engine

@@ -46,15 +46,7 @@ class _Bay:
 
 
 class DockingManager:
-    """Holds the dockings that run.
-
-    Args:
-        source: where cameras come from.
-        identification: names cameras and begins dockings.
-        releaser: releases what may go.
-        halt: called with a fault on which the process must end.
-        cameras: their section of the configuration, as it is now.
-    """
+    """Holds the dockings that run; `halt` is called with a fault on which the process must end."""
 
     def __init__(
         self,

@@ -42,10 +42,6 @@ class DockingRecord:
 
     Its inventory is kept here and written, as a document, with each entry that names it: a docking
     that a crash cuts off has the inventory of its last `camera.inventoried`, or none.
-
-    Args:
-        dock: where it happens.
-        row: the docking as it began.
     """
 
     def __init__(self, dock: DockContext, row: Docking) -> None:
@@ -134,10 +130,6 @@ class DockingRecord:
     ) -> dict[bytes, str]:
         """Take entries into the inventory, and record the items that are new or back again.
 
-        Args:
-            compared: entries with their verdicts.
-            facts_of: what the camera's profile reads from a path.
-
         Returns:
             The item of each file, by path.
         """
@@ -177,7 +169,6 @@ class DockingRecord:
         ]
 
     def _take(self, lines: Iterable[Line]) -> None:
-        """Set lines of the inventory, in place of earlier ones of their paths."""
         self._lines.update((line.path, line) for line in lines)
         self._sha256 = ""
 

@@ -62,11 +62,9 @@ class InventoryTracker:
     """Follows a card's content through the listings of one docking; its thread alone uses it.
 
     Args:
-        record: writes what is found.
         facts_of: what the camera's profile reads from a path.
         included: whether the profile takes a path.
-        settling: knows which files stand still.
-        bytes_to_read: bytes of all items that this docking has to read.
+        bytes_to_read: of all items that this docking has to read.
     """
 
     record: DockingRecord
@@ -87,13 +85,7 @@ class InventoryTracker:
     def update(
         self, root_fd: int, entries: Sequence[InventoryEntry], *, complete: bool, now_s: float
     ) -> ScanResult:
-        """Take in one listing of a volume that was still present after it.
-
-        Args:
-            root_fd: the volume's root.
-            entries: what was listed.
-            complete: it was listed to its end.
-            now_s: monotonic time, s.
+        """Take in one listing of a volume that was still present after it, at `now_s` (monotonic).
 
         Raises:
             SourceGoneError: a file, or the camera, went away meanwhile.
@@ -161,7 +153,6 @@ class InventoryTracker:
         return True
 
     def _is_first(self, event: str, kind: str) -> bool:
-        """Whether nothing of this kind was reported yet in this docking."""
         first = (event, kind) not in self._reported
         self._reported.add((event, kind))
         return first
@@ -195,7 +186,6 @@ class InventoryTracker:
         return fresh
 
     def _changed(self, files: Mapping[bytes, StatSignature]) -> list[bytes]:
-        """Paths whose signature is not the one that was compared."""
         return [p for p, s in files.items() if p in self._seen and self._seen[p].signature != s]
 
     def _compare(

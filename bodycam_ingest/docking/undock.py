@@ -31,14 +31,7 @@ _OWN: Final = (UNLISTABLE, INCOMPLETE)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DockContext:
-    """The dock as its dockings need it.
-
-    Args:
-        dock_id: this dock.
-        engine: for reads.
-        ledger: the only way to write.
-        stores: every store's name and whether it is required.
-    """
+    """The dock as its dockings need it; `stores` are all, with whether each is required."""
 
     dock_id: str
     engine: Engine
@@ -49,10 +42,7 @@ class DockContext:
 def end_docking(dock: DockContext, docking_id: str, reason: str) -> None:
     """Record a docking's end: entry, findings of its own, the manifest.
 
-    Args:
-        dock: where it happened.
-        docking_id: the docking.
-        reason: `removed`, or `daemon_restarted` where nobody watched it end.
+    `reason` is `removed`, or `daemon_restarted` where nobody watched it end.
     """
     with dock.ledger.transaction() as txn:
         row = dockings.get(txn.conn, docking_id)

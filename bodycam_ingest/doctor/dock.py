@@ -224,12 +224,7 @@ def _archive(
 
 
 def writable_in(sandbox: Mapping[str, str], path: Path) -> bool:
-    """Whether a unit's sandbox lets it write below a path.
-
-    Args:
-        sandbox: the unit's properties as `systemctl show` gives them.
-        path: absolute.
-    """
+    """Whether a unit's sandbox, as `systemctl show` tells it, lets it write below a path."""
     if sandbox.get("ProtectSystem") not in {"strict", "full", "yes"}:
         return True
     allowed = [

@@ -20,7 +20,7 @@ class Check:
 
     Args:
         name: what was looked at, dotted.
-        outcome: ok, warn or fail; a fail means that the daemon would not start or not work.
+        outcome: a fail means that the daemon would not start or not work.
         found: what is there.
         todo: what to do about it; empty when ok.
     """

@@ -59,12 +59,7 @@ _BLOCKED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command said.
-
-    Args:
-        text: its standard output.
-        fault: why it is no answer; empty when it is one.
-    """
+    """What a command said; `fault` says why it is no answer, empty when it is one."""
 
     text: str
     fault: str = ""
@@ -106,14 +101,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A part of the kernel that cameras need.
-
-    Args:
-        name: such as `vfat`.
-        loaded: whether it works now.
-        available: whether it can be loaded for the running kernel.
-        blocked_by: what keeps it from being loaded; empty for nothing.
-    """
+    """A part of the kernel that cameras need; `blocked_by` names what keeps it from loading."""
 
     name: str
     loaded: bool
@@ -134,13 +122,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
-    """What systemd says.
-
-    Args:
-        fault: why it says nothing; empty when it does.
-        units: by name.
-        failed_mounts: instances of the mount unit that failed.
-    """
+    """What systemd says of our units, and why it says nothing where it does not."""
 
     fault: str
     units: dict[str, Unit]
@@ -200,12 +182,7 @@ def ask(command: Sequence[str], timeout_s: float = _ANSWER_TIMEOUT_S) -> Answer:
 
 
 def udev(root: Path, devices: Callable[[], Sequence[UsbBlockDevice]]) -> Udev:
-    """How udev stands.
-
-    Args:
-        root: of the file system.
-        devices: asks libudev for the block devices on USB.
-    """
+    """How udev stands; `devices` asks libudev for the block devices on USB."""
     runs = (root / "run/udev/control").exists()
     try:
         found = tuple(devices())
@@ -238,12 +215,7 @@ def rules(root: Path) -> Rules:
 
 
 def modules(root: Path, release: str = "") -> list[Module]:
-    """The parts of the kernel that cameras need.
-
-    Args:
-        root: of the file system.
-        release: of the running kernel.
-    """
+    """The parts of the kernel that cameras need, as the running one has them."""
     release = release or platform.release()
     loaded = {line.split()[-1] for line in _text(root / "proc/filesystems").splitlines() if line}
     if (root / "sys/bus/usb/drivers/usb-storage").is_dir():

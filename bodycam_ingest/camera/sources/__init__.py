@@ -18,15 +18,14 @@ def open_source(
     mount_roots: Sequence[Path],
     allowed: Callable[[Mapping[str, str]], bool],
 ) -> DeviceSource:
-    """The source of that kind, not yet watching.
+    """The source of that kind, `folder` or `usb`, not yet watching.
 
     Args:
-        kind: `folder` or `usb`.
+        kind: as configured.
         mount_roots: directories directly below which cameras appear.
         allowed: whether a USB device with these properties is taken at all.
 
     Raises:
-        ValueError: there is no such kind.
         ImportError: `usb` without libudev on the machine.
     """
     if kind == "usb":

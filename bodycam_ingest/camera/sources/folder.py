@@ -56,12 +56,7 @@ class _Waker(FileSystemEventHandler):
 
 
 class FolderSource:
-    """Cameras as directories.
-
-    Args:
-        mount_roots: where they appear; a root may be missing and come later.
-        watch: whether to ask for events at all.
-    """
+    """Cameras as directories below roots that may come later; `watch` asks for events."""
 
     def __init__(self, mount_roots: Sequence[Path], *, watch: bool = True) -> None:
         self._roots = tuple(mount_roots)

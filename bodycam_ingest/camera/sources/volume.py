@@ -26,7 +26,7 @@ class MountedVolume:
         volume: which of the camera's volumes; empty where there is one.
         mount_path: its root.
         device: `st_dev` of the root.
-        inode: inode number of the root; 0 where the source has `attachment` instead.
+        inode: of the root; 0 where the source has `attachment` instead.
         properties: what else is known of the device, for profiles and the ledger.
         attachment: marks this one time that it was plugged in and mounted, where the source knows;
             the kernel gives a device's numbers to the next one.
@@ -69,15 +69,10 @@ class DiskHealth:
 def disk_health(device: int, block_devices: Path = BLOCK_DEVICES) -> DiskHealth:
     """The health of the disk that holds a volume, without touching the disk.
 
-    Args:
-        device: the volume's device number.
-        block_devices: a directory with a link for each block device number.
-
-    Returns:
-        What sysfs says of its SCSI device (`state` and `ioerr_cnt`, kernel's Documentation/scsi);
-        nothing for a volume on something else, or on nothing any more. FAT skips a directory block
-        that it cannot read as if it were empty, and a disk that is being taken away fails for some
-        moments before it disappears: only the kernel's own books show either.
+    What sysfs says of its SCSI device (`state` and `ioerr_cnt`, kernel's Documentation/scsi);
+    nothing for a volume on something else, or on nothing any more. FAT skips a directory block
+    that it cannot read as if it were empty, and a disk that is being taken away fails for some
+    moments before it disappears: only the kernel's own books show either.
     """
     place = block_devices / f"{os.major(device)}:{os.minor(device)}"
     # A partition has no device of its own; its disk is the directory above.

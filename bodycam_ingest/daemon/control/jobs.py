@@ -36,14 +36,8 @@ class JobKind(enum.StrEnum):
 class Job:
     """One request on its way to its answer.
 
-    `done_bytes` and `begun` are written by the kind's thread and read by the socket's.
-
-    Args:
-        request: what is asked for.
-        user: who asks.
-        begun: a thread works on it.
-        done_bytes: how far that is, where bytes tell.
-        reply: the last line, None until there is one; set once.
+    `done_bytes` and `begun` are written by the kind's thread and read by the socket's; `reply`, the
+    last line, is set once.
     """
 
     request: Request
@@ -58,11 +52,7 @@ class Job:
 
 
 class JobQueues:
-    """The queues.
-
-    Args:
-        answered: told of each job whose reply is there, from the thread that made it.
-    """
+    """The queues; `answered` hears of each job that has its reply, from the thread that made it."""
 
     def __init__(self, answered: Callable[[Job], None]) -> None:
         self._answered = answered

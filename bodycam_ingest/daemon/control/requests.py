@@ -152,10 +152,7 @@ _ANY: Final[TypeAdapter[Request]] = TypeAdapter(
 
 
 def parse(line: bytes) -> Request:
-    """The request that one line holds.
-
-    Args:
-        line: at most `REQUEST_BYTES_MAX` bytes, as they came.
+    """The request that one line of at most `REQUEST_BYTES_MAX` bytes holds.
 
     Raises:
         UsageError: it is no JSON, nested too deeply, no request, or one of another shape.

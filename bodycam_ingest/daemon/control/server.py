@@ -112,7 +112,6 @@ class _Client:
         self.told_s = time.monotonic()
 
     def say(self, line: bytes, *, last: bool) -> None:
-        """Have it sent a line."""
         if not self.outbox:
             self.until_s = _after_s(_READ_WITHIN_S)
         self.outbox += line
