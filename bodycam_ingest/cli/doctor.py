@@ -43,8 +43,12 @@ def command(context: Context, *, as_json: bool) -> int:
 
 def _print(checks: list[Check]) -> None:
     table(
-        [Column("CHECK"), Column("RESULT"), Column("FOUND", cut=1)],
-        [(c.name, c.outcome.value, c.found.partition("\n")[0]) for c in checks],
+        [
+            Column("CHECK", lambda check: check.name),
+            Column("RESULT", lambda check: check.outcome.value),
+            Column("FOUND", lambda check: check.found.partition("\n")[0], cut=1),
+        ],
+        checks,
     )
     for check in checks:
         if check.outcome is Outcome.OK:

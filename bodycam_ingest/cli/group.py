@@ -15,7 +15,6 @@ from click.shell_completion import shell_complete
 
 from bodycam_ingest import __version__, log
 from bodycam_ingest.cli import manual
-from bodycam_ingest.cli.completion import VARIABLE
 from bodycam_ingest.cli.context import CONFIG_PATH_DEFAULT, Context, common_options, set_color
 from bodycam_ingest.cli.output import fault, say
 from bodycam_ingest.errors import IngestError, UsageError
@@ -26,31 +25,16 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 
-# Name -> what it does, in one line. The module has the name of the command, with underscores.
 COMMANDS: Final[Mapping[str, str]] = {
-    "init": "Make state directory, keys and ledger; never over an existing one.",
-    "run": "Run the daemon.",
-    "demo": "Show the whole way with simulated cameras, in a temporary directory.",
-    "ingest": "Take one mounted directory in, once: for rescue work.",
-    "status": "Show cameras, bays, queue, stores and alarms.",
-    "check": "Say in one line how the dock stands, for a monitoring system.",
-    "items": "List items, or one item with its whole history.",
-    "dockings": "List dockings: which camera, when, and what was new on it.",
-    "cameras": "List known cameras and their last docking.",
-    "verify": "Check ledger, staged files and stored objects; changes nothing.",
-    "retry": "Make items due now.",
-    "stores": "List stores, retire one, or queue what one never got.",
-    "quarantine": "Set an item apart, with a reason.",
-    "findings": "List open findings, or close one with a reason.",
-    "clock": "Show who vouches for the dock's clock, or confirm it.",
-    "migrate": "Bring the database to this version's schema, on a copy.",
-    "doctor": "Check whether this machine is fit to run the daemon.",
-    "check-config": "Check the configuration and report every fault.",
-    "example-config": "Print an example of the configuration, with every key.",
-    "help": "Show what a command does and takes.",
-    "man": "Print the manual page, for man(1).",
-    "completion": "Print the completion script of bash, zsh or fish.",
-    "version": "Show the versions of the program and of what it stands on.",
+    name: does for section in manual.SECTIONS.values() for name, does in section.items()
+}
+# Any other command has a module of its own, with its name.
+_HOMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(["cameras", "dockings"], "cameras"),
+    **dict.fromkeys(["clock", "findings", "quarantine", "retry"], "repair"),
+    **dict.fromkeys(["check-config", "example-config", "init", "migrate", "run"], "setup"),
+    **dict.fromkeys(["completion", "help", "man"], "manual"),
+    "version": "setup",
 }
 
 
@@ -58,15 +42,16 @@ class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used, and not before."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names, in the order of a first day with the product."""
+        """The names, in the order of the manual."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command, or None for a name that is not in the table."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"bodycam_ingest.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
+        module = importlib.import_module(f"bodycam_ingest.cli.{_HOMES.get(cmd_name, cmd_name)}")
+        found = (each for each in vars(module).values() if isinstance(each, click.Command))
+        command = next(each for each in found if each.name == cmd_name)
         common_options(command)
         manual.adorn(command, cmd_name)
         return command
@@ -83,9 +68,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """The list of commands for `--help`, from the table alone."""
-        for title, names in manual.sections(COMMANDS).items():
+        for title, commands in manual.SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name]) for name in names])
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(
@@ -155,9 +140,9 @@ def main() -> int:
         if reconfigure is not None:
             # A camera's file names may not fit the terminal's encoding; that is no fault.
             reconfigure(errors="backslashreplace")
-    asked = os.environ.get(VARIABLE)
+    asked = os.environ.get(manual.COMPLETION_VARIABLE)
     if asked:
-        return shell_complete(group, {}, "bodycam-ingest", VARIABLE, asked)
+        return shell_complete(group, {}, "bodycam-ingest", manual.COMPLETION_VARIABLE, asked)
     return _run(sys.argv[1:])
 
 

@@ -37,11 +37,7 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
     Nothing in the directory is changed. What lies there already known is not copied again. Exit
     code 1: something could not be taken; it is listed.
     """
-    from bodycam_ingest.daemon import (  # noqa: PLC0415 - the same
-        assemble,
-        look_at,
-        rescue,
-    )
+    from bodycam_ingest.daemon import assemble, look_at, rescue  # noqa: PLC0415 - all stages
 
     config = context.config
     mounted = look_at(path, serial)
@@ -72,22 +68,13 @@ def _print(report: RescueReport) -> None:
     if report.taken:
         table(
             [
-                Column("ITEM"),
-                Column("PATH", cut=2, tail=True),
-                Column(">SIZE"),
-                Column("SHA-256", cut=1, may_go=True),
-                Column("STATE"),
+                Column("ITEM", "item_id"),
+                Column("PATH", "path", cut=2, tail=True),
+                Column(">SIZE", lambda item: size(item["size_bytes"])),
+                Column("SHA-256", lambda item: (item["sha256"] or "")[:16], cut=1, may_go=True),
+                Column("STATE", "state"),
             ],
-            [
-                (
-                    i["item_id"],
-                    i["path"],
-                    size(i["size_bytes"]),
-                    (i["sha256"] or "")[:16],
-                    i["state"],
-                )
-                for i in report.taken
-            ],
+            report.taken,
         )
     known = sum(report.states.values()) - len(report.taken) - len(report.not_taken)
     rate = size(round(report.read_bytes / report.seconds)) if report.seconds else size(0)

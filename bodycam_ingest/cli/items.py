@@ -8,17 +8,22 @@ import click
 
 from bodycam_ingest.cli import jsonform
 from bodycam_ingest.cli.admin import reading
-from bodycam_ingest.cli.context import Context, json_option, pass_context
+from bodycam_ingest.cli.context import (
+    Context,
+    chosen,
+    during,
+    json_option,
+    limit_option,
+    pass_context,
+)
 from bodycam_ingest.cli.output import emit_json, line, shown_of, table
-from bodycam_ingest.cli.params import chosen, during, limit_option
-from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.cli.words import local
+from bodycam_ingest.cli.tables import Column, local
 from bodycam_ingest.model.amounts import size
 from bodycam_ingest.model.evidence import decode_path
 from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 
 @click.command("items")
@@ -53,49 +58,34 @@ def command(
         if item is not None:
             found = views.item_history(conn, lookup.item_id(conn, item))
             assert found is not None  # no item is ever deleted
-            _print_one(found, as_json=as_json)
+            if as_json:
+                # Entries are the ledger's own words: docs/ledger-format.md is their contract.
+                emit_json({**found, "entries": jsonform.Verbatim(found["entries"])})
+            else:
+                _print_report(found)
             return
         choice = chosen(context, conn, wanted)
         listing = listings.items(conn, choice, order=sort, limit=limit)
         if as_json:
             emit_json(listing.rows)
         else:
-            _print_list(listing.rows)
+            table(_LISTED, listing.rows)
     shown_of(listing.shown, listing.total, "item", chosen=any(wanted.values()))
 
 
-def _print_list(found: Iterable[Mapping[str, Any]]) -> None:
-    table(
-        [
-            Column("ITEM"),
-            Column("CAMERA"),
-            Column("PATH", cut=3, tail=True),
-            Column(">SIZE"),
-            Column("SHA-256", cut=1, may_go=True),
-            Column("STATE"),
-            Column("STORES", cut=2, may_go=True),
-        ],
-        (
-            (
-                item["item_id"],
-                item["camera"],
-                decode_path(item["path"]),
-                size(item["size_bytes"]),
-                (item["sha256"] or "")[:16],
-                item["state"],
-                ", ".join(f"{name}: {s['state']}" for name, s in item["stores"].items()),
-            )
-            for item in found
-        ),
-    )
+def _stores(item: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {store['state']}" for name, store in item["stores"].items())
 
 
-def _print_one(item: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        # Entries are the ledger's own words: docs/ledger-format.md is their contract.
-        emit_json({**item, "entries": jsonform.Verbatim(item["entries"])})
-    else:
-        _print_report(item)
+_LISTED = (
+    Column("ITEM", "item_id"),
+    Column("CAMERA", "camera"),
+    Column("PATH", lambda item: decode_path(item["path"]), cut=3, tail=True),
+    Column(">SIZE", lambda item: size(item["size_bytes"])),
+    Column("SHA-256", lambda item: (item["sha256"] or "")[:16], cut=1, may_go=True),
+    Column("STATE", "state"),
+    Column("STORES", _stores, cut=2, may_go=True),
+)
 
 
 def _print_report(item: Mapping[str, Any]) -> None:

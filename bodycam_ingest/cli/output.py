@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
-from bodycam_ingest.cli import jsonform, tables, words
-from bodycam_ingest.cli.tables import Column
+from bodycam_ingest.cli import jsonform, tables
 from bodycam_ingest.model import amounts
 from bodycam_ingest.model.evidence import printable_path
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bodycam_ingest.cli.tables import Column
     from bodycam_ingest.errors import IngestError
 
 _Each = TypeVar("_Each")
@@ -126,7 +126,7 @@ def sentence(text: str, *, state: str = "") -> None:
     The word of a `state` stands before it, in its colour.
     """
     lines = tables.paragraph(escaped(f"{state} {text}" if state else text), _width())
-    found = words.colour(state)
+    found = tables.colour(state)
     if found and lines[0].startswith(state):
         lines[0] = click.style(state, fg=found) + lines[0].removeprefix(state)
     for each in lines:
@@ -135,25 +135,19 @@ def sentence(text: str, *, state: str = "") -> None:
 
 def verdict(text: str, state: str) -> None:
     """Print one line of a result, in the colour of a state."""
-    click.echo(click.style(escaped(text), fg=words.colour(state)))
+    click.echo(click.style(escaped(text), fg=tables.colour(state)))
 
 
-def table(columns: Sequence[str | Column], rows: Iterable[Sequence[Any]]) -> None:
+def table(columns: Sequence[Column], rows: Iterable[Any]) -> None:
     """Print a table on stdout, or records where the terminal is too narrow for it.
 
-    Args:
-        columns: headings; one that starts with `>` is right-aligned, and a `Column` says what may
-            be cut.
-        rows: values a column, of any kind; they are escaped here. Widths are those of the first
-            thousand: a longer value further down moves what follows it in its line.
+    Widths are those of the first thousand rows: a longer value further down moves what follows it
+    in its line.
     """
-    drawn = tables.Table(
-        [Column(each) if isinstance(each, str) else each for each in columns],
-        _width(),
-        ellipsis="…" if (sys.stdout.encoding or "").lower().startswith("utf") else "~",
-    )
+    utf = (sys.stdout.encoding or "").lower().startswith("utf")
+    drawn = tables.Table(columns, _width(), ellipsis="…" if utf else "~")
     for some in _blocks(rows):
-        lines = drawn.lines([[escaped(value) for value in row] for row in some])
+        lines = drawn.lines([[escaped(column.of(row)) for column in columns] for row in some])
         click.echo("\n".join(lines))
 
 

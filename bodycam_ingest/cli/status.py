@@ -9,7 +9,7 @@ import click
 from bodycam_ingest.cli.admin import database
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import emit_json, sentence, table
-from bodycam_ingest.cli.words import local
+from bodycam_ingest.cli.tables import Column, local
 from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import NotRunningError
 from bodycam_ingest.linux import clock
@@ -103,8 +103,13 @@ def _print_bays(bays: Sequence[Mapping[str, Any]]) -> None:
     if not bays:
         return
     table(
-        ["BAY", "CAMERA", "STATE", "PROGRESS"],
-        [(bay["bay"], bay["camera"], bay["state"], _progress(bay)) for bay in bays],
+        [
+            Column("BAY", "bay"),
+            Column("CAMERA", "camera"),
+            Column("STATE", "state"),
+            Column("PROGRESS", _progress),
+        ],
+        bays,
     )
     for bay in bays:
         reasons = bay["reasons"]

@@ -9,6 +9,7 @@ import click
 from bodycam_ingest.cli.admin import execute, reading
 from bodycam_ingest.cli.context import Context, json_option, pass_context, where_alone
 from bodycam_ingest.cli.output import emit_json, line, table
+from bodycam_ingest.cli.tables import Column
 from bodycam_ingest.daemon.control import BackfillRequest, RetireStoreRequest
 from bodycam_ingest.model.amounts import count, size
 
@@ -43,20 +44,17 @@ def _list(context: Context, *, as_json: bool) -> None:
         emit_json(found)
         return
     table(
-        ["STORE", "TYPE", "REQUIRED", "STATE", ">CONFIRMED", ">WAITING", ">NEVER SENT", ">LOST"],
         [
-            (
-                store["name"],
-                store["type"] or "",
-                "yes" if store["required"] else "no",
-                store["state"],
-                f"{store['confirmed']:,}",
-                _waiting(store),
-                f"{store['never_sent']:,}",
-                f"{store['impossible']:,}",
-            )
-            for store in found
+            Column("STORE", "name"),
+            Column("TYPE", "type"),
+            Column("REQUIRED", lambda store: "yes" if store["required"] else "no"),
+            Column("STATE", "state"),
+            Column(">CONFIRMED", lambda store: f"{store['confirmed']:,}"),
+            Column(">WAITING", _waiting),
+            Column(">NEVER SENT", lambda store: f"{store['never_sent']:,}"),
+            Column(">LOST", lambda store: f"{store['impossible']:,}"),
         ],
+        found,
     )
 
 

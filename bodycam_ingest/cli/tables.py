@@ -1,4 +1,6 @@
-"""Tables and records as text: nothing that a person may want to copy is ever broken over lines.
+"""Tables and records as text, times and states in them as people read them.
+
+Nothing that a person may want to copy is ever broken over lines.
 
 A table that is wider than the terminal loses the ends of its least useful columns. What is still
 too wide is shown as records, one value a line. A pipe has no width: it gets whole tables.
@@ -9,14 +11,14 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from bodycam_ingest.cli import words
+from bodycam_ingest.linux import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _GAP: Final = "  "
 _CUT_MIN: Final = 8
@@ -25,6 +27,38 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d", re.AS
 # No text that is shown has this letter: it does not print, so it was escaped.
 _TIED: Final = "\x00"
 
+_WORDS: Final = {
+    "green": "confirmed released purged ok holds running whole complete",
+    "yellow": "discovered acquired verified stored reading copied queued sending waiting notice "
+    "warn unchecked unknown docked",
+    "red": "attention alarm ALARM fail quarantined vanished broken refused FINDING incomplete",
+}
+_COLOURS: Final = {
+    **{word: hue for hue, states in _WORDS.items() for word in states.split()},
+    **dict.fromkeys(["NOT RUNNING", "NOT TAKEN"], "red"),
+}
+
+
+def colour(state: str) -> str | None:
+    """The colour of a state's word: green is done, yellow is under way, red wants a person."""
+    return _COLOURS.get(state)
+
+
+def local(moment: str | None) -> str:
+    """A time of the ledger or a table as people read it: `2026-11-24 20:12:04 +01:00`.
+
+    None or empty gives an empty text, and what is no time stays as it is.
+    """
+    if not moment:
+        return ""
+    try:
+        found = clock.parse_rfc3339(moment).astimezone()
+    except (ValueError, OverflowError):
+        return moment
+    text = found.isoformat(sep=" ", timespec="seconds")
+    # 19 characters of date and time, then the offset.
+    return f"{text[:19]} {text[19:]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -32,6 +66,7 @@ class Column:
 
     Args:
         heading: in capitals; one that starts with `>` is right-aligned.
+        value: what stands in it, by its key in a row, or made from the row.
         cut: 0 for what is never cut (ids, times, figures, states). Else its place in the order in
             which columns are cut, the least useful first.
         may_go: it may be left out as a whole; `items ITEM` and a pipe still have it.
@@ -40,10 +75,15 @@ class Column:
     """
 
     heading: str
+    value: str | Callable[[Any], Any] = ""
     cut: int = 0
     may_go: bool = False
     whole: bool = False
     tail: bool = False
+
+    def of(self, row: Any) -> Any:
+        """What stands in it in a row."""
+        return row[self.value] if isinstance(self.value, str) else self.value(row)
 
     def name(self) -> str:
         """The heading as it is shown."""
@@ -131,7 +171,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _coloured(text: str) -> str:
-    found = words.colour(text)
+    found = colour(text)
     return click.style(text, fg=found) if found else text
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from bodycam_ingest import errors
 from bodycam_ingest.cli import group, main, output
+from bodycam_ingest.cli.tables import Column
 from tests.support.dock import SMALL_CONFIG
 
 HOSTILE = b"a\n\x1b[2K[bold red]x[/]\xff.mp4"
@@ -175,7 +176,8 @@ def test_check_config_gives_faults_as_data(call, config):
 
 
 def test_a_hostile_name_reaches_no_terminal_raw(capsys):
-    output.table((">path", "state"), [(HOSTILE, os.fsdecode(HOSTILE))])
+    row = {"path": HOSTILE, "state": os.fsdecode(HOSTILE)}
+    output.table([Column(">PATH", "path"), Column("STATE", "state")], [row])
     output.sentence(os.fsdecode(HOSTILE), state="ALARM")
     output.line(os.fsdecode(HOSTILE))
     output.say(os.fsdecode(HOSTILE).replace("\n", " "))
@@ -183,12 +185,13 @@ def test_a_hostile_name_reaches_no_terminal_raw(capsys):
     for text in capsys.readouterr():
         assert "\x1b" not in text
         assert all(c.isprintable() or c == "\n" for c in text)
-    output.table(("path",), [(HOSTILE,)])
+    output.table([Column("PATH", "path")], [row])
     assert "[bold red]x[/]" in capsys.readouterr().out
 
 
 def test_a_pipe_gets_whole_lines(capsys):
-    output.table(("path", "sha256"), [("p" * 300, "f" * 64)])
+    columns = [Column("PATH", "path"), Column("SHA-256", "sha256")]
+    output.table(columns, [{"path": "p" * 300, "sha256": "f" * 64}])
     assert capsys.readouterr().out.splitlines()[1] == "p" * 300 + "  " + "f" * 64
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bodycam_ingest.cli import words
+from bodycam_ingest.cli import tables
 from bodycam_ingest.model import amounts
 
 
@@ -33,13 +33,13 @@ def test_times_are_local_with_their_offset(zone):
         "America/New_York": ("2026-11-24 14:12:04 -05:00", "2026-07-01 08:00:00 -04:00"),
         "UTC": ("2026-11-24 19:12:04 +00:00", "2026-07-01 12:00:00 +00:00"),
     }[zone]
-    assert words.local("2026-11-24T19:12:04.987Z") == winter
-    assert words.local("2026-07-01T12:00:00.000Z") == summer
+    assert tables.local("2026-11-24T19:12:04.987Z") == winter
+    assert tables.local("2026-07-01T12:00:00.000Z") == summer
 
 
 @pytest.mark.parametrize(("text", "shown"), [(None, ""), ("", ""), ("2026-13-99", "2026-13-99")])
 def test_what_is_no_time_stays_as_it_is(text, shown):
-    assert words.local(text) == shown
+    assert tables.local(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_spans(seconds, text):
 
 
 def test_states_have_colours():
-    found = [words.colour(s) for s in ("confirmed", "reading", "attention", "NOT RUNNING", "CAM1")]
+    found = [tables.colour(s) for s in ("confirmed", "reading", "attention", "NOT RUNNING", "CAM1")]
     assert found == ["green", "yellow", "red", "red", None]

@@ -193,7 +193,7 @@ def _child(pickled: bytes) -> int | None:
 
 
 def _serve() -> None:
-    import bodycam_ingest.cli.run  # noqa: PLC0415
+    import bodycam_ingest.cli.setup  # noqa: PLC0415
     import bodycam_ingest.daemon.service  # noqa: F401, PLC0415
     from bodycam_ingest.config import EnvironmentCredentials, S3StoreConfig  # noqa: PLC0415
     from bodycam_ingest.stores.s3 import endpoint  # noqa: PLC0415
