@@ -15,7 +15,6 @@ from bodycam_ingest.config.kinds import (
     Reloadable,
     Seconds,
     Section,
-    UploadWindow,
     Window,
 )
 from bodycam_ingest.config.stores import S3StoreConfig, StoreConfig
@@ -294,18 +293,13 @@ class Config(Section):
         for store in self.stores:
             outside = isinstance(store, S3StoreConfig)
             limit, windows = store.bandwidth_limit_bytes_per_s, store.windows
-            found[store.name] = StoreLimits(
-                limit if limit is not None else self._limit(outside=outside),
-                windows if windows is not None else self._windows(outside=outside),
-                shared=outside and limit is None,
-            )
+            shared = outside and limit is None
+            if limit is None:
+                limit = self.upload.bandwidth_limit_bytes_per_s if outside else 0
+            if windows is None:
+                windows = self.upload.windows if outside else ()
+            found[store.name] = StoreLimits(limit, windows, shared=shared)
         return found
-
-    def _limit(self, *, outside: bool) -> int:
-        return self.upload.bandwidth_limit_bytes_per_s if outside else 0
-
-    def _windows(self, *, outside: bool) -> tuple[UploadWindow, ...]:
-        return self.upload.windows if outside else ()
 
     def workers(self, store: StoreConfig) -> int:
         """How many uploads to a store run at the same time."""

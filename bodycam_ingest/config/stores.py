@@ -14,20 +14,16 @@ from bodycam_ingest.config.kinds import ConfigPath, Listed, Reloadable, Section,
 _VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _PREFIX: Final = re.compile(r"([A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]+")
 
-StoreName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
+class _Store(Section):
+    """What is said of every store."""
 
-class DirectoryStoreConfig(Section):
-    """A directory: a mounted archive, or a disk of its own."""
-
-    name: StoreName = Field(
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = Field(
         description="a name for this store, never changed: 1 to 32 of a-z, 0-9 and '-'"
     )
-    type: Literal["directory"] = Field(description='"directory" or "s3"')
     required: bool = Field(
         default=True, description="whether an item is confirmed only when it is in this store"
     )
-    path: ConfigPath = Field(description="an existing directory that the daemon may write")
     bandwidth_limit_bytes_per_s: Annotated[int | None, Field(ge=0), Reloadable()] = Field(
         default=None, description="bytes a second for this store alone; 0 sets no limit"
     )
@@ -38,6 +34,13 @@ class DirectoryStoreConfig(Section):
     workers: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None, description="uploads to this store at the same time, 1 to 64"
     )
+
+
+class DirectoryStoreConfig(_Store):
+    """A directory: a mounted archive, or a disk of its own."""
+
+    type: Literal["directory"] = Field(description='"directory" or "s3"')
+    path: ConfigPath = Field(description="an existing directory that the daemon may write")
 
 
 class EnvironmentCredentials(Section):
@@ -96,16 +99,10 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class S3StoreConfig(Section):
+class S3StoreConfig(_Store):
     """A bucket of any store that speaks S3."""
 
-    name: StoreName = Field(
-        description="a name for this store, never changed: 1 to 32 of a-z, 0-9 and '-'"
-    )
     type: Literal["s3"] = Field(description='"directory" or "s3"')
-    required: bool = Field(
-        default=True, description="whether an item is confirmed only when it is in this store"
-    )
     bucket: Annotated[str, AfterValidator(_bucket)] = Field(
         description="an existing bucket: 3 to 63 of a-z, 0-9, '.' and '-'; it is never made"
     )
@@ -139,16 +136,6 @@ class S3StoreConfig(Section):
     )
     object_lock_days: Annotated[int, Field(ge=0, le=36500)] = Field(
         default=0, description="days for which no one can delete an object; 0 asks for no lock"
-    )
-    bandwidth_limit_bytes_per_s: Annotated[int | None, Field(ge=0), Reloadable()] = Field(
-        default=None, description="bytes a second for this store alone; 0 sets no limit"
-    )
-    windows: Annotated[tuple[Window, ...] | None, Listed, Reloadable()] = Field(
-        default=None,
-        description='local times such as "22:00-06:00" for this store; none means always',
-    )
-    workers: Annotated[int, Field(ge=1, le=64)] | None = Field(
-        default=None, description="uploads to this store at the same time, 1 to 64"
     )
 
     @field_validator("endpoint_url")

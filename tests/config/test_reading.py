@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.config import load
-from bodycam_ingest.config.reading import read_tables
+from bodycam_ingest.config.load import read_tables
 from bodycam_ingest.errors import ConfigError
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path, monkeypatch):
     def forbidden(*_arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("bodycam_ingest.config.reading.os.open", forbidden)
+    monkeypatch.setattr(os, "open", forbidden)
     with pytest.raises(ConfigError, match="Permission denied") as caught:
         load(tmp_path / "config.toml")
     assert "daemon's user" in caught.value.hint
