@@ -37,7 +37,7 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
     Nothing in the directory is changed. What lies there already known is not copied again. Exit
     code 1: something could not be taken; it is listed.
     """
-    from bodycam_ingest.daemon import assemble, look_at, rescue  # noqa: PLC0415 - all stages
+    from bodycam_ingest.daemon import Components, look_at, rescue  # noqa: PLC0415 - all stages
 
     config = context.config
     mounted = look_at(path, serial)
@@ -46,7 +46,7 @@ def command(context: Context, *, path: Path, serial: str, upload: bool, as_json:
             "the daemon is running on this state directory",
             hint="Put the directory below one of cameras.mount_roots, or stop the daemon first.",
         )
-    components = assemble(config, _halt)
+    components = Components(config, _halt)
     try:
         with progress("Reading", None) as done:
             report = rescue(components, mounted, upload=upload, progress=done)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from bodycam_ingest.daemon.admin import AdminCommands
-    from bodycam_ingest.daemon.components import Components, assemble
+    from bodycam_ingest.daemon.components import Components
     from bodycam_ingest.daemon.ingest_once import RescueReport, look_at, rescue
     from bodycam_ingest.daemon.service import run
     from bodycam_ingest.daemon.status import dock_status
@@ -19,7 +19,6 @@ _HOME: Final = {
     "AdminCommands": "admin",
     "Components": "components",
     "RescueReport": "ingest_once",
-    "assemble": "components",
     "dock_status": "status",
     "look_at": "ingest_once",
     "rescue": "ingest_once",
@@ -30,7 +29,6 @@ __all__ = [
     "AdminCommands",
     "Components",
     "RescueReport",
-    "assemble",
     "dock_status",
     "look_at",
     "rescue",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.acquire import AcquireContext, Acquirer, ReadBackVerifier, StagingWatch
 from bodycam_ingest.audit import SelfCheck
-from bodycam_ingest.camera import DeviceSource, is_taken, open_source
+from bodycam_ingest.camera import is_taken, open_source
 from bodycam_ingest.config import CurrentConfig
 from bodycam_ingest.daemon.admin import AdminCommands
 from bodycam_ingest.daemon.clock_watch import ClockWatch
@@ -40,87 +40,74 @@ from bodycam_ingest.upload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from bodycam_ingest.config import Cameras, Config
+    from bodycam_ingest.config import Config
     from bodycam_ingest.errors import DelayClass
-    from bodycam_ingest.model.backoff import StoreLimits
-    from bodycam_ingest.stores import ObjectStore
 
 
 _LEFT_OVER_EVERY_S: Final = 5.0
 
 
-def _ignore() -> None:
-    """Takes a count and does nothing with it."""
-
-
 class Components:
-    """The daemon's parts, wired; `halt` is told of faults on which the process must end."""
+    """The daemon's parts, wired; `halt` is told of faults on which the process must end.
+
+    Raises:
+        IngestError: ledger or stores cannot be opened, or one of them is known under another name;
+            nothing was begun.
+    """
 
     def __init__(self, config: Config, halt: Callable[[IngestError], None]) -> None:
         self.config = CurrentConfig(config)
         self._abandon = threading.Event()
         self.required = [store.name for store in config.stores if store.required]
         names = [(store.name, store.required) for store in config.stores]
-        self.engine, self.ledger = open_ledger(config.dock.state_dir, config.origin)
-        self.stores = _open_stores(config)
+        engine, ledger = open_ledger(config.dock.state_dir, config.origin)
+        self.engine, self.ledger = engine, ledger
+        self.stores = {
+            store.name: open_store(
+                store, uploads=config.workers(store) * BATCH_THREADS, heartbeat=heartbeat
+            )
+            for store in config.stores
+        }
         self.acquirer = Acquirer(
             config.staging.dir,
             min_free_bytes=lambda: self.config.now.staging.min_free_bytes,
             abandon=self._abandon,
         )
-        self._watch = StagingWatch(
-            self.engine, self.ledger, self.acquirer.free_space, self._delay_s
-        )
-        self._dock = DockContext(config.dock.id, self.engine, self.ledger, names)
-        self._context = AcquireContext(
-            engine=self.engine,
-            ledger=self.ledger,
-            acquirer=self.acquirer,
-            part_size_bytes=config.upload.part_size_bytes,
-            delay_s=self._delay_s,
-            watch=self._watch,
-        )
-        self._recovery = Recovery(
-            self._dock,
-            self.acquirer.copies,
-            self._watch,
-            part_size_bytes=self._context.part_size_bytes,
-            delay_s=self._delay_s,
-        )
-        self.verifier = ReadBackVerifier(self._context, self._abandon)
+        self._watch = StagingWatch(engine, ledger, self.acquirer.free_space, self._delay_s)
         self.uploader = Uploader(
-            engine=self.engine,
-            ledger=self.ledger,
+            engine=engine,
+            ledger=ledger,
             stores=self.stores,
             open_staged=self.acquirer.staging.open_staged,
             delay_s=self._delay_s,
-            limits=self._limits,
+            limits=lambda: self.config.now.store_limits(),  # noqa: PLW0108 - `now` changes
             heartbeat=heartbeat,
         )
         self.uploader.connections.courtesy.copying = self.acquirer.activity.is_on
-        self.releaser = Releaser(self.engine, self.ledger, self.required)
         self.checkpoints = CheckpointPublisher(
-            self.engine,
-            self.ledger,
+            engine,
+            ledger,
             names,
             interval_s=config.custody.anchor_interval_s,
             heartbeat_s=config.custody.heartbeat_interval_s,
         )
         self.purger = self._purger()
-        self.admin = AdminCommands(
-            self.engine, self.ledger, self.acquirer.copies, list(self.stores)
-        )
-        self.store_changes = self._store_changes(config)
-        self._build_bays(config, halt)
-        self._roots = MountRoots(self.engine, self.ledger, config.cameras.mount_roots)
-        self._clock = ClockWatch(self.engine, self.ledger)
-        self._absentees = Absentees(self.engine, self.ledger)
-        self._self_check = SelfCheck(self.engine)
+        self.admin = AdminCommands(engine, ledger, self.acquirer.copies, list(self.stores))
+        wanted = [Wanted(store.name, store.type, store.required) for store in config.stores]
+        self.store_changes = StoreChanges(engine, ledger, wanted)
+        self._build_bays(config, DockContext(config.dock.id, engine, ledger, names), halt)
+        self._clock = ClockWatch(engine, ledger)
+        self._absentees = Absentees(engine, ledger)
+        self._self_check = SelfCheck(engine)
         self._checkpoint_watch = self._commit_watch(settles_s=SETTLES_S)
-        self._purge_watch = self._commit_watch()
         self._next_left_over_s = 0.0
+        try:
+            self.store_changes.meet(self.stores)
+        except IngestError:
+            self.close()
+            raise
 
     def _purger(self) -> Purger:
         return Purger(
@@ -138,41 +125,59 @@ class Components:
             delay_s=self._delay_s,
         )
 
-    def _store_changes(self, config: Config) -> StoreChanges:
-        return StoreChanges(
-            self.engine,
-            self.ledger,
-            [Wanted(store.name, store.type, store.required) for store in config.stores],
+    def _build_bays(
+        self, config: Config, dock: DockContext, halt: Callable[[IngestError], None]
+    ) -> None:
+        context = AcquireContext(
+            engine=self.engine,
+            ledger=self.ledger,
+            acquirer=self.acquirer,
+            part_size_bytes=config.upload.part_size_bytes,
+            delay_s=self._delay_s,
+            watch=self._watch,
         )
-
-    def _build_bays(self, config: Config, halt: Callable[[IngestError], None]) -> None:
-        self._rules = Rules(
+        self.recovery = Recovery(
+            dock,
+            self.acquirer.copies,
+            self._watch,
+            part_size_bytes=context.part_size_bytes,
+            delay_s=self._delay_s,
+        )
+        self.verifier = ReadBackVerifier(context, self._abandon)
+        cameras = config.cameras
+        rules = Rules(
             cameras=lambda: self.config.now.cameras,
-            read_slots=threading.Semaphore(config.cameras.max_parallel),
+            read_slots=threading.Semaphore(cameras.max_parallel),
             abandon=self._abandon,
         )
         self.identification = CameraIdentification(
-            dock=self._dock,
-            context=self._context,
+            dock=dock,
+            context=context,
             verifier=self.verifier,
-            rules=self._rules,
-            profiles=config.cameras.profile,
+            rules=rules,
+            profiles=cameras.profile,
         )
-        self.source = _open_source(config.cameras)
+        self.source = open_source(
+            cameras.source,
+            cameras.mount_roots,
+            lambda seen: is_taken(seen, cameras.profile, only_profiled=cameras.only_profiled),
+        )
+        self.releaser = Releaser(self.engine, self.ledger, self.required)
         self.manager = DockingManager(
             source=self.source,
             identification=self.identification,
             releaser=self.releaser,
             halt=halt,
-            cameras=self._rules.cameras,
+            cameras=rules.cameras,
         )
+        self._roots = MountRoots(self.engine, self.ledger, cameras.mount_roots)
 
     # -- what the daemon's workers call --
 
-    def recover(self, progress: Callable[[], None] = _ignore) -> None:
+    def recover(self, progress: Callable[[], None]) -> None:
         """Note the stores; settle what must be before any worker runs, calling `progress` often."""
         self.store_changes.note()
-        self._recovery.begin(progress)
+        self.recovery.begin(progress)
         self.verifier.put_left_over()
         self.purger.begin()
 
@@ -186,19 +191,7 @@ class Components:
 
     def recovery_step(self) -> float | None:
         """Hash one copy that a crash left; seconds until there is more, None when all is done."""
-        return self._recovery.step(byte_heartbeat())
-
-    def admit_stores(self) -> None:
-        """Refuse a store that this dock knows under another name; before anything is written.
-
-        Raises:
-            ConfigError: as it says.
-        """
-        self.store_changes.meet(self.stores)
-
-    def stores_step(self) -> float:
-        """One page of what a change of the set of stores brings with it."""
-        return self.store_changes.step()
+        return self.recovery.step(byte_heartbeat())
 
     def self_check_step(self) -> float:
         """One look at the database's pages, indexes and schema, where it is time for it."""
@@ -217,24 +210,24 @@ class Components:
 
     def upload_step(self, store: str) -> Callable[[], float]:
         """A worker's step for one store."""
+        return self._after_commits(lambda: self.uploader.run_due(store))
+
+    def purge_step(self) -> Callable[[], float]:
+        """A worker's step for one staged copy that every required store holds."""
+        return self._after_commits(lambda: self.purger.step(self.required))
+
+    def _after_commits(self, look: Callable[[], float | None]) -> Callable[[], float]:
+        """A step that looks where a commit may have brought something, or its time has come."""
         watch = self._commit_watch()
 
         def step() -> float:
             if not watch.due():
                 return watch.poll_s()
-            wait_s = self.uploader.run_due(store)
+            wait_s = look()
             watch.looked(wait_s)
             return watch.poll_s(wait_s)
 
         return step
-
-    def purge_step(self) -> float:
-        """One staged copy that every required store holds."""
-        if not self._purge_watch.due():
-            return self._purge_watch.poll_s()
-        wait_s = self.purger.step(self.required)
-        self._purge_watch.looked(wait_s)
-        return self._purge_watch.poll_s(wait_s)
 
     def housekeeping(self) -> None:
         """Whatever is due of clock, anchors, cameras and read-backs; nothing that asks a store."""
@@ -253,9 +246,6 @@ class Components:
 
     def _commit_watch(self, *, settles_s: float = 0.0) -> CommitWatch:
         return CommitWatch(lambda: self.ledger.commits, settles_s=settles_s)
-
-    def _limits(self) -> Mapping[str, StoreLimits]:
-        return self.config.now.store_limits()
 
     def _delay_s(
         self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
@@ -277,34 +267,3 @@ class Components:
             store.close()
         self.ledger.close()
         self.engine.dispose()
-
-
-def _open_source(cameras: Cameras) -> DeviceSource:
-    def allowed(properties: Mapping[str, str]) -> bool:
-        return is_taken(properties, cameras.profile, only_profiled=cameras.only_profiled)
-
-    return open_source(cameras.source, cameras.mount_roots, allowed)
-
-
-def _open_stores(config: Config) -> dict[str, ObjectStore]:
-    return {
-        store.name: open_store(
-            store, uploads=config.workers(store) * BATCH_THREADS, heartbeat=heartbeat
-        )
-        for store in config.stores
-    }
-
-
-def assemble(config: Config, halt: Callable[[IngestError], None]) -> Components:
-    """Build everything that the daemon runs; `halt` is as of `Components`.
-
-    Raises:
-        IngestError: ledger or stores cannot be opened; nothing was begun.
-    """
-    components = Components(config, halt)
-    try:
-        components.admit_stores()
-    except IngestError:
-        components.close()
-        raise
-    return components

@@ -130,7 +130,7 @@ def rescue(
     Raises:
         IngestError: only those whose disposition is HALT; a file's own fault is in the report.
     """
-    components.recover()
+    components.recover(lambda: None)
     while components.recovery_step() == 0.0:
         pass
     serial = safe_serial(mounted.camera)

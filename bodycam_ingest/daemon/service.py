@@ -14,7 +14,7 @@ from bodycam_ingest import __version__
 from bodycam_ingest.config import changes, digest, load, portions, settings
 from bodycam_ingest.custody import entries
 from bodycam_ingest.daemon import status
-from bodycam_ingest.daemon.components import assemble
+from bodycam_ingest.daemon.components import Components
 from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.workers import Supervisor, heartbeat
@@ -39,8 +39,6 @@ STOP_WITHIN_S: Final = 8.0
 _RECOVERED_S: Final = 60.0
 _TICK_S: Final = 1.0
 _SILENCE_MAX_S: Final = 60.0
-# One part over a slow line, or a large copy read back, is one step.
-_LONG_SILENCE_MAX_S: Final = 1800.0
 # The socket's step ends now and then, so that its worker is seen to be well.
 _SERVE_FOR_S: Final = 5.0
 # Objects allocated, then collections of each younger generation, before one is gone through.
@@ -72,7 +70,7 @@ class Daemon:
         self._halted: IngestError | None = None
         self._stopping = stopping
         self._hangup = hangup
-        self._components = components = assemble(config, self.halt)
+        self._components = components = Components(config, self.halt)
         self._supervisor = Supervisor(components.engine, components.ledger, self.halt)
         self._standing = status.Standing(
             components.engine,
@@ -150,27 +148,19 @@ class Daemon:
             return 0.0
 
         add("control", serve, _SILENCE_MAX_S)
-        for kind, number in (
-            (JobKind.LOOK, 0),
-            (JobKind.LOOK, 1),
-            (JobKind.ADMIN, 0),
-            (JobKind.LONG, 0),
-        ):
-            add(f"control-{kind}-{number}", functools.partial(carry_out, kind), _LONG_SILENCE_MAX_S)
-        bays = add("bays", components.bays_step, _LONG_SILENCE_MAX_S)
-        add("recovery", self._recover, _LONG_SILENCE_MAX_S)
-        add("verifier", components.verify_step, _LONG_SILENCE_MAX_S)
-        add("housekeeping", self._housekeeping, _LONG_SILENCE_MAX_S)
-        add("purge", components.purge_step, _LONG_SILENCE_MAX_S)
-        add("stores", components.stores_step, _LONG_SILENCE_MAX_S)
-        add("self-check", components.self_check_step, _LONG_SILENCE_MAX_S)
+        for name in ("look-0", "look-1", "admin-0", "long-0"):
+            kind = JobKind(name.partition("-")[0])
+            add(f"control-{name}", functools.partial(carry_out, kind))
+        bays = add("bays", components.bays_step)
+        add("recovery", self._recover)
+        add("verifier", components.verify_step)
+        add("housekeeping", self._housekeeping)
+        add("purge", components.purge_step())
+        add("stores", components.store_changes.step)
+        add("self-check", components.self_check_step)
         for store in config.stores:
             for number in range(config.workers(store)):
-                add(
-                    f"upload-{store.name}-{number}",
-                    components.upload_step(store.name),
-                    _LONG_SILENCE_MAX_S,
-                )
+                add(f"upload-{store.name}-{number}", components.upload_step(store.name))
         components.source.start(bays.wake)
         self._supervisor.start()
         return control

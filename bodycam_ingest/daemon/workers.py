@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CRASHED: Final = "worker_crashed"
 FAULT: Final = "worker_fault"
 
+# One part over a slow line, or a large copy read back, is one step.
+_SILENCE_MAX_S: Final = 1800.0
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 300.0
 _DOUBLINGS_MAX: Final = 20
@@ -241,8 +243,11 @@ class Supervisor:
 
     # -- the workers --
 
-    def add(self, name: str, step: Callable[[], float], silence_max_s: float) -> Worker:
+    def add(
+        self, name: str, step: Callable[[], float], silence_max_s: float | None = None
+    ) -> Worker:
         """A worker that `start` starts; arguments as `Worker`."""
+        silence_max_s = _SILENCE_MAX_S if silence_max_s is None else silence_max_s
         worker = Worker(name, step, self._halt, silence_max_s=silence_max_s, witness=self)
         self._workers.append(worker)
         return worker

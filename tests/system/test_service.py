@@ -92,8 +92,8 @@ def test_a_frozen_worker_gets_no_pings_so_that_systemd_restarts_the_daemon(tmp_p
     dock = made(tmp_path, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"})
     program = (
         "import time, sys\n"
-        "import bodycam_ingest.daemon.service as d, bodycam_ingest.daemon.components as a\n"
-        "d._LONG_SILENCE_MAX_S = 7.0\n"
+        "import bodycam_ingest.daemon.workers as w, bodycam_ingest.daemon.components as a\n"
+        "w._SILENCE_MAX_S = 7.0\n"
         "a.Components.housekeeping = lambda self: time.sleep(3600)\n"
         "from bodycam_ingest.cli import main\n"
         "sys.argv = ['bodycam-ingest', 'run']\n"
