@@ -155,12 +155,19 @@ class Daemon:
         add("recovery", self._recover)
         add("verifier", components.verify_step)
         add("housekeeping", self._housekeeping)
-        add("purge", components.purge_step())
+        at_commits = [add("purge", components.purge_step())]
         add("stores", components.store_changes.step)
         add("self-check", components.self_check_step)
         for store in config.stores:
             for number in range(config.workers(store)):
-                add(f"upload-{store.name}-{number}", components.upload_step(store.name))
+                name, step = f"upload-{store.name}-{number}", components.upload_step(store.name)
+                at_commits.append(add(name, step))
+
+        def wake() -> None:
+            for worker in at_commits:
+                worker.wake()
+
+        components.ledger.on_commit = wake
         components.source.start(bays.wake)
         self._supervisor.start()
         return control

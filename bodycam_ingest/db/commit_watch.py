@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 
 # Not longer than this without a look, whatever was thought: clocks are set, programs have defects.
 LONGEST_S: Final = 15.0
-# While commits come, a worker asks often whether there was one; each time that it asks it wakes the
-# processor, which counts on a dock where nothing happens all night.
-_BUSY_FOR_S: Final = 60.0
-BUSY_POLL_S: Final = 0.5
-QUIET_POLL_S: Final = 2.0
 
 
 class CommitWatch:
@@ -26,6 +21,7 @@ class CommitWatch:
 
     Args:
         commits: how many commits there were.
+        gather_s: what is committed within so long after a look is looked at together, s.
         settles_s: for so long after a commit time alone may make something due, s.
         now_s: a monotonic clock, s.
     """
@@ -34,33 +30,33 @@ class CommitWatch:
         self,
         commits: Callable[[], int],
         *,
+        gather_s: float = 0.0,
         settles_s: float = 0.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._commits = commits
+        self._gather_s = gather_s
         self._settles_s = settles_s
         self._now_s = now_s
         self._seen = -1
         self._changed_s = 0.0
+        self._not_before_s = 0.0
         self._until_s = 0.0
 
     def due(self) -> bool:
         """Whether the worker should look; asked before it does, so that nothing falls between."""
         commits, now_s = self._commits(), self._now_s()
-        if commits != self._seen:
+        if commits != self._seen and now_s >= self._not_before_s:
             self._seen, self._changed_s = commits, now_s
             return True
         return now_s >= self._until_s or now_s < self._changed_s + self._settles_s
 
-    def poll_s(self, wait_s: float | None = None) -> float:
-        """How long the worker may sleep before it asks again, s.
-
-        Args:
-            wait_s: seconds until something will be due, None when nothing waits.
-        """
-        quiet = self._now_s() >= self._changed_s + _BUSY_FOR_S
-        most_s = QUIET_POLL_S if quiet else BUSY_POLL_S
-        return most_s if wait_s is None else min(wait_s, most_s)
+    def wait_s(self) -> float:
+        """Seconds until the worker should look if nothing is committed; a commit wakes it."""
+        next_s = self._until_s
+        if self._commits() != self._seen:
+            next_s = min(next_s, self._not_before_s)
+        return max(0.0, next_s - self._now_s())
 
     def looked(self, wait_s: float | None = None) -> None:
         """Note that the worker looked.
@@ -68,5 +64,6 @@ class CommitWatch:
         Args:
             wait_s: seconds until something will be due, None when nothing waits.
         """
-        wait_s = LONGEST_S if wait_s is None else min(wait_s, LONGEST_S)
-        self._until_s = self._now_s() + wait_s
+        now_s = self._now_s()
+        self._not_before_s = now_s + self._gather_s
+        self._until_s = now_s + (LONGEST_S if wait_s is None else min(wait_s, LONGEST_S))

@@ -45,7 +45,7 @@ from bodycam_ingest.errors import IllegalTransitionError, LedgerForkError, Ledge
 from bodycam_ingest.linux import clock, durable, group_access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from bodycam_ingest.custody.entries import Draft
@@ -226,6 +226,10 @@ class Txn:
                 self.conn.execute(ledger_node.insert(), rows)
 
 
+def _nobody() -> None:
+    """Nobody waits for commits."""
+
+
 class LedgerWriter:
     """The only writer of one log; there is one in a process, and one process holds the lock.
 
@@ -249,6 +253,8 @@ class LedgerWriter:
         self._poisoned: str = ""
         self._in_transaction = False
         self.commits = 0
+        # Called after each commit, in the thread that made it, under the lock.
+        self.on_commit: Callable[[], None] = _nobody
         note = read_state_file(state_file)
         with engine.connect() as conn:
             self.head, known_size = standing(conn, signer.verifier(), note)
@@ -325,6 +331,7 @@ class LedgerWriter:
             self.head = head
         self.commits += 1
         self._poisoned = ""
+        self.on_commit()
 
     def close(self) -> None:
         """Let go of the lock; no transaction is possible after it."""

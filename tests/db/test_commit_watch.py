@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bodycam_ingest.db.commit_watch import BUSY_POLL_S, LONGEST_S, QUIET_POLL_S, CommitWatch
+from bodycam_ingest.db.commit_watch import LONGEST_S, CommitWatch
 
 
 class World:
@@ -65,16 +65,26 @@ def test_without_one_it_looks_when_something_is_due_and_never_much_later(
     assert commits.due() is due
 
 
-def test_it_is_asked_seldom_where_nothing_was_committed_for_long(world):
-    commits = news_of(world)
+def test_what_is_committed_right_after_a_look_is_gathered_for_a_moment(world):
+    commits = news_of(world, gather_s=0.25)
     assert commits.due()
-    assert commits.poll_s() == BUSY_POLL_S
-    assert commits.poll_s(0.1) == 0.1
-    world.now_s += 61
-    assert commits.poll_s() == QUIET_POLL_S
+    commits.looked()
+    assert commits.wait_s() == pytest.approx(LONGEST_S)
     world.commits += 1
+    assert not commits.due()
+    assert commits.wait_s() == pytest.approx(0.25)
+    world.now_s += 0.25
+    assert commits.wait_s() == 0
     assert commits.due()
-    assert commits.poll_s() == BUSY_POLL_S
+
+
+def test_work_that_is_due_at_once_waits_for_nothing(world):
+    commits = news_of(world, gather_s=0.25)
+    assert commits.due()
+    world.commits += 1
+    commits.looked(0.0)
+    assert commits.wait_s() == 0
+    assert commits.due()
 
 
 def test_for_a_while_after_a_commit_time_alone_may_bring_something(world):

@@ -236,6 +236,18 @@ def test_subtrees_are_kept_whatever_the_cut_of_the_transactions(state, opened):
     check_whole(state)
 
 
+def test_whoever_waits_for_commits_is_told_after_each_and_of_nothing_else(opened):
+    engine, ledger = opened
+    seen = []
+    ledger.on_commit = lambda: seen.append(len(bodies(engine)))
+    add(ledger)
+    with pytest.raises(ZeroDivisionError), ledger.transaction() as txn:
+        txn.append("test.discovered", "item:A", {})
+        _ = 1 / 0
+    add(ledger, 2)
+    assert seen == [2, 4]
+
+
 def test_only_the_ledgers_transaction_can_write(opened):
     engine, _ = opened
     with pytest.raises(StateDirectoryError, match="readonly"), engine.begin() as conn:
