@@ -20,7 +20,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
 from bodycam_ingest.stores.registry import open_store, prepare_store
-from tests.support.sending import Bytes, Journal, object_of, some_bytes
+from tests.support.sending import Bytes, Journal, clip, object_of, sent
 
 
 @pytest.fixture
@@ -73,9 +73,7 @@ def test_a_store_is_made_once_and_only_in_a_directory_that_is_there(tmp_path, ro
 
 
 def test_objects_are_plain_files_that_nobody_changes_by_accident(store, root):
-    data = some_bytes(10_000)
-    obj = object_of(data)
-    store.send(obj, Bytes(data), Journal())
+    data, obj, _ = sent(store, 10_000)
     path = root / obj.key
     assert path.read_bytes() == data
     assert stat.S_IMODE(path.stat().st_mode) == 0o440
@@ -89,8 +87,7 @@ class Crash(BaseException):
 
 
 def test_a_note_without_its_object_is_neither_ours_nor_foreign(store, root, monkeypatch):
-    data = some_bytes(10_000)
-    obj = object_of(data)
+    data, obj = clip(10_000)
 
     def crash(act):
         if act == "after:store.create":
@@ -115,8 +112,7 @@ def test_a_note_without_its_object_is_neither_ours_nor_foreign(store, root, monk
 
 
 def test_a_key_reserved_for_another_item_is_a_conflict(store, root):
-    data = some_bytes(10)
-    obj = object_of(data)
+    data, obj = clip(10)
     other = object_of(data, obj.key)
     note = (root / obj.key).parent
     note.mkdir(parents=True)
@@ -130,9 +126,7 @@ def test_a_key_reserved_for_another_item_is_a_conflict(store, root):
 
 def test_an_object_that_lost_the_name_of_its_note_alone_is_ours_if_its_bytes_are(store, root):
     """As after a power cut on a file system that keeps no order among names."""
-    data = some_bytes(10)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 10)
     note = (root / obj.key).parent / ".clip.mp4.meta.json"
     note.unlink()
     assert store.send(obj, Bytes(data), Journal()) == stored
@@ -146,9 +140,7 @@ def test_an_object_that_lost_the_name_of_its_note_alone_is_ours_if_its_bytes_are
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"metadata": 1}', b'{"metadata": {}}'])
 def test_an_object_whose_note_is_damaged_is_nobodys(store, root, note):
-    data = some_bytes(10)
-    obj = object_of(data)
-    store.send(obj, Bytes(data), Journal())
+    data, obj, _ = sent(store, 10)
     path = (root / obj.key).parent / ".clip.mp4.meta.json"
     path.chmod(0o600)
     path.write_bytes(note)
@@ -174,8 +166,7 @@ FAULTS = [
 def test_what_the_disk_says_has_its_class_and_leaves_nothing(
     store, root, monkeypatch, code, kind, call
 ):
-    data = some_bytes(1_000_000)
-    obj = object_of(data)
+    data, obj = clip(1_000_000)
 
     def fail(*_args):
         raise OSError(code, os.strerror(code))
@@ -200,8 +191,7 @@ def test_a_full_disk_is_found_by_probing(store, monkeypatch):
 
 
 def test_links_in_place_of_objects_are_not_followed(store, root, tmp_path):
-    data = some_bytes(10)
-    obj = object_of(data)
+    data, obj = clip(10)
     secret = tmp_path / "secret"
     secret.write_bytes(b"not evidence")
     (root / obj.key).parent.mkdir(parents=True)
@@ -212,9 +202,7 @@ def test_links_in_place_of_objects_are_not_followed(store, root, tmp_path):
 
 
 def test_copies_that_can_only_be_read_from_memory_are_not_claimed(store, monkeypatch):
-    data = some_bytes(10)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 10)
     monkeypatch.setattr(
         "bodycam_ingest.stores.directory_files.MediumFile.past_cache", lambda _self: False
     )

@@ -25,7 +25,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores import directory_files
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
-from tests.support.sending import Bytes, Journal, object_of, some_bytes
+from tests.support.sending import Bytes, Journal, clip, object_of, sent, some_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +74,7 @@ def refuse(code: int, *, after: int):
 @pytest.mark.parametrize("size", [10, 5_000_000])
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_what_writing_says_is_never_hidden(store, root, monkeypatch, code, kind, after, size, call):
-    data = some_bytes(size)
-    obj = object_of(data)
+    data, obj = clip(size)
     # That directories are there is durable, so that the first two calls are for note and object.
     store.send(object_of(b"", f"{obj.key.rpartition('/')[0]}/other.mp4"), Bytes(b""), Journal())
     real, fail = getattr(os, call), refuse(code, after=after)
@@ -91,9 +90,7 @@ def test_what_writing_says_is_never_hidden(store, root, monkeypatch, code, kind,
 @pytest.mark.parametrize(("code", "kind"), FAULTS)
 @pytest.mark.parametrize("after", [0, 1], ids=["at once", "in the middle"])
 def test_what_reading_back_says_is_never_hidden(store, monkeypatch, code, kind, after):
-    data = some_bytes(5_000_000)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 5_000_000)
     real, fail = os.readv, refuse(code, after=after)
     with monkeypatch.context() as patch:
         patch.setattr(os, "readv", lambda fd, views: fail(real, fd, views))
@@ -129,8 +126,7 @@ def test_a_full_disk_is_told_as_such_and_taken_up_again(tmp_path):
         with ballast.open("wb") as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(65_536))
-        data = some_bytes(5_000_000)
-        obj = object_of(data)
+        data, obj = clip(5_000_000)
         with pytest.raises(StoreFullError, match="archive") as caught:
             store.send(obj, Bytes(data), Journal())
         assert str(disk) in caught.value.hint
@@ -182,9 +178,7 @@ def little_memory():
 def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
     store, root, components, little_memory
 ):
-    data = some_bytes(10)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 10)
     note = (root / obj.key).parent / ".clip.mp4.meta.json"
     note.unlink()
     components(note)
@@ -200,9 +194,7 @@ def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
 def test_whatever_lies_where_an_object_belongs_is_a_fault_of_that_object(
     store, root, components, little_memory
 ):
-    data = some_bytes(10)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 10)
     (root / obj.key).unlink()
     components(root / obj.key)
     with pytest.raises(StoreMismatchError):
@@ -326,9 +318,7 @@ def test_a_listing_looks_only_below_its_prefix(store, root, monkeypatch):
 
 
 def test_reading_back_is_paced_and_can_be_broken_off(store):
-    data = some_bytes(9_000_000)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    data, obj, stored = sent(store, 9_000_000)
     counts: list[int] = []
     store.confirm(obj, stored, counts.append)
     assert sum(counts) == len(data)

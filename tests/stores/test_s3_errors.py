@@ -23,7 +23,7 @@ from bodycam_ingest.stores.s3 import endpoint
 from bodycam_ingest.stores.s3.errors import retry_after_s, skew
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import write_certificate
-from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
+from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, clip, sent
 
 ANSWERS = [
     (500, "InternalError", StoreUnreachableError),
@@ -58,8 +58,7 @@ ANSWERS = [
 def test_each_answer_has_its_class(open_s3, proxy, status, code, kind):
     store = open_s3()
     proxy.add(Fault("status", match="^PUT ", status=status, code=code, times=-1))
-    data = some_bytes(100)
-    obj = object_of(data)
+    data, obj = clip(100)
     with pytest.raises(StoreError) as caught:
         store.send(obj, Bytes(data), Journal())
     assert type(caught.value) is kind
@@ -71,8 +70,7 @@ def test_each_answer_has_its_class(open_s3, proxy, status, code, kind):
 def test_an_answer_that_was_wrong_after_the_deed_is_resolved_by_looking(open_s3, proxy, code):
     store = open_s3()
     for size in (100, PART_BYTES + 1):
-        data = some_bytes(size)
-        obj, journal = object_of(data), Journal()
+        (data, obj), journal = clip(size), Journal()
         making = r"^(PUT \S*clip\.mp4 |POST \S*uploadId)"
         fault = proxy.add(Fault("status_after", match=making, status=500, code=code))
         with pytest.raises(StoreError):
@@ -172,8 +170,7 @@ def test_a_line_that_breaks_under_a_part_is_transient(open_s3, proxy, monkeypatc
     monkeypatch.setattr(endpoint, "READ_TIMEOUT_S", 1)
     monkeypatch.setattr(endpoint, "CONNECT_TIMEOUT_S", 1)
     store = open_s3()
-    data = some_bytes(PART_BYTES + 1)
-    obj, journal = object_of(data), Journal()
+    (data, obj), journal = clip(PART_BYTES + 1), Journal()
     fault = proxy.add(Fault(kind, match=r"^PUT \S*partNumber=1", after=PART_BYTES // 2))
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)
@@ -185,9 +182,7 @@ def test_a_line_that_breaks_under_a_part_is_transient(open_s3, proxy, monkeypatc
 
 def test_an_answer_cut_in_the_middle_is_transient(open_s3, proxy):
     store = open_s3()
-    data = some_bytes(100_000)
-    obj = object_of(data)
-    store.send(obj, Bytes(data), Journal())
+    _, obj, _ = sent(store, 100_000)
     proxy.add(Fault("cut_answer", match="^GET .*clip", after=50_000))
     with pytest.raises(StoreUnreachableError):
         b"".join(store.read(obj.key))
@@ -198,8 +193,7 @@ def test_an_answer_cut_in_the_middle_is_transient(open_s3, proxy):
 
 def test_an_error_inside_a_200_is_transient(open_s3, proxy):
     store = open_s3()
-    data = some_bytes(PART_BYTES + 1)
-    obj, journal = object_of(data), Journal()
+    (data, obj), journal = clip(PART_BYTES + 1), Journal()
     proxy.add(Fault("status", match="^POST .*uploadId", status=200, code="InternalError"))
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)
@@ -209,8 +203,7 @@ def test_an_error_inside_a_200_is_transient(open_s3, proxy):
 @pytest.mark.parametrize("code", ["NoSuchUpload", "NoSuchKey"])
 def test_an_upload_that_expired_begins_again(open_s3, seaweed, proxy, code):
     store = open_s3()
-    data = some_bytes(PART_BYTES + 1)
-    obj, journal = object_of(data), Journal()
+    (data, obj), journal = clip(PART_BYTES + 1), Journal()
     proxy.add(Fault("refuse", match=r"^PUT \S*partNumber=2"))
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)

@@ -24,7 +24,7 @@ from bodycam_ingest.stores.s3.errors import refusal, retry_after_s, skew
 from bodycam_ingest.stores.s3.store import S3Store
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import LOCKED_BUCKET, write_certificate
-from tests.support.sending import PART_BYTES, Bytes, Journal, object_of, some_bytes
+from tests.support.sending import PART_BYTES, Bytes, Journal, object_of, sent, some_bytes
 
 NOW = dt.datetime(2026, 3, 14, tzinfo=dt.UTC)
 
@@ -335,9 +335,7 @@ def test_every_byte_that_is_sent_or_read_back_is_seen_to_move(seaweed, proxy):
         verifies_checksum=False, verifies_payload=False, returns_checksum=False, reads_back=True
     )
     try:
-        data = some_bytes(2 * PART_BYTES)
-        obj = object_of(data)
-        stored = store.send(obj, Bytes(data), Journal())
+        data, obj, stored = sent(store, 2 * PART_BYTES)
         assert len(beats) >= 2 * PART_BYTES / (256 * 1024)
         paces: list[int] = []
         proof = store.confirm(obj, stored, paces.append)

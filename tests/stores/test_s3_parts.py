@@ -18,7 +18,7 @@ from bodycam_ingest.model.evidence import ProofKind
 from bodycam_ingest.stores.s3.checksums import b64
 from bodycam_ingest.stores.s3.client import S3Client
 from tests.support.faultproxy import Fault
-from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
+from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, clip, sent
 
 pytestmark = pytest.mark.server
 
@@ -43,8 +43,7 @@ def test_a_part_that_rots_after_it_was_sent_keeps_the_object_from_being_made(
     open_s3, proxy, seaweed
 ):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     journal = cut_off_at(store, proxy, obj, data, 3)
     with pytest.raises(LocalCopyDamagedError):
         store.send(obj, Bytes(rotten(data, 0)), journal)
@@ -56,8 +55,7 @@ def test_a_part_that_rots_after_it_was_sent_keeps_the_object_from_being_made(
 def test_a_part_that_was_sent_from_other_bytes_is_sent_again(open_s3, proxy, seaweed):
     """As where the copy was misread once: the store has other bytes than the copy gives now."""
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     journal = cut_off_at(store, proxy, obj, rotten(data, 0), 3)
     # This server tells no digest of a part when it lists them; it compares them at the end.
     with pytest.raises(StoreIntegrityError):
@@ -73,8 +71,7 @@ def test_where_the_list_tells_digests_a_part_of_other_bytes_is_not_taken_for_our
     open_s3, proxy, monkeypatch
 ):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     bad = rotten(data, 0)
     journal = cut_off_at(store, proxy, obj, bad, 3)
     call = S3Client.call
@@ -97,8 +94,7 @@ def test_where_the_list_tells_digests_a_part_of_other_bytes_is_not_taken_for_our
 
 def test_a_rotten_copy_stays_damaged_when_the_abort_fails_too(open_s3, proxy):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     proxy.add(Fault("refuse", match=r"^GET \S*uploads", skip=1, times=-1))
     with pytest.raises(LocalCopyDamagedError):
         store.send(obj, Bytes(rotten(data, SIZE_BYTES - 1)), Journal())
@@ -108,8 +104,7 @@ def test_a_rotten_copy_stays_damaged_when_the_abort_fails_too(open_s3, proxy):
 
 def test_after_a_restart_the_checksum_is_taken_from_the_local_copy(open_s3):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     stored = dataclasses.replace(store.send(obj, Bytes(data), Journal()), checksum="")
     proof = store.confirm(obj, stored, source=Bytes(data))
     assert proof.proof is ProofKind.PART_CHECKSUMS
@@ -118,8 +113,7 @@ def test_after_a_restart_the_checksum_is_taken_from_the_local_copy(open_s3):
 @pytest.mark.parametrize("local", ["none", "rotten"])
 def test_where_nobody_knows_the_checksum_the_bytes_are_read_back(open_s3, local):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     stored = dataclasses.replace(store.send(obj, Bytes(data), Journal()), checksum="")
     source = Bytes(rotten(data, 7)) if local == "rotten" else None
     proof = store.confirm(obj, stored, source=source)
@@ -128,9 +122,7 @@ def test_where_nobody_knows_the_checksum_the_bytes_are_read_back(open_s3, local)
 
 def test_the_object_of_another_with_our_metadata_is_a_conflict(open_s3, seaweed):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
-    store.send(obj, Bytes(data), Journal())
+    data, obj, _ = sent(store, SIZE_BYTES)
     other = rotten(data, SIZE_BYTES - 1)
     seaweed.admin().put_object(
         Bucket=seaweed.bucket,
@@ -145,8 +137,7 @@ def test_the_object_of_another_with_our_metadata_is_a_conflict(open_s3, seaweed)
 
 def test_what_a_store_confirmed_once_is_held_against_what_it_tells_later(open_s3):
     store = open_s3()
-    data = some_bytes(SIZE_BYTES)
-    obj = object_of(data)
+    data, obj = clip(SIZE_BYTES)
     proof = store.confirm(obj, store.send(obj, Bytes(data), Journal()))
     again = dataclasses.replace(proof.stored, checksum=proof.checksum)
     assert store.confirm(obj, again).checksum == proof.checksum

@@ -17,7 +17,16 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.model.evidence import ProofKind, StoreProbe
 from tests.support.faultproxy import Fault
 from tests.support.seaweedfs import LOCKED_BUCKET
-from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
+from tests.support.sending import (
+    PART_BYTES,
+    Bytes,
+    Journal,
+    Sent,
+    clip,
+    object_of,
+    sent,
+    some_bytes,
+)
 
 PUT = r"^PUT /\S*clip\.mp4"
 
@@ -60,8 +69,7 @@ def test_only_creating_requests_are_sent(open_s3, proxy):
 @pytest.mark.parametrize("after", [0, 999])
 def test_a_bit_flipped_on_the_way_is_refused_and_sent_again(open_s3, proxy, size, after):
     store = open_s3()
-    data = some_bytes(size)
-    obj, journal = object_of(data), Journal()
+    (data, obj), journal = clip(size), Journal()
     fault = proxy.add(Fault("flip", match=PUT, after=after))
     with pytest.raises(StoreIntegrityError):
         store.send(obj, Bytes(data), journal)
@@ -76,9 +84,7 @@ def test_a_bit_flipped_on_the_way_is_refused_and_sent_again(open_s3, proxy, size
 def test_a_look_that_missed_our_own_object_does_no_harm(open_s3, seaweed, proxy, size):
     """Stores may answer from a replica that is behind: then creating is refused, and looked at."""
     store = open_s3()
-    data = some_bytes(size)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    data, obj, stored = sent(store, size)
     proxy.add(Fault("status", match="^HEAD ", status=404, code=""))
     again = store.send(obj, Bytes(data), Journal())
     assert again == stored
@@ -88,8 +94,7 @@ def test_a_look_that_missed_our_own_object_does_no_harm(open_s3, seaweed, proxy,
 
 def test_a_part_that_the_store_lost_is_sent_again(open_s3, proxy):
     store = open_s3()
-    data = some_bytes(2 * PART_BYTES + 1)
-    obj, journal = object_of(data), Journal()
+    (data, obj), journal = clip(2 * PART_BYTES + 1), Journal()
     proxy.add(Fault("refuse", match=r"^PUT \S*partNumber=3"))
     with pytest.raises(StoreUnreachableError):
         store.send(obj, Bytes(data), journal)
@@ -102,8 +107,7 @@ def test_a_part_that_the_store_lost_is_sent_again(open_s3, proxy):
 
 def test_payload_is_not_hashed_again(open_s3, monkeypatch):
     store = open_s3()
-    data = some_bytes(PART_BYTES + 1)
-    obj = object_of(data)
+    data, obj = clip(PART_BYTES + 1)
     hashed = []
 
     class Counting:
@@ -131,13 +135,9 @@ def test_the_store_that_verifies_is_told_by_trying(open_s3, seaweed):
         verifies_checksum=True, verifies_payload=False, returns_checksum=True, reads_back=False
     )
     assert seaweed.uploads(prefix=store._prefix) == []
-    data = some_bytes(10)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, 10)
     assert store.confirm(obj, stored).proof is ProofKind.STORE_CHECKSUM
-    data = some_bytes(PART_BYTES + 1)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, PART_BYTES + 1)
     assert store.confirm(obj, stored).proof is ProofKind.PART_CHECKSUMS
 
 
@@ -149,8 +149,7 @@ def test_to_a_store_that_refuses_what_exists_a_small_object_takes_two_requests(o
     store = open_s3()
     store.identity()
     assert store.probe().creates_only
-    data = some_bytes(1000)
-    obj = object_of(data)
+    data, obj = clip(1000)
     proxy.clear()
     stored = store.send(obj, Bytes(data), Journal())
     assert store.confirm(obj, stored).checksum
@@ -170,8 +169,7 @@ def test_where_a_store_ignores_the_condition_each_key_is_looked_at_first(open_s3
     proxy.add(Fault("status", match=r"^PUT \S*\.bodycam-store", status=200, code=""))
     assert not store.probe().creates_only
     assert store.identity() == identity
-    data = some_bytes(1000)
-    obj = object_of(data)
+    data, obj = clip(1000)
     proxy.clear()
     store.send(obj, Bytes(data), Journal())
     assert methods(proxy) == ["HEAD", "PUT"]
@@ -196,9 +194,7 @@ def test_a_store_that_verifies_nothing_is_read_back(open_s3, proxy):
     # What such a store answers to the probe's wrong digests: it takes them.
     proxy.add(Fault("status", match=r"^PUT /\S*\.probe", status=200, code="", times=2))
     assert store.probe().reads_back
-    data = some_bytes(PART_BYTES + 1)
-    obj = object_of(data)
-    stored = store.send(obj, Bytes(data), Journal())
+    _, obj, stored = sent(store, PART_BYTES + 1)
     proof = store.confirm(obj, stored)
     assert (proof.proof, proof.checksum) == (ProofKind.READ_BACK, obj.digests.sha256.hex())
     proxy.add(Fault("flip_answer", match=r"^GET /\S*clip\.mp4", after=PART_BYTES))
@@ -209,9 +205,7 @@ def test_a_store_that_verifies_nothing_is_read_back(open_s3, proxy):
 def test_locked_objects_cannot_be_deleted_and_are_known_by_version(open_s3, seaweed):
     store = open_s3(object_lock_days=1, bucket=LOCKED_BUCKET)
     for size in (10, PART_BYTES + 1):
-        data = some_bytes(size)
-        obj = object_of(data)
-        stored = store.send(obj, Bytes(data), Journal())
+        data, obj, stored = sent(store, size)
         assert stored.version_id
         proof = store.confirm(obj, stored)
         assert proof.stored.version_id == stored.version_id
@@ -244,9 +238,7 @@ def test_a_lock_that_a_server_drops_from_uploads_in_parts_is_set_afterwards(
 def test_objects_are_encrypted_where_asked(open_s3, seaweed):
     store = open_s3(sse="AES256")
     for size in (10, PART_BYTES + 1):
-        data = some_bytes(size)
-        obj = object_of(data)
-        stored = store.send(obj, Bytes(data), Journal())
+        data, obj, stored = sent(store, size)
         assert store.confirm(obj, stored).checksum
         target = {"Bucket": seaweed.bucket, "Key": store._prefix + obj.key}
         assert seaweed.client().head_object(**target)["ServerSideEncryption"] == "AES256"

@@ -15,7 +15,7 @@ from bodycam_ingest.errors import (
     StoreMismatchError,
     StoreUnreachableError,
 )
-from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, object_of, some_bytes
+from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, clip, object_of, some_bytes
 
 SIZES = {
     "empty": 0,
@@ -89,8 +89,7 @@ def test_other_bytes_of_the_same_item_are_another_object(store, size):
 
 @pytest.mark.parametrize("size", [10, 2 * PART_BYTES])
 def test_wrong_bytes_never_become_an_object(harness, store, size):
-    data = some_bytes(size)
-    obj = object_of(data)
+    data, obj = clip(size)
     wrong = data[:-1] + bytes([data[-1] ^ 1])
     with pytest.raises(LocalCopyDamagedError):
         store.send(obj, Bytes(wrong), Journal())
@@ -143,8 +142,7 @@ def test_cut_off_with_its_memory_lost_it_leaves_no_orphan(harness, store, done):
 
 
 def test_parts_that_are_there_are_not_sent_again(harness, store):
-    data = some_bytes(3 * PART_BYTES)
-    obj = object_of(data)
+    data, obj = clip(3 * PART_BYTES)
     journal = Journal()
     sent = Sent()
     for step in range(30):

@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+from typing import TYPE_CHECKING
 
 from bodycam_ingest.model.evidence import Digests, StoreObject
+
+if TYPE_CHECKING:
+    from bodycam_ingest.model.evidence import StoredObject
+    from bodycam_ingest.stores.contract import ObjectStore
 
 PART_BYTES = 5 * 1024 * 1024
 _numbers = itertools.count(1)
@@ -38,6 +43,18 @@ def object_of(data: bytes, key: str = "", **metadata: str) -> StoreObject:
             **{name.replace("_", "-"): value for name, value in metadata.items()},
         },
     )
+
+
+def clip(size_bytes: int) -> tuple[bytes, StoreObject]:
+    """Bytes, and the object that they are to become."""
+    data = some_bytes(size_bytes)
+    return data, object_of(data)
+
+
+def sent(store: ObjectStore, size_bytes: int) -> tuple[bytes, StoreObject, StoredObject]:
+    """The same, and what the store that has it now says of it."""
+    data, obj = clip(size_bytes)
+    return data, obj, store.send(obj, Bytes(data), Journal())
 
 
 class Bytes:
