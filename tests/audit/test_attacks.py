@@ -41,6 +41,7 @@ from tests.support.goldendock import (
     Dock,
     anchor,
 )
+from tests.support.plants import PLANTS
 
 # Each works on a copy of a whole dock.
 pytestmark = pytest.mark.long
@@ -966,11 +967,6 @@ def test_one_object_that_hangs_holds_up_no_other(dock):
     assert report.checked["objects"] == 1
 
 
-def hole(path):
-    with path.open("wb") as file:
-        file.truncate(50 * 1000**3)
-
-
 class Broken(Hanging):
     """A store whose answers are of no use for one object."""
 
@@ -1026,16 +1022,7 @@ def test_one_store_that_is_away_and_the_other_is_checked(dock):
     assert any(told.startswith("away: ") for told in report.unreachable)
 
 
-@pytest.mark.parametrize(
-    "harm",
-    [
-        os.mkfifo,
-        lambda path: path.symlink_to("/dev/zero"),
-        lambda path: path.write_bytes(b"[" * 200_000),
-        hole,
-        os.mkdir,
-    ],
-)
+@pytest.mark.parametrize("harm", PLANTS)
 @pytest.mark.parametrize("what", ["note", "object", "anchor"])
 def test_whatever_a_writer_of_the_store_puts_there_is_answered(dock, harm, what):
     path = {
@@ -1046,10 +1033,10 @@ def test_whatever_a_writer_of_the_store_puts_there_is_answered(dock, harm, what)
         "anchor": anchors(dock)[-1],
     }[what]
     path.unlink()
-    harm(path)
+    PLANTS[harm](path)
     report = dock.verify(stores=True, silence_max_s=2.0)
     # An anchor that is no file is none: that it was there is told by what sent it.
-    assert (report.result() == "holds") is ((what, harm) == ("anchor", os.mkdir))
+    assert (report.result() == "holds") is ((what, harm) == ("anchor", "directory"))
     assert report.checked["objects"] >= 1
 
 

@@ -18,6 +18,7 @@ from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.store import S3Store
 from tests.support.faultproxy import Fault, FaultProxy
 from tests.support.memory_store import MemoryStore
+from tests.support.sending import Bytes, Journal, object_of, unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,8 +74,6 @@ class MemoryHarness:
 
     def take_key(self, obj, data):
         other = MemoryStore("other")
-        from tests.support.sending import Bytes, Journal, object_of  # noqa: PLC0415 - a helper
-
         other.send(object_of(data, obj.key), Bytes(data), Journal())
         self.store.objects[obj.key] = other.objects[obj.key]
 
@@ -114,7 +113,7 @@ class DirectoryHarness:
         path.write_bytes(data)
 
     def unfinished(self):
-        return [path.name for path in self.root.rglob(".*.part")]
+        return unfinished(self.root)
 
     @contextlib.contextmanager
     def cut(self, step, *, done):
@@ -181,6 +180,21 @@ def harness(request, tmp_path, monkeypatch):
     store.identity()
     store.probe()
     return S3Harness(store, request.getfixturevalue("seaweed"), request.getfixturevalue("proxy"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A directory that was made a store."""
+    path = tmp_path / "archive"
+    path.mkdir()
+    prepare(path)
+    return path
+
+
+@pytest.fixture
+def archive(root):
+    """That store."""
+    return DirectoryStore("archive", root)
 
 
 @pytest.fixture

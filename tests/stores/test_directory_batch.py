@@ -18,21 +18,14 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import durable, group_commit
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
+from tests.support.patching import fail, note
 from tests.support.recordings import file_of, open_files
-from tests.support.sending import Bytes, Journal, object_of, some_bytes
+from tests.support.sending import Bytes, Journal, object_of, some_bytes, unfinished
 
 
 @pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "archive"
-    path.mkdir()
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def store(root):
-    return DirectoryStore("archive", root)
+def store(archive):
+    return archive
 
 
 def batch_of(count, size=1000):
@@ -43,17 +36,13 @@ def batch_of(count, size=1000):
     return made
 
 
-def parts(root):
-    return [path.name for path in root.rglob(".*.part")]
-
-
 def assert_all_stand(store, root, batch):
     for obj, source in batch:
         store.confirm(obj, store.send(obj, source, Journal()))
         assert (root / obj.key).read_bytes() == source.data
         assert dict(store.look(obj.key).metadata) == obj.metadata
     assert sorted(store.keys("")) == sorted(obj.key for obj, _ in batch)
-    assert parts(root) == []
+    assert unfinished(root) == []
 
 
 def test_what_was_written_together_is_found_done(store, root, monkeypatch):
@@ -73,13 +62,7 @@ def test_what_was_written_together_is_found_done(store, root, monkeypatch):
 
 def test_the_disk_is_flushed_three_times_an_object(store, monkeypatch):
     store.write_together(batch_of(1))
-    synced, real = [], os.fsync
-
-    def noting(fd):
-        synced.append(fd)
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", noting)
+    synced = note(monkeypatch, os, "fsync")
     store.write_together(batch_of(50))
     # Note, bytes, and both their names; and the names of all fifty directories together.
     assert len(synced) == 3 * 50 + 1
@@ -137,7 +120,7 @@ def test_what_is_wrong_with_one_is_told_when_it_is_sent(store, root):
     with pytest.raises(StoreConflictError):
         store.send(*batch[4], Journal())
     assert taken.read_bytes() == b"of another"
-    assert parts(root) == []
+    assert unfinished(root) == []
 
 
 def test_large_ones_are_left_to_be_sent(store):
@@ -150,21 +133,18 @@ def test_large_ones_are_left_to_be_sent(store):
 def test_a_file_that_cannot_be_written_fails_alone(store, root, monkeypatch, call):
     batch = batch_of(6)
     bad = f"/{Path(batch[2][0].key).parent.name}/"
-    real = getattr(os, call)
 
-    def failing(what, *arguments, **more):
+    def is_bad(what, *_arguments, **_more):
         path = file_of(what) if isinstance(what, int) else os.path.realpath(what)
-        if bad in path and path.endswith(".part"):
-            raise OSError(errno.ENOSPC, "full")
-        return real(what, *arguments, **more)
+        return bad in path and path.endswith(".part")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, failing)
+        fail(patch, os, call, errno.ENOSPC, is_bad)
         store.write_together(batch)
         assert len(list(store.keys(""))) == 5
         with pytest.raises(StoreFullError):
             store.send(*batch[2], Journal())
-    assert parts(root) == []
+    assert unfinished(root) == []
     assert_all_stand(store, root, batch)
 
 
@@ -172,16 +152,8 @@ def test_names_whose_directory_cannot_be_synced_count_for_nothing(store, root, m
     batch = batch_of(3)
     store.write_together(batch_of(1))
     above = str((root / batch[0][0].key).parents[1])
-    real, asked = os.fsync, []
-
-    def failing(fd):
-        if file_of(fd) == above:
-            asked.append(fd)
-            raise OSError(errno.EIO, "failing")
-        real(fd)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", failing)
+        asked = fail(patch, os, "fsync", errno.EIO, lambda fd: file_of(fd) == above)
         store.write_together(batch)
         assert asked
     assert store._written.keys().isdisjoint(obj.key for obj, _ in batch)
@@ -207,7 +179,7 @@ def test_on_a_file_system_of_its_own_one_flush_serves_all(store, root, monkeypat
         store.write_together(batch)
     assert flushed == [str(root)] * (1 if fails else 2)
     assert len(store._written) == (1 if fails else 11)
-    assert parts(root) == []
+    assert unfinished(root) == []
 
 
 def test_a_share_is_not_flushed_as_a_whole(store, monkeypatch):
@@ -230,7 +202,7 @@ def test_the_end_of_the_process_leaves_nothing_half_made(store, root):
     with pytest.raises(AbandonedError):
         store.write_together(batch, pace)
     assert list(store.keys("")) == []
-    assert parts(root) == []
+    assert unfinished(root) == []
     assert_all_stand(store, root, batch)
 
 

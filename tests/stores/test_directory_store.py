@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import stat
 
 import pytest
@@ -14,35 +13,24 @@ from bodycam_ingest.errors import (
     StoreConflictError,
     StoreError,
     StoreFullError,
-    StoreMisconfiguredError,
     StoreUnreachableError,
 )
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
 from bodycam_ingest.stores.registry import open_store, prepare_store
-from tests.support.sending import Bytes, Journal, clip, object_of, sent
+from tests.support.patching import fail
+from tests.support.sending import Bytes, Journal, clip, everything, object_of, sent
 
 
 @pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "archive"
-    path.mkdir()
-    return path
+def store(archive):
+    return archive
 
 
-@pytest.fixture
-def store(root):
-    prepare(root)
-    return DirectoryStore("archive", root)
-
-
-def everything(root):
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
-
-
-def test_a_mount_that_is_not_there_is_never_written_below(tmp_path, root):
+def test_a_mount_that_is_not_there_is_never_written_below(tmp_path):
     obj = object_of(b"x")
-    for path in (root, tmp_path / "missing"):
+    (tmp_path / "bare").mkdir()
+    for path in (tmp_path / "bare", tmp_path / "missing"):
         store = DirectoryStore("archive", path)
         for ask in (
             lambda store=store: store.send(obj, Bytes(b"x"), Journal()),
@@ -54,13 +42,15 @@ def test_a_mount_that_is_not_there_is_never_written_below(tmp_path, root):
         ):
             with pytest.raises(StoreUnreachableError):
                 ask()
-    assert everything(tmp_path) == ["archive"]
+    assert everything(tmp_path) == ["bare"]
 
 
-def test_a_store_is_made_once_and_only_in_a_directory_that_is_there(tmp_path, root):
+def test_a_store_is_made_once_and_only_in_a_directory_that_is_there(tmp_path):
     with pytest.raises(StoreUnreachableError):
         prepare(tmp_path / "missing")
     assert not (tmp_path / "missing").exists()
+    (tmp_path / "new").mkdir()
+    root = tmp_path / "new"
     first = prepare(root)
     assert prepare(root) == first
     config = DirectoryStoreConfig.model_validate(
@@ -126,7 +116,7 @@ def test_a_key_reserved_for_another_item_is_a_conflict(store, root):
 
 def test_an_object_that_lost_the_name_of_its_note_alone_is_ours_if_its_bytes_are(store, root):
     """As after a power cut on a file system that keeps no order among names."""
-    _, obj, stored = sent(store, 10)
+    data, obj, stored = sent(store, 10)
     note = (root / obj.key).parent / ".clip.mp4.meta.json"
     note.unlink()
     assert store.send(obj, Bytes(data), Journal()) == stored
@@ -149,43 +139,8 @@ def test_an_object_whose_note_is_damaged_is_nobodys(store, root, note):
     assert (root / obj.key).read_bytes() == data
 
 
-FAULTS = [
-    (errno.ENOSPC, StoreFullError),
-    (errno.EDQUOT, StoreFullError),
-    (errno.EROFS, StoreMisconfiguredError),
-    (errno.EACCES, StoreMisconfiguredError),
-    (errno.EIO, StoreUnreachableError),
-    (errno.ESTALE, StoreUnreachableError),
-    (errno.ENOTCONN, StoreUnreachableError),
-    (errno.EFBIG, StoreError),
-]
-
-
-@pytest.mark.parametrize(("code", "kind"), FAULTS)
-@pytest.mark.parametrize("call", ["write", "finish"])
-def test_what_the_disk_says_has_its_class_and_leaves_nothing(
-    store, root, monkeypatch, code, kind, call
-):
-    data, obj = clip(1_000_000)
-
-    def fail(*_args):
-        raise OSError(code, os.strerror(code))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(f"bodycam_ingest.stores.directory_files.NewFile.{call}", fail)
-        with pytest.raises(StoreError) as caught:
-            store.send(obj, Bytes(data), Journal())
-    assert type(caught.value) is kind
-    assert list(store.keys("")) == []
-    assert [path for path in everything(root) if path.endswith(".part")] == []
-    store.confirm(obj, store.send(obj, Bytes(data), Journal()))
-
-
 def test_a_full_disk_is_found_by_probing(store, monkeypatch):
-    def full(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(durable, "create_file", full)
+    fail(monkeypatch, durable, "create_file", errno.ENOSPC)
     with pytest.raises(StoreFullError):
         store.probe()
 

@@ -25,7 +25,18 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores import directory_files
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
-from tests.support.sending import Bytes, Journal, clip, object_of, sent, some_bytes
+from tests.support.patching import fail, note
+from tests.support.plants import PLANTS
+from tests.support.sending import (
+    Bytes,
+    Journal,
+    clip,
+    everything,
+    object_of,
+    sent,
+    some_bytes,
+    unfinished,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,39 +45,17 @@ FAULTS = [
     (errno.ENOSPC, StoreFullError),
     (errno.EDQUOT, StoreFullError),
     (errno.EROFS, StoreMisconfiguredError),
+    (errno.EACCES, StoreMisconfiguredError),
     (errno.EIO, StoreUnreachableError),
     (errno.ESTALE, StoreUnreachableError),
+    (errno.ENOTCONN, StoreUnreachableError),
     (errno.EFBIG, StoreError),
 ]
 
 
 @pytest.fixture
-def root(tmp_path):
-    path = tmp_path / "archive"
-    path.mkdir()
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def store(root):
-    return DirectoryStore("archive", root)
-
-
-def everything(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
-
-
-def refuse(code: int, *, after: int):
-    """A system call that works so often and then fails."""
-    done = iter(range(after))
-
-    def fail(real, *arguments):
-        if next(done, None) is not None:
-            return real(*arguments)
-        raise OSError(code, os.strerror(code))
-
-    return fail
+def store(archive):
+    return archive
 
 
 @pytest.mark.parametrize(("code", "kind"), FAULTS)
@@ -77,13 +66,12 @@ def test_what_writing_says_is_never_hidden(store, root, monkeypatch, code, kind,
     data, obj = clip(size)
     # That directories are there is durable, so that the first two calls are for note and object.
     store.send(object_of(b"", f"{obj.key.rpartition('/')[0]}/other.mp4"), Bytes(b""), Journal())
-    real, fail = getattr(os, call), refuse(code, after=after)
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, lambda *arguments: fail(real, *arguments))
+        fail(patch, os, call, code, after=after)
         with pytest.raises(StoreError) as caught:
             store.send(obj, Bytes(data), Journal())
     assert type(caught.value) is kind
-    assert [path for path in everything(root) if path.endswith(".part")] == []
+    assert unfinished(root) == []
     store.confirm(obj, store.send(obj, Bytes(data), Journal()))
 
 
@@ -91,9 +79,8 @@ def test_what_writing_says_is_never_hidden(store, root, monkeypatch, code, kind,
 @pytest.mark.parametrize("after", [0, 1], ids=["at once", "in the middle"])
 def test_what_reading_back_says_is_never_hidden(store, monkeypatch, code, kind, after):
     _, obj, stored = sent(store, 5_000_000)
-    real, fail = os.readv, refuse(code, after=after)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "readv", lambda fd, views: fail(real, fd, views))
+        fail(patch, os, "readv", code, after=after)
         with pytest.raises(StoreError) as caught:
             store.confirm(obj, stored)
     assert type(caught.value) is kind
@@ -135,32 +122,11 @@ def test_a_full_disk_is_told_as_such_and_taken_up_again(tmp_path):
         store.confirm(obj, store.send(obj, Bytes(data), Journal()))
 
 
-def put_deep(path: Path) -> None:
-    path.write_bytes(b"[" * 200_000)
-
-
-def put_link_to_zero(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def put_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def put_hole(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(50_000_000_000)
-
-
-def put_directory(path: Path) -> None:
-    path.mkdir()
-
-
 def put_huge(path: Path) -> None:
     path.write_bytes(b'{"metadata": {"item-id": "' + b"x" * 10_000_000 + b'"}}')
 
 
-PLANTS = [put_deep, put_link_to_zero, put_fifo, put_hole, put_directory, put_huge]
+HARMS = {**PLANTS, "huge": put_huge}
 
 
 @pytest.fixture
@@ -174,14 +140,14 @@ def little_memory():
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("components", PLANTS)
+@pytest.mark.parametrize("harm", HARMS)
 def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
-    store, root, components, little_memory
+    store, root, harm, little_memory
 ):
-    _, obj, stored = sent(store, 10)
+    data, obj, stored = sent(store, 10)
     note = (root / obj.key).parent / ".clip.mp4.meta.json"
     note.unlink()
-    components(note)
+    HARMS[harm](note)
     assert store.look(obj.key).metadata == {}
     with pytest.raises(StoreMismatchError):
         store.confirm(obj, stored)
@@ -190,45 +156,43 @@ def test_whatever_lies_where_a_note_belongs_is_a_fault_of_that_object(
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("components", PLANTS)
+@pytest.mark.parametrize("harm", HARMS)
 def test_whatever_lies_where_an_object_belongs_is_a_fault_of_that_object(
-    store, root, components, little_memory
+    store, root, harm, little_memory
 ):
-    _, obj, stored = sent(store, 10)
+    data, obj, stored = sent(store, 10)
     (root / obj.key).unlink()
-    components(root / obj.key)
+    HARMS[harm](root / obj.key)
     with pytest.raises(StoreMismatchError):
         store.confirm(obj, stored)
     with pytest.raises(StoreConflictError):
         store.send(obj, Bytes(data), Journal())
-    if components in {put_link_to_zero, put_fifo, put_directory}:
+    if harm in {"link to zeros", "pipe", "directory"}:
         with pytest.raises(StoreMismatchError):
             next(store.read(obj.key))
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("components", PLANTS)
-def test_whatever_lies_where_the_marker_belongs_the_store_is_not_taken(store, root, components):
+@pytest.mark.parametrize("harm", HARMS)
+def test_whatever_lies_where_the_marker_belongs_the_store_is_not_taken(store, root, harm):
     (root / MARKER).unlink()
-    components(root / MARKER)
+    HARMS[harm](root / MARKER)
     with pytest.raises(StoreUnreachableError):
         store.identity()
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("components", [put_fifo, put_link_to_zero, put_deep, "link"])
-def test_what_lies_in_the_way_to_one_camera_concerns_that_camera_alone(
-    store, root, tmp_path, components
-):
+@pytest.mark.parametrize("harm", ["pipe", "link to zeros", "deep", "link"])
+def test_what_lies_in_the_way_to_one_camera_concerns_that_camera_alone(store, root, tmp_path, harm):
     data = some_bytes(10)
     obj, other = object_of(data, "evidence/cam-1/a/b.mp4"), object_of(data, "evidence/cam-2/a.mp4")
     (root / "evidence").mkdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    if components == "link":
+    if harm == "link":
         (root / "evidence" / "cam-1").symlink_to(elsewhere)
     else:
-        components(root / "evidence" / "cam-1")
+        HARMS[harm](root / "evidence" / "cam-1")
     for ask in (
         lambda: store.send(obj, Bytes(data), Journal()),
         lambda: store.look(obj.key),
@@ -250,13 +214,10 @@ def test_a_store_is_prepared_twice_without_a_trace(root):
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_file_that_could_not_be_made_leaves_nothing(tmp_path, monkeypatch, call):
-    def fail(*_arguments):
-        raise OSError(errno.ENOSPC, "full")
-
     for make in (durable.create_file, durable.replace_file):
         with monkeypatch.context() as patch:
-            patch.setattr(os, call, fail)
-            with pytest.raises(OSError, match="full"):
+            fail(patch, os, call, errno.ENOSPC)
+            with pytest.raises(OSError, match="No space"):
                 make(tmp_path / "name", b"data")
         assert everything(tmp_path) == []
     (tmp_path / "name").write_bytes(b"there")
@@ -267,17 +228,10 @@ def test_a_file_that_could_not_be_made_leaves_nothing(tmp_path, monkeypatch, cal
 
 def test_a_directory_that_is_there_is_trusted_only_after_its_name_was_synced(store, root):
     """As after a process that was killed between making a directory and syncing its parent."""
-    synced: list[str] = []
-    real = durable.fsync_directory
-
-    def sync(path) -> None:
-        synced.append(os.path.realpath(path))
-        real(path)
-
     (root / "evidence" / "cam" / "x").mkdir(parents=True)
     data = some_bytes(10)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "fsync_directory", sync)
+        synced = note(patch, durable, "fsync_directory", os.path.realpath)
         for name in ("a", "b"):
             obj = object_of(data, f"evidence/cam/x/{name}/clip.mp4")
             store.send(obj, Bytes(data), Journal())
@@ -304,14 +258,7 @@ def test_a_listing_looks_only_below_its_prefix(store, root, monkeypatch):
     for key in ("evidence/cam-1/a/x.mp4", "evidence/cam-2/a/x.mp4", "ledger/x"):
         obj = object_of(b"x", key)
         store.send(obj, Bytes(b"x"), Journal())
-    listed: list[str] = []
-    real = os.scandir
-
-    def scandir(path):
-        listed.append(os.fspath(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    listed = note(monkeypatch, os, "scandir", os.fspath)
     assert list(store.keys("evidence/cam-1/")) == ["evidence/cam-1/a/x.mp4"]
     assert not [path for path in listed if "cam-2" in path or "ledger" in path]
     assert list(store.keys("nowhere/")) == []

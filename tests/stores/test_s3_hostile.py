@@ -85,18 +85,24 @@ def any_answer():
     server.close()
 
 
-def store_at(url: str, *, allow_http: bool = True) -> S3Store:
-    config = S3StoreConfig.model_construct(
-        name="cloud",
-        bucket="evidence",
-        prefix="p",
-        endpoint_url=url,
-        credentials=EnvironmentCredentials(
-            source="environment", access_key_variable="HOME", secret_key_variable="HOME"
-        ),
-        allow_http=allow_http,
-    )
-    return S3Store(S3Client(config))
+@pytest.fixture
+def store_at():
+    with contextlib.ExitStack() as opened:
+
+        def make(url: str, *, allow_http: bool = True) -> S3Store:
+            config = S3StoreConfig.model_construct(
+                name="cloud",
+                bucket="evidence",
+                prefix="p",
+                endpoint_url=url,
+                credentials=EnvironmentCredentials(
+                    source="environment", access_key_variable="HOME", secret_key_variable="HOME"
+                ),
+                allow_http=allow_http,
+            )
+            return opened.enter_context(contextlib.closing(S3Store(S3Client(config))))
+
+        yield make
 
 
 HEADERS = st.dictionaries(
@@ -153,7 +159,7 @@ CHUNKED = b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n9999999999999999
 
 
 @pytest.fixture
-def any_store(any_answer):
+def any_store(any_answer, store_at):
     # One for all examples: a client takes longer to build than to ask.
     store = store_at(any_answer.url)
     yield store
@@ -197,7 +203,7 @@ def test_whatever_a_server_answers_is_a_fault_of_the_store(any_answer, any_store
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
-def test_an_answer_without_an_end_is_given_up(any_answer, status, monkeypatch):
+def test_an_answer_without_an_end_is_given_up(any_answer, store_at, status, monkeypatch):
     monkeypatch.setattr(s3_endpoint, "_ANSWER_BYTES_MAX", 100_000)
     any_answer.answer = well_formed(status, {}, b"<ListBucketResult>" + b"<a/>" * 1_000_000)
     store = store_at(any_answer.url)
@@ -210,13 +216,12 @@ def test_an_answer_without_an_end_is_given_up(any_answer, status, monkeypatch):
         assert len(any_answer.requests) > before
     with pytest.raises(StoreError, match="longer than 100000 bytes"):
         list(store.keys(""))
-    store.close()
 
 
 @pytest.mark.parametrize("ending", ["reset", "stall"])
 @pytest.mark.parametrize("length", ["content-length", "transfer-encoding"])
 def test_a_line_that_breaks_under_an_answer_is_the_lines_fault(
-    any_answer, ending, length, monkeypatch
+    any_answer, store_at, ending, length, monkeypatch
 ):
     monkeypatch.setattr(s3_endpoint, "READ_TIMEOUT_S", 1)
     any_answer.ending = ending
@@ -225,11 +230,10 @@ def test_a_line_that_breaks_under_an_answer_is_the_lines_fault(
     store = store_at(any_answer.url)
     with pytest.raises(StoreUnreachableError):
         list(store.keys(""))
-    store.close()
 
 
 @pytest.mark.parametrize("contents", [b"", b"<Contents><Key>p/k</Key></Contents>"])
-def test_a_listing_without_an_end_is_given_up(any_answer, contents):
+def test_a_listing_without_an_end_is_given_up(any_answer, store_at, contents):
     page = b"<IsTruncated>true</IsTruncated><NextContinuationToken>again</NextContinuationToken>"
     body = b"<ListBucketResult>" + contents + page + b"</ListBucketResult>"
     any_answer.answer = well_formed(200, {"content-type": "application/xml"}, body)
@@ -237,7 +241,6 @@ def test_a_listing_without_an_end_is_given_up(any_answer, contents):
     with pytest.raises(StoreError, match="does not end"):
         list(store.keys(""))
     assert len(any_answer.requests) == 2
-    store.close()
 
 
 @given(headers=HEADERS, status=st.integers(100, 599), code=st.text(max_size=30))
@@ -256,7 +259,7 @@ def test_whatever_a_refusal_says_has_its_class(headers, status, code):
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "file"])
 def test_neither_environment_nor_set_up_sends_evidence_elsewhere(
-    any_answer, monkeypatch, tmp_path, variable
+    any_answer, store_at, monkeypatch, tmp_path, variable
 ):
     if variable == "file":
         config = tmp_path / "config"
@@ -268,62 +271,42 @@ def test_neither_environment_nor_set_up_sends_evidence_elsewhere(
     else:
         monkeypatch.setenv(variable, any_answer.url)
     monkeypatch.setattr(s3_endpoint, "CONNECT_TIMEOUT_S", 1)
-    store = store_at("", allow_http=False)
-    try:
-        with pytest.raises(StoreError):
-            store.look("evidence/x")
-    finally:
-        store.close()
+    with pytest.raises(StoreError):
+        store_at("", allow_http=False).look("evidence/x")
     assert any_answer.requests == []
 
 
-def test_no_request_leaves_unencrypted_whatever_chose_its_address(any_answer):
+def test_no_request_leaves_unencrypted_whatever_chose_its_address(any_answer, store_at):
     store = store_at(any_answer.url, allow_http=False)
-    try:
-        for ask in (lambda: store.look("evidence/x"), store.identity, store.probe):
-            with pytest.raises(StoreMisconfiguredError, match="not encrypted"):
-                ask()
-    finally:
-        store.close()
+    for ask in (lambda: store.look("evidence/x"), store.identity, store.probe):
+        with pytest.raises(StoreMisconfiguredError, match="not encrypted"):
+            ask()
     assert any_answer.requests == []
 
 
 def test_without_a_bundle_of_its_own_a_store_is_trusted_as_the_system_says(
-    seaweed, proxy, monkeypatch, tmp_path
+    seaweed, open_s3, monkeypatch, tmp_path
 ):
-    def ask() -> None:
-        store = S3Store(S3Client(seaweed.config(proxy.url, ca_bundle=None)))
-        try:
-            store.look("evidence/x")
-        finally:
-            store.close()
-
     monkeypatch.setenv("SSL_CERT_FILE", str(seaweed.ca_bundle))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(seaweed.ca_bundle))
     with pytest.raises(StoreMisconfiguredError, match="certificate"):
-        ask()
+        open_s3(ca_bundle=None).look("evidence/x")
     monkeypatch.setattr(
         s3_endpoint, "SYSTEM_BUNDLES", (str(tmp_path / "missing"), str(seaweed.ca_bundle))
     )
-    ask()
+    open_s3(ca_bundle=None).look("evidence/x")
 
 
-def test_a_certificate_that_was_mended_is_seen_without_a_restart(seaweed, proxy, tmp_path):
+def test_a_certificate_that_was_mended_is_seen_without_a_restart(seaweed, proxy, open_s3, tmp_path):
     bundle = tmp_path / "ca.pem"
     other = tmp_path / "other"
     other.mkdir()
-
     bundle.write_bytes(write_certificate(other)[0].read_bytes())
-    store = S3Store(S3Client(seaweed.config(proxy.url, ca_bundle=bundle)))
-    try:
-        with pytest.raises(
-            StoreMisconfiguredError, match=f"bucket {seaweed.bucket} at {proxy.url}"
-        ):
-            store.look("evidence/x")
-        bundle.write_bytes(seaweed.ca_bundle.read_bytes())
-        assert store.look("evidence/x") is None
-    finally:
-        store.close()
+    store = open_s3(ca_bundle=bundle)
+    with pytest.raises(StoreMisconfiguredError, match=f"bucket {seaweed.bucket} at {proxy.url}"):
+        store.look("evidence/x")
+    bundle.write_bytes(seaweed.ca_bundle.read_bytes())
+    assert store.look("evidence/x") is None
 
 
 def test_every_byte_that_is_sent_or_read_back_is_seen_to_move(seaweed, proxy):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from bodycam_ingest.model.evidence import Digests, StoreObject
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bodycam_ingest.model.evidence import StoredObject
     from bodycam_ingest.stores.contract import ObjectStore
 
@@ -55,6 +57,16 @@ def sent(store: ObjectStore, size_bytes: int) -> tuple[bytes, StoreObject, Store
     """The same, and what the store that has it now says of it."""
     data, obj = clip(size_bytes)
     return data, obj, store.send(obj, Bytes(data), Journal())
+
+
+def everything(root: Path) -> list[str]:
+    """All that lies in a directory store."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+def unfinished(root: Path) -> list[str]:
+    """What was begun there."""
+    return [path for path in everything(root) if path.endswith(".part")]
 
 
 class Bytes:
