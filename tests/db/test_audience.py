@@ -6,18 +6,17 @@ import contextlib
 import grp
 import os
 import stat
-import threading
-import time
 
 import pytest
 
-from bodycam_ingest.daemon.control import JobKind, RetryRequest, StatusRequest, ask, server
+from bodycam_ingest.daemon.control import RetryRequest, StatusRequest, ask, server
 from bodycam_ingest.daemon.control.place import SOCKET_NAME
-from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.db.reading import STATE_FILE
-from bodycam_ingest.db.state_dir import check_directory, initialise, open_ledger
+from bodycam_ingest.db.state_dir import check_directory, initialise
 from bodycam_ingest.errors import ControlError, IngestError, StateDirectoryError
 from bodycam_ingest.linux import group_access
+from tests.daemon.test_control import House
+from tests.support.ledgers import start_and_stop
 
 ORIGIN = "police.example.org/custody/dock-1"
 
@@ -60,11 +59,7 @@ def test_the_signed_head_is_readable_where_the_directory_is_and_keys_never_are(s
     before = os.umask(0o077)
     try:
         state.chmod(given)
-        engine, ledger = open_ledger(state, ORIGIN)
-        with ledger.transaction() as txn:
-            txn.append("daemon.started", "daemon", {})
-        ledger.close()
-        engine.dispose()
+        start_and_stop(state, ORIGIN)
     finally:
         os.umask(before)
     assert mode(state / STATE_FILE) == file
@@ -74,27 +69,11 @@ def test_the_signed_head_is_readable_where_the_directory_is_and_keys_never_are(s
 
 @contextlib.contextmanager
 def answering(state):
-    made = ControlServer(state, lambda request, _user, _progress: {"did": request.command})
-    ends = threading.Event()
-
-    def work(kind):
-        while not ends.is_set():
-            with contextlib.suppress(IngestError):
-                made.work(kind)
-
-    threads = [threading.Thread(target=made.serve, args=(lambda: None,))]
-    threads += [threading.Thread(target=work, args=(kind,)) for kind in JobKind]
-    for thread in threads:
-        thread.start()
+    house = House(state)
     try:
         yield
     finally:
-        made.stop()
-        threads[0].join(10)
-        ends.set()
-        for thread in threads:
-            thread.join(10)
-        time.sleep(0)
+        house.end()
 
 
 def test_the_group_reaches_the_socket_where_it_may_read(state):
@@ -108,6 +87,6 @@ def test_who_is_neither_root_nor_the_daemons_user_may_look_and_change_nothing(st
     monkeypatch.setattr(server, "peer", lambda _connection: (12345, "auditor"))
     state.chmod(0o2750)
     with answering(state):
-        assert ask(state, StatusRequest(command="status")) == {"did": "status"}
+        assert ask(state, StatusRequest(command="status")) == {"echo": "status"}
         with pytest.raises((ControlError, IngestError), match="only root and the daemon's user"):
             ask(state, RetryRequest(command="retry"))

@@ -5,12 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
-import threading
 
 import pytest
 import sqlalchemy as sa
@@ -25,7 +20,7 @@ from bodycam_ingest.db.ledger_tree import peaks_at
 from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_node, ledger_private
 from bodycam_ingest.db.standing import read_head
-from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.db.state_dir import initialise
 from bodycam_ingest.errors import (
     DatabaseDamagedError,
     LedgerEntryError,
@@ -34,8 +29,11 @@ from bodycam_ingest.errors import (
     StateDirectoryError,
 )
 from bodycam_ingest.linux import durable
-
-ORIGIN = "pd.example/custody/dock-1"
+from tests.support import ledgers
+from tests.support.killing import killed
+from tests.support.ledgers import ORIGIN, sql, start_and_stop, unguarded
+from tests.support.patching import fail
+from tests.support.threads import together
 
 
 @pytest.fixture
@@ -47,18 +45,14 @@ def state(tmp_path):
 
 @pytest.fixture
 def opened(state):
-    engine, ledger = open_ledger(state, ORIGIN)
-    yield engine, ledger
-    ledger.close()
-    engine.dispose()
+    with ledgers.opened(state) as made:
+        yield made
 
 
 def reopen(state):
     """Open as a restart would, and close again; returns the head."""
-    engine, ledger = open_ledger(state, ORIGIN)
-    ledger.close()
-    engine.dispose()
-    return ledger.head
+    with ledgers.opened(state) as (_, ledger):
+        return ledger.head
 
 
 def add(ledger, count=1, subject="item:A", fact=""):
@@ -67,16 +61,6 @@ def add(ledger, count=1, subject="item:A", fact=""):
             txn.append("test.discovered", subject, {"number": number})
         if fact:
             txn.conn.execute(dock_fact.insert().values(name=fact, value="x"))
-
-
-def raw(state, *statements):
-    """Change the database behind the daemon's back."""
-    connection = sqlite3.connect(state / "bodycam.db", isolation_level=None)
-    try:
-        for statement in statements:
-            connection.execute(statement)
-    finally:
-        connection.close()
 
 
 def bodies(engine):
@@ -135,12 +119,10 @@ def test_entries_and_state_commit_together(state, opened):
 
 def test_checkpoint_is_signed_by_the_key_that_init_gave_out(tmp_path):
     vkey = initialise(tmp_path / "state", ORIGIN)
-    engine, ledger = open_ledger(tmp_path / "state", ORIGIN)
-    add(ledger)
-    found = checkpoint.verified(ledger.head.checkpoint, VerifierKey.parse(vkey), ORIGIN)
-    assert (found.size, found.root) == (2, ledger.head.root)
-    ledger.close()
-    engine.dispose()
+    with ledgers.opened(tmp_path / "state") as (_, ledger):
+        add(ledger)
+        found = checkpoint.verified(ledger.head.checkpoint, VerifierKey.parse(vkey), ORIGIN)
+        assert (found.size, found.root) == (2, ledger.head.root)
 
 
 def test_an_exception_leaves_neither_entry_nor_state_and_wakes_nobody(state, opened):
@@ -277,11 +259,7 @@ def test_threads_take_turns(state, opened):
         for _ in range(5):
             add(ledger, 3, f"item:{name}")
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, "abcd")
     _, head = check_whole(state)
     assert head.size == 1 + 4 * 15
 
@@ -292,11 +270,8 @@ def test_threads_take_turns(state, opened):
 def test_a_state_file_that_cannot_be_written_stops_the_ledger(state, opened, monkeypatch):
     engine, ledger = opened
 
-    def full(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "replace_file", full)
+        fail(patch, durable, "replace_file", errno.ENOSPC)
         with pytest.raises(LedgerUnwritableError):
             add(ledger, fact="a")
     with pytest.raises(LedgerUnwritableError), ledger.transaction():
@@ -359,26 +334,11 @@ def test_a_read_that_fails_comes_out_as_a_fault_of_ours(state, opened):
             conn.exec_driver_sql("SELEKT 1")
         with pytest.raises(sa.exc.OperationalError, match="too many SQL variables"):
             conn.execute(sa.select(sa.literal(1).in_(range(300_000))))
-    with sqlite3.connect(state / "bodycam.db") as raw:
-        raw.execute("DROP TABLE item_work")
-        raw.execute("ALTER TABLE camera DROP COLUMN profile")
-    raw.close()
+    sql(state, "DROP TABLE item_work", "ALTER TABLE camera DROP COLUMN profile")
     with engine.connect() as conn:
         for table in (schema.item_work, schema.camera):
             with pytest.raises(DatabaseDamagedError):
                 conn.execute(sa.select(table))
-
-
-def alter(state, *statements):
-    """As somebody with sqlite3 would, walking past the guards."""
-    with sqlite3.connect(state / "bodycam.db") as raw:
-        for (name,) in raw.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        ).fetchall():
-            raw.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            raw.execute(statement)
-    raw.close()
 
 
 @pytest.mark.parametrize(
@@ -404,7 +364,7 @@ def alter(state, *statements):
     ids=lambda statements: statements[0],
 )
 def test_a_database_that_another_hand_altered_is_told_as_damaged(state, statements):
-    alter(state, *statements)
+    unguarded(state, *statements)
     with pytest.raises(DatabaseDamagedError) as caught:
         reopen(state)
     assert "verify" in caught.value.hint
@@ -431,24 +391,17 @@ def test_a_database_that_was_cut_is_told_as_damaged_or_altered(state):
 
 @pytest.mark.parametrize("body", ["x'00'", "CAST('{}' AS BLOB)", "CAST('[' AS BLOB)"])
 def test_an_old_entry_that_is_garbage_is_told_as_an_altered_ledger(state, body):
-    engine, ledger = open_ledger(state, ORIGIN)
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    add(ledger)
-    ledger.close()
-    engine.dispose()
-    alter(state, f"UPDATE ledger_entry SET body = {body} WHERE subject = 'daemon'")
-    engine, ledger = open_ledger(state, ORIGIN)
-    with pytest.raises(LedgerForkError, match="was altered"), ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    ledger.close()
-    engine.dispose()
+    start_and_stop(state)
+    written(state, 1)
+    unguarded(state, f"UPDATE ledger_entry SET body = {body} WHERE subject = 'daemon'")
+    with pytest.raises(LedgerForkError, match="was altered"):
+        start_and_stop(state)
 
 
 def test_a_row_that_another_hand_appended_while_the_ledger_is_open_is_told_as_that(state, opened):
     _, ledger = opened
     add(ledger)
-    alter(
+    unguarded(
         state,
         "INSERT INTO ledger_entry SELECT log_id, seq + 1, body, leaf_hash, type, subject, t "
         "FROM ledger_entry ORDER BY seq DESC LIMIT 1",
@@ -458,38 +411,24 @@ def test_a_row_that_another_hand_appended_while_the_ledger_is_open_is_told_as_th
 
 
 def test_a_closed_ledger_refuses(state):
-    engine, ledger = open_ledger(state, ORIGIN)
-    ledger.close()
+    with ledgers.opened(state) as (_, ledger):
+        pass
     with pytest.raises(LedgerUnwritableError):
         add(ledger)
-    engine.dispose()
 
 
 # -- cut off at every durable act ----------------------------------------------------------------
 
-CHILD = textwrap.dedent(
-    """
-    import os, signal, sys
-    from pathlib import Path
-    from bodycam_ingest.linux import durable
-    from bodycam_ingest.db.state_dir import open_ledger
-    from bodycam_ingest.db.schema import dock_fact
+WORK = """
+from bodycam_ingest.db.state_dir import open_ledger
+from bodycam_ingest.db.schema import dock_fact
 
-    state, moment = Path(sys.argv[1]), sys.argv[2]
-
-    def kill(when):
-        if when == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    engine, ledger = open_ledger(state, "pd.example/custody/dock-1")
-    durable.listen(kill)
-    with ledger.transaction() as txn:
-        for number in range(300):
-            txn.append("test.discovered", f"item:{number}", {})
-        txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
-    sys.exit(3)
-    """
-)
+engine, ledger = open_ledger(state, "pd.example/custody/dock-1")
+with ledger.transaction() as txn:
+    for number in range(300):
+        txn.append("test.discovered", f"item:{number}", {})
+    txn.conn.execute(dock_fact.insert().values(name="a", value="1"))
+"""
 
 
 @pytest.mark.process
@@ -503,19 +442,12 @@ CHILD = textwrap.dedent(
     ],
 )
 def test_killed_at(state, moment, committed):
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(state), moment], timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
-    engine, ledger = open_ledger(state, ORIGIN)
-    try:
+    killed(moment, WORK, state)
+    with ledgers.opened(state) as (engine, ledger):
         assert ledger.head.size == (301 if committed else 1)
         assert facts(engine) == ({"a"} if committed else set())
         assert (state / "checkpoint").read_text(encoding="utf-8") == ledger.head.checkpoint
         add(ledger)
-    finally:
-        ledger.close()
-        engine.dispose()
     check_whole(state)
 
 
@@ -524,15 +456,13 @@ def test_killed_at(state, moment, committed):
 
 def copy_database(state):
     """The database's bytes, its log folded in; nothing has it open."""
-    raw(state, "PRAGMA wal_checkpoint(TRUNCATE)")
+    sql(state, "PRAGMA wal_checkpoint(TRUNCATE)")
     return (state / "bodycam.db").read_bytes()
 
 
 def written(state, count):
-    engine, ledger = open_ledger(state, ORIGIN)
-    add(ledger, count)
-    ledger.close()
-    engine.dispose()
+    with ledgers.opened(state) as (_, ledger):
+        add(ledger, count)
     return copy_database(state)
 
 
@@ -544,15 +474,20 @@ def test_an_older_database_put_back_is_refused(state):
         reopen(state)
 
 
-def test_another_history_of_the_same_size_is_refused(state):
+def forked(state, signed, other):
+    """So many entries are signed, and so many others from the same beginning lie in their place."""
     start = copy_database(state)
     before = (state / "checkpoint").read_bytes()
-    written(state, 1)
-    signed = (state / "checkpoint").read_bytes()
+    written(state, signed)
+    kept = (state / "checkpoint").read_bytes()
     (state / "bodycam.db").write_bytes(start)
     (state / "checkpoint").write_bytes(before)
-    written(state, 1)
-    (state / "checkpoint").write_bytes(signed)
+    written(state, other)
+    (state / "checkpoint").write_bytes(kept)
+
+
+def test_another_history_of_the_same_size_is_refused(state):
+    forked(state, 1, 1)
     with pytest.raises(LedgerForkError, match="does not extend"):
         reopen(state)
 
@@ -561,14 +496,7 @@ def test_another_history_of_the_same_size_is_refused(state):
 def test_a_longer_history_that_forks_off_before_is_refused(state, size):
     if size > 1:
         written(state, size - 1)
-    start = copy_database(state)
-    before = (state / "checkpoint").read_bytes()
-    written(state, 5)
-    signed = (state / "checkpoint").read_bytes()
-    (state / "bodycam.db").write_bytes(start)
-    (state / "checkpoint").write_bytes(before)
-    written(state, 600)
-    (state / "checkpoint").write_bytes(signed)
+    forked(state, 5, 600)
     with pytest.raises(LedgerForkError, match=f"signed at {size + 5}"):
         reopen(state)
 
@@ -588,7 +516,7 @@ def test_a_state_file_that_says_nothing_is_refused(state, content):
 
 
 def test_entries_that_nobody_signed_are_never_signed(state):
-    raw(
+    sql(
         state,
         "INSERT INTO ledger_entry SELECT log_id, seq + 1, body, leaf_hash, type, subject, t"
         " FROM ledger_entry",
@@ -598,31 +526,26 @@ def test_entries_that_nobody_signed_are_never_signed(state):
 
 
 @pytest.mark.parametrize(
-    "change",
+    "statement",
     [
-        "size = size + 1",
-        "peaks = x'00'",
-        "peaks = zeroblob(32)",
-        "last = zeroblob(32)",
-        "checkpoint = ''",
-        "checkpoint = replace(checkpoint, '1', '2')",
+        "UPDATE ledger_head SET size = size + 1",
+        "UPDATE ledger_head SET peaks = x'00'",
+        "UPDATE ledger_head SET peaks = zeroblob(32)",
+        "UPDATE ledger_head SET last = zeroblob(32)",
+        "UPDATE ledger_head SET checkpoint = ''",
+        "UPDATE ledger_head SET checkpoint = replace(checkpoint, '1', '2')",
+        "DELETE FROM ledger_head",
     ],
 )
-def test_a_head_that_was_changed_is_refused(state, change):
-    raw(state, f"UPDATE ledger_head SET {change}")
-    with pytest.raises(LedgerForkError):
-        reopen(state)
-
-
-def test_a_head_that_is_gone_is_refused(state):
-    raw(state, "DELETE FROM ledger_head")
+def test_a_head_that_was_changed_or_is_gone_is_refused(state, statement):
+    sql(state, statement)
     with pytest.raises(LedgerForkError):
         reopen(state)
 
 
 def test_a_writer_beside_this_one_is_noticed(state, opened):
     _, ledger = opened
-    raw(state, "UPDATE ledger_head SET checkpoint = ''")
+    sql(state, "UPDATE ledger_head SET checkpoint = ''")
     with pytest.raises(LedgerForkError, match="something else has written"):
         add(ledger)
 
@@ -646,7 +569,7 @@ def test_what_was_recorded_is_not_changed_by_accident(state, opened, statement):
     add(ledger, 300)
     before = bodies(engine)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        raw(state, statement)
+        sql(state, statement)
     assert bodies(engine) == before
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.db import migrations, schema_version
+from bodycam_ingest.db.engine import open_database
 from bodycam_ingest.db.migrate import migrate
 from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.db.standing import read_head
@@ -29,8 +25,9 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import durable
 from tests.support.goldendock import build
-
-ORIGIN = "pd.example/custody/dock-1"
+from tests.support.killing import killed
+from tests.support.ledgers import ORIGIN, opened, sql, start_and_stop
+from tests.support.patching import fail
 
 NEXT = '''
 """A later schema.
@@ -57,12 +54,9 @@ def upgrade() -> None:
 @pytest.fixture
 def state(tmp_path):
     initialise(tmp_path / "state", ORIGIN)
-    engine, ledger = open_ledger(tmp_path / "state", ORIGIN)
-    with ledger.transaction() as txn:
+    with opened(tmp_path / "state") as (_, ledger), ledger.transaction() as txn:
         for number in range(300):
             txn.append("daemon.started", "daemon", {"n": number})
-    ledger.close()
-    engine.dispose()
     return tmp_path / "state"
 
 
@@ -87,19 +81,20 @@ def names(state):
 
 
 def columns(database):
-    connection = sqlite3.connect(database)
-    try:
-        return [row[1] for row in connection.execute("PRAGMA table_info(item_work)")]
-    finally:
-        connection.close()
+    return [row[1] for row in sql(database, "PRAGMA table_info(item_work)")]
 
 
-def head_of(state):
-    engine = open_for_reading(state)
+def head_of(state, read=open_for_reading):
+    engine = read(state)
     try:
         return read_head(engine)
     finally:
         engine.dispose()
+
+
+def any_version(state):
+    """Opens it without the version check."""
+    return open_database(state / "bodycam.db", read_only=True)
 
 
 def test_nothing_to_do(state):
@@ -115,12 +110,7 @@ def test_an_old_database_is_refused_until_it_is_migrated(state, newer):
     assert "bodycam-ingest migrate" in refused.value.hint
     done = migrate(state)
     assert (done.before, done.after) == (newer, "9001")
-    engine, ledger = open_ledger(state, ORIGIN)
-    assert ledger.head.size == 301
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    ledger.close()
-    engine.dispose()
+    assert start_and_stop(state) == 302
     assert "note" in columns(state / "bodycam.db")
 
 
@@ -146,7 +136,7 @@ def test_a_ledger_that_makes_no_state_is_not_migrated(tmp_path, monkeypatch):
 
 
 def test_the_old_database_is_kept_and_whole(state, newer, monkeypatch):
-    before = head_of_old(state)
+    before = head_of(state, any_version)
     done = migrate(state)
     assert done.backup is not None
     assert "note" not in columns(done.backup)
@@ -156,31 +146,11 @@ def test_the_old_database_is_kept_and_whole(state, newer, monkeypatch):
     assert head_of(state) == before
 
 
-def head_of_old(state):
-    engine = versions_free_reader(state)
-    try:
-        return read_head(engine)
-    finally:
-        engine.dispose()
-
-
-def versions_free_reader(state):
-    from bodycam_ingest.db.engine import open_database  # noqa: PLC0415 - without the version check
-
-    return open_database(state / "bodycam.db", read_only=True)
-
-
 def test_the_ledger_is_carried_over_byte_for_byte(state, newer):
-    def entries(path):
-        connection = sqlite3.connect(path)
-        try:
-            return connection.execute("SELECT * FROM ledger_entry ORDER BY seq").fetchall()
-        finally:
-            connection.close()
-
-    before = entries(state / "bodycam.db")
+    query = "SELECT * FROM ledger_entry ORDER BY seq"
+    before = sql(state, query)
     migrate(state)
-    assert entries(state / "bodycam.db") == before
+    assert sql(state, query) == before
     assert len(before) == 301
 
 
@@ -192,10 +162,7 @@ def test_only_the_user_can_read_what_it_makes(state, newer):
 
 
 def test_a_version_from_the_future_is_left_alone(state):
-    connection = sqlite3.connect(state / "bodycam.db")
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
+    sql(state, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaUnknownError):
         migrate(state)
     assert names(state) == ["bodycam.db", "checkpoint", "keys", "lock"]
@@ -203,11 +170,8 @@ def test_a_version_from_the_future_is_left_alone(state):
 
 def test_beside_a_daemon_it_is_refused(state, newer, monkeypatch):
     monkeypatch.undo()
-    engine, ledger = open_ledger(state, ORIGIN)
-    with pytest.raises(AlreadyRunningError):
+    with opened(state), pytest.raises(AlreadyRunningError):
         migrate(state)
-    ledger.close()
-    engine.dispose()
 
 
 def test_nothing_there(tmp_path):
@@ -217,7 +181,7 @@ def test_nothing_there(tmp_path):
 
 def test_beside_a_reader_it_is_refused_and_nothing_changes(state, newer, monkeypatch):
     monkeypatch.setattr("bodycam_ingest.db.migrate._FOLD_TIMEOUT_S", 0.1)
-    engine = versions_free_reader(state)
+    engine = any_version(state)
     with engine.connect() as conn:
         conn.exec_driver_sql("SELECT count(*) FROM item").all()
         with pytest.raises(LedgerUnwritableError, match="open"):
@@ -249,37 +213,21 @@ def test_a_migration_that_fails_or_changes_the_ledger_changes_nothing(
 
 
 def test_a_full_disk_changes_nothing(state, newer, monkeypatch):
-    def full(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "link", full)
+        fail(patch, os, "link", errno.ENOSPC)
         with pytest.raises(StateDirectoryError, match="No space"):
             migrate(state)
     assert "note" not in columns(state / "bodycam.db")
     assert migrate(state).after == "9001"
 
 
-CHILD = textwrap.dedent(
-    """
-    import os, signal, sys
-    from pathlib import Path
-    from bodycam_ingest.linux import durable
-    from bodycam_ingest.db import schema_version
-    from bodycam_ingest.db.migrate import migrate
+WORK = """
+from bodycam_ingest.db import schema_version
+from bodycam_ingest.db.migrate import migrate
 
-    state, scripts, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-
-    def kill(when):
-        if when == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    schema_version._SCRIPTS = scripts
-    durable.listen(kill)
-    migrate(state)
-    sys.exit(3)
-    """
-)
+(schema_version._SCRIPTS,) = more
+migrate(state)
+"""
 ACTS = ("migrate.copy", "migrate.backup", "migrate.swap")
 
 
@@ -290,19 +238,15 @@ ACTS = ("migrate.copy", "migrate.backup", "migrate.swap")
 def test_cut_off_at(state, tmp_path, monkeypatch, moment):
     before = head_of(state)
     scripts = newer_program(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(state), str(scripts), moment], timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    killed(moment, WORK, state, scripts)
     swapped = moment == "after:migrate.swap"
     assert ("note" in columns(state / "bodycam.db")) == swapped
     with monkeypatch.context() as patch:
         patch.setattr(schema_version, "_SCRIPTS", scripts)
         assert migrate(state).after == "9001"
         assert head_of(state) == before
-        engine, ledger = open_ledger(state, ORIGIN)
-        ledger.close()
-        engine.dispose()
+        with opened(state):
+            pass
     left = [name for name in names(state) if name not in {"checkpoint", "keys", "lock"}]
     assert len(left) == 2
     assert left[0] == "bodycam.db"

@@ -17,6 +17,7 @@ from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from tests.support import facts
 from tests.support.dockbench import digests_of, docked
 from tests.support.goldendock import DOCKING, ORIGIN, Dock
+from tests.support.ledgers import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +83,7 @@ ITEM = "01J00000000000000000000AAA"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root: Path = tmp_path_factory.mktemp("made") / "dock"
     initialise(root / "state", ORIGIN)
-    engine, ledger = Dock(root).open()
-    with ledger.transaction() as txn:
+    with opened(root / "state") as (_, ledger), ledger.transaction() as txn:
         txn.rows.keep_document(b"")
         txn.rows.keep_document(MANIFEST)
         for draft in DRAFTS:
@@ -95,8 +95,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts.verify(txn, ITEM, digests)
         facts.confirm(txn, ITEM, "main")
         facts.release(txn, ITEM, DOCKING, docked=True)
-    ledger.close()
-    engine.dispose()
     return root
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -23,8 +21,8 @@ from bodycam_ingest.errors import (
     SchemaUnknownError,
     StateDirectoryError,
 )
-
-ORIGIN = "pd.example/custody/dock-1"
+from tests.support.killing import killed
+from tests.support.ledgers import ORIGIN, opened, sql, start_and_stop
 
 
 @pytest.fixture
@@ -53,14 +51,6 @@ def refused(state, error, match=None, origin=ORIGIN):
     assert after == before
 
 
-def works(state):
-    engine, ledger = open_ledger(state, ORIGIN)
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    ledger.close()
-    engine.dispose()
-
-
 def test_everything_is_the_users_alone(state):
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     modes = {name: stat.S_IMODE(mode) for name, (mode, _) in tree(state).items()}
@@ -71,7 +61,7 @@ def test_everything_is_the_users_alone(state):
         "keys/log.key": 0o600,
         "lock": 0o600,
     }
-    works(state)
+    start_and_stop(state)
 
 
 def test_an_open_umask_opens_nothing(tmp_path):
@@ -88,7 +78,7 @@ def test_an_existing_one_is_never_touched(state):
     with pytest.raises(AlreadyInitialisedError):
         initialise(state, "pd.example/custody/dock-2")
     assert tree(state) == before
-    works(state)
+    start_and_stop(state)
 
 
 @pytest.mark.parametrize("name", ["bodycam.db", "keys", "something"])
@@ -110,7 +100,7 @@ def test_a_file_in_its_place_is_never_touched(tmp_path):
 def test_an_empty_directory_is_taken(tmp_path):
     (tmp_path / "state").mkdir(mode=0o755)
     initialise(tmp_path / "state", ORIGIN)
-    works(tmp_path / "state")
+    start_and_stop(tmp_path / "state")
 
 
 def test_a_place_that_cannot_be_made_is_told(tmp_path):
@@ -121,55 +111,36 @@ def test_a_place_that_cannot_be_made_is_told(tmp_path):
 
 # -- an init that was cut off --------------------------------------------------------------------
 
-CHILD = textwrap.dedent(
-    """
-    import os, signal, sys
-    from pathlib import Path
-    from bodycam_ingest.linux import durable
-    from bodycam_ingest.db import state_dir
+WORK = """
+from bodycam_ingest.db import state_dir
 
-    state, moment = Path(sys.argv[1]), sys.argv[2]
-
-    def kill(when):
-        if when == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    durable.listen(kill)
-    if moment == "database":
-        state_dir.create_schema = lambda conn: kill("database")
-    if moment == "genesis":
-        state_dir.Txn.write = lambda txn, signer: kill("genesis")
-    state_dir.initialise(state, "pd.example/custody/dock-1")
-    sys.exit(3)
-    """
-)
+if moment == "database":
+    state_dir.create_schema = lambda conn: kill("database")
+if moment == "genesis":
+    state_dir.Txn.write = lambda txn, signer: kill("genesis")
+state_dir.initialise(state, "pd.example/custody/dock-1")
+"""
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("moment", ["database", "genesis", "before:init.rename"])
 def test_cut_off_before_it_was_whole(tmp_path, moment):
     state = tmp_path / "state"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(state), moment], timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    killed(moment, WORK, state)
     with pytest.raises(NotInitialisedError):
         open_ledger(state, ORIGIN)
     initialise(state, ORIGIN)
-    works(state)
+    start_and_stop(state)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 @pytest.mark.process
 def test_cut_off_when_it_was_whole(tmp_path):
     state = tmp_path / "state"
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(state), "after:init.rename"], timeout=60, check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    killed("after:init.rename", WORK, state)
     with pytest.raises(AlreadyInitialisedError):
         initialise(state, ORIGIN)
-    works(state)
+    start_and_stop(state)
 
 
 # -- opening -------------------------------------------------------------------------------------
@@ -254,24 +225,18 @@ def test_the_configuration_names_another_ledger(state):
 
 @pytest.mark.parametrize("version", ["9999", ""])
 def test_a_schema_that_this_program_does_not_know(state, version):
-    connection = sqlite3.connect(state / "bodycam.db")
-    connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
-    connection.commit()
-    connection.close()
+    sql(state, f"UPDATE alembic_version SET version_num = '{version}'")
     refused(state, SchemaUnknownError)
     with pytest.raises(SchemaUnknownError):
         open_for_reading(state)
 
 
 def test_a_second_process_is_refused(state):
-    engine, ledger = open_ledger(state, ORIGIN)
-    with pytest.raises(AlreadyRunningError):
-        open_ledger(state, ORIGIN)
-    reader = open_for_reading(state)
-    reader.dispose()
-    ledger.close()
-    engine.dispose()
-    works(state)
+    with opened(state):
+        with pytest.raises(AlreadyRunningError):
+            open_ledger(state, ORIGIN)
+        open_for_reading(state).dispose()
+    start_and_stop(state)
 
 
 def test_a_refused_opening_lets_the_lock_go(state):
@@ -279,7 +244,7 @@ def test_a_refused_opening_lets_the_lock_go(state):
     with pytest.raises(KeyUnreadableError):
         open_ledger(state, ORIGIN)
     (state / "keys/log.key").chmod(0o600)
-    works(state)
+    start_and_stop(state)
 
 
 def test_a_reader_cannot_write_and_leaves_nothing(state):

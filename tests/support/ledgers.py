@@ -1,0 +1,58 @@
+"""Ledgers as a process opens them, and as somebody with `sqlite3` does."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from bodycam_ingest.db.state_dir import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from bodycam_ingest.db.ledger import LedgerWriter
+
+ORIGIN = "pd.example/custody/dock-1"
+
+
+@contextlib.contextmanager
+def opened(state: Path, origin: str = ORIGIN) -> Iterator[tuple[sa.Engine, LedgerWriter]]:
+    """The ledger, for as long as a process has it."""
+    engine, ledger = open_ledger(state, origin)
+    try:
+        yield engine, ledger
+    finally:
+        ledger.close()
+        engine.dispose()
+
+
+def start_and_stop(state: Path, origin: str = ORIGIN) -> int:
+    """A process that records its start and no more; returns how many entries there are now."""
+    with opened(state, origin) as (_, ledger):
+        with ledger.transaction() as txn:
+            txn.append("daemon.started", "daemon", {})
+        return ledger.head.size
+
+
+@contextlib.contextmanager
+def shell(state: Path) -> Iterator[sqlite3.Connection]:
+    """The database beside the program; each statement is committed."""
+    file = state / "bodycam.db" if state.is_dir() else state
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        yield connection
+
+
+def sql(state: Path, *statements: str) -> list[Any]:
+    """Change the database beside the program; returns the last statement's rows."""
+    with shell(state) as connection:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
+def unguarded(state: Path, *statements: str) -> None:
+    """The same, by one who walks past the guards."""
+    guards = sql(state, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    sql(state, *(f"DROP TRIGGER {name}" for (name,) in guards), *statements)
