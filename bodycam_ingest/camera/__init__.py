@@ -4,7 +4,7 @@ Watchdog and libudev are loaded with the source that needs them.
 """
 
 from bodycam_ingest.camera.files import SourceFile, open_volume, read_head
-from bodycam_ingest.camera.listing import Listing, list_volume, sample
+from bodycam_ingest.camera.listing import Listing, Settling, being_written, list_volume, sample
 from bodycam_ingest.camera.profile import (
     ItemFacts,
     LimitedSearch,
@@ -15,7 +15,6 @@ from bodycam_ingest.camera.profile import (
     safe_serial,
     serial_in_text,
 )
-from bodycam_ingest.camera.settling import Settling, being_written
 from bodycam_ingest.camera.sources import open_source, usb_block_devices
 from bodycam_ingest.camera.sources.usb import FILE_SYSTEMS as USB_FILE_SYSTEMS
 from bodycam_ingest.camera.sources.usb import UsbBlockDevice

@@ -10,7 +10,7 @@ import click
 from bodycam_ingest.cli.context import Context, json_option, pass_context
 from bodycam_ingest.cli.output import activity, emit_json, say, sentence, table
 from bodycam_ingest.cli.tables import Column
-from bodycam_ingest.doctor import dock, fips, machine, usb
+from bodycam_ingest.doctor import dock, machine, usb
 from bodycam_ingest.doctor.result import Check, Outcome
 from bodycam_ingest.errors import ConfigError
 
@@ -62,7 +62,7 @@ def _print(checks: list[Check]) -> None:
 
 def _checks(context: Context) -> Iterator[Check]:
     yield from machine.machine()
-    yield fips.check()
+    yield machine.fips()
     try:
         config = context.config
     except ConfigError as error:

@@ -10,6 +10,7 @@ from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.findings import LEFT_EARLY
 from bodycam_ingest.db.standing import read_head
 from bodycam_ingest.linux import clock
+from bodycam_ingest.model.amounts import count
 from bodycam_ingest.model.backoff import StoreLimits, closed_for_s, wait_s
 from bodycam_ingest.release import Live, decide, docking_facts
 
@@ -132,25 +133,20 @@ class Standing:
         self._commits = CommitWatch(commits)
         self._said = ""
 
-    def text(self) -> str:
-        """The words as of now."""
-        with self._engine.connect() as conn:
-            alarms = len(views.open_findings(conn, severity="alarm"))
-            failing = [row["store"] for row in views.store_rows(conn) if row["last_error"]]
-        cameras = self._cameras()
-        words = [
-            f"{cameras} camera{'' if cameras == 1 else 's'}",
-            f"{alarms or 'no'} alarm{'' if alarms == 1 else 's'}",
-            *(f"store {store} fails" for store in failing),
-        ]
-        return f"dock {self._dock_id}: {', '.join(words)}"
-
     def change(self) -> str | None:
         """The words if they are not what this last returned, else None."""
         if not self._commits.due():
             return None
         self._commits.looked()
-        text = self.text()
+        with self._engine.connect() as conn:
+            alarms = len(views.open_findings(conn, severity="alarm"))
+            failing = [row["store"] for row in views.store_rows(conn) if row["last_error"]]
+        words = [
+            count(self._cameras(), "camera"),
+            f"{alarms or 'no'} alarm{'' if alarms == 1 else 's'}",
+            *(f"store {store} fails" for store in failing),
+        ]
+        text = f"dock {self._dock_id}: {', '.join(words)}"
         if text == self._said:
             return None
         self._said = text

@@ -3,9 +3,8 @@
 from bodycam_ingest.docking.camera_findings import MountRoots
 from bodycam_ingest.docking.docking import Docking, Rules
 from bodycam_ingest.docking.identification import CameraIdentification
-from bodycam_ingest.docking.left_early import RESTARTED, Absentees
 from bodycam_ingest.docking.manager import DockingManager
-from bodycam_ingest.docking.undock import DockContext, end_docking
+from bodycam_ingest.docking.undock import RESTARTED, Absentees, DockContext, end_docking
 
 __all__ = [
     "RESTARTED",

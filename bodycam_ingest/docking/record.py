@@ -10,8 +10,7 @@ from ulid import ULID
 from bodycam_ingest.custody import entries, inventory, item_entries
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import dockings, findings, items, vanishing
-from bodycam_ingest.docking import left_early
-from bodycam_ingest.docking.undock import end_docking
+from bodycam_ingest.docking.undock import all_copied, end_docking
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
 from bodycam_ingest.model import subjects
@@ -290,7 +289,7 @@ class DockingRecord:
 
     def all_copied(self) -> None:
         """Close the camera's notice of having left early: everything on it is on the dock."""
-        left_early.all_copied(self._dock.engine, self._ledger, self.row)
+        all_copied(self._dock.engine, self._ledger, self.row)
 
     def end(self, reason: str) -> None:
         """Record the docking's end and queue its manifest."""

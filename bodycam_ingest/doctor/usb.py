@@ -6,17 +6,15 @@ says so and is no ok.
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.camera import (
-    USB_FILE_SYSTEMS,
-    is_taken,
-    usb_block_devices,
-)
-from bodycam_ingest.doctor import usb_facts, usb_volumes
+from bodycam_ingest.camera import USB_FILE_SYSTEMS, is_taken, usb_block_devices
+from bodycam_ingest.doctor import usb_facts
 from bodycam_ingest.doctor.result import fail, ok, warn
+from bodycam_ingest.model.evidence import printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,40 +22,26 @@ if TYPE_CHECKING:
     from bodycam_ingest.camera import UsbBlockDevice
     from bodycam_ingest.config.models import Cameras
     from bodycam_ingest.doctor.result import Check
-    from bodycam_ingest.doctor.usb_facts import (
-        Answer,
-        Entry,
-        Module,
-        MountHelp,
-        Rules,
-        Systemd,
-        Udev,
-        Unit,
-    )
+    from bodycam_ingest.linux.mountinfo import Mount
+
 
 _INSTALL: Final = "Run `make install` as root: it brings the file."
-_DIRECTORY_MODE: Final = 0o755
-_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def checks(
     cameras: Cameras,
     *,
     root: Path = Path("/"),
-    devices: Callable[[], Sequence[UsbBlockDevice]] | None = None,
-    run: Callable[[Sequence[str]], Answer] = usb_facts.ask,
+    devices: Callable[[], Sequence[UsbBlockDevice]] = usb_block_devices,
+    run: Callable[[Sequence[str]], usb_facts.Answer] = usb_facts.ask,
 ) -> Iterator[Check]:
     """Every check of a dock; none where the cameras are folders.
 
-    Args:
-        cameras: the configuration.
-        root: of the file system.
-        devices: asks udev for the block devices on USB; the machine's udev by default.
-        run: runs a command that only tells.
+    `devices` asks udev for the block devices on USB, `run` runs a command that only tells.
     """
     if cameras.source != "usb":
         return
-    udev = usb_facts.udev(root, devices or usb_block_devices)
+    udev = usb_facts.udev(root, devices)
     taken = [
         device
         for device in udev.devices
@@ -69,18 +53,18 @@ def checks(
     systemd = usb_facts.systemd(run)
     yield from judge_udev(udev)
     yield from judge_rules(rules)
-    yield usb_volumes.judge_rules_active(udev, taken)
+    yield judge_rules_active(udev, taken)
     for module in usb_facts.modules(root):
         yield judge_module(module)
     yield judge_mount_unit(systemd)
     yield judge_mount_help(usb_facts.mount_help(root))
     yield judge_mount_roots(cameras.mount_roots)
-    yield from usb_volumes.judge_volumes(udev, taken, usb_facts.mounts(root), cameras.mount_roots)
-    yield usb_volumes.judge_automounters(usb_facts.running(root), rules, taken)
+    yield from judge_volumes(udev, taken, usb_facts.mounts(root), cameras.mount_roots)
+    yield judge_automounters(usb_facts.running(root), rules, taken)
     yield judge_service(systemd)
 
 
-def judge_udev(udev: Udev) -> Iterator[Check]:
+def judge_udev(udev: usb_facts.Udev) -> Iterator[Check]:
     """Whether udev can be asked, has a daemon, and may use what is plugged in."""
     name = "usb.udev"
     if udev.fault:
@@ -101,7 +85,7 @@ def judge_udev(udev: Udev) -> Iterator[Check]:
         )
 
 
-def judge_rules(rules: Rules) -> Iterator[Check]:
+def judge_rules(rules: usb_facts.Rules) -> Iterator[Check]:
     """Whether our rules are there, whole, and the only ones that mount."""
     name = "usb.rules"
     if not rules.path:
@@ -134,7 +118,7 @@ def judge_rules(rules: Rules) -> Iterator[Check]:
         )
 
 
-def judge_module(module: Module) -> Check:
+def judge_module(module: usb_facts.Module) -> Check:
     """Whether the kernel has, or can load, what cameras need."""
     name = f"usb.kernel.{module.name}"
     todo = "Take that out on a dock: cameras cannot be mounted without it"
@@ -158,7 +142,7 @@ def judge_module(module: Module) -> Check:
     )
 
 
-def judge_mount_unit(systemd: Systemd) -> Check:
+def judge_mount_unit(systemd: usb_facts.Systemd) -> Check:
     """Whether systemd knows the mount unit, and what failed of it."""
     name = "usb.mount_unit"
     unit = systemd.units.get(usb_facts.MOUNT_UNIT)
@@ -177,7 +161,7 @@ def judge_mount_unit(systemd: Systemd) -> Check:
     return ok(name, "loaded; none failed")
 
 
-def judge_service(systemd: Systemd) -> Check:
+def judge_service(systemd: usb_facts.Systemd) -> Check:
     """Whether the daemon runs, and will after the next start of the machine."""
     name = "usb.service"
     unit = systemd.units.get(usb_facts.SERVICE)
@@ -200,7 +184,9 @@ def judge_service(systemd: Systemd) -> Check:
     return ok(name, state)
 
 
-def _unit_fault(name: str, shown: str, systemd: Systemd, unit: Unit | None) -> Check | None:
+def _unit_fault(
+    name: str, shown: str, systemd: usb_facts.Systemd, unit: usb_facts.Unit | None
+) -> Check | None:
     if unit is None:
         return fail(
             name,
@@ -226,13 +212,13 @@ def _unit_fault(name: str, shown: str, systemd: Systemd, unit: Unit | None) -> C
     return None
 
 
-def judge_mount_help(needed: MountHelp) -> Check:
+def judge_mount_help(needed: usb_facts.MountHelp) -> Check:
     """Whether the mount unit finds what it needs."""
     name = "usb.mount_program"
     program = needed.program
     if not stat.S_ISREG(program.mode) or not program.mode & stat.S_IXUSR:
         return fail(name, usb_facts.described(program), _INSTALL)
-    if _others_may_change(program):
+    if program.uid != 0 or program.mode & (stat.S_IWGRP | stat.S_IWOTH):
         return fail(
             name,
             usb_facts.described(program),
@@ -240,7 +226,7 @@ def judge_mount_help(needed: MountHelp) -> Check:
             "changed it: it runs as root.",
         )
     for directory in needed.directories:
-        if directory.mode != stat.S_IFDIR | _DIRECTORY_MODE or directory.uid != 0:
+        if directory.mode != stat.S_IFDIR | 0o755 or directory.uid != 0:
             return fail(
                 name,
                 usb_facts.described(directory),
@@ -262,10 +248,6 @@ def judge_mount_help(needed: MountHelp) -> Check:
     return ok(name, program.path)
 
 
-def _others_may_change(entry: Entry) -> bool:
-    return entry.uid != 0 or bool(entry.mode & _WRITABLE_BY_OTHERS)
-
-
 def judge_mount_roots(roots: Sequence[Path]) -> Check:
     """Whether the daemon looks where the mount unit mounts."""
     name, place = "usb.mount_roots", Path("/", usb_facts.VOLUMES)
@@ -273,3 +255,146 @@ def judge_mount_roots(roots: Sequence[Path]) -> Check:
     if place in roots:
         return ok(name, shown)
     return fail(name, shown, f"Add {place} to cameras.mount_roots: volumes are mounted below it.")
+
+
+_TRIGGER: Final = (
+    "Run `udevadm control --reload && udevadm trigger --subsystem-match=block` as root, then plug "
+    "the camera in again."
+)
+_LATER: Final = "Dock a camera and run doctor again: without one this cannot be tried."
+# Names are cut to 15 characters. These leave a volume alone that has UDISKS_IGNORE.
+_THROUGH_UDISKS: Final = frozenset({"gvfs-udisks2-vo", "udiskie", "udiskie-tray"})
+_MOUNT_THEMSELVES: Final = frozenset({"devmon", "udevil", "usbmount", "ldm"})
+# Where our mount unit has a volume until it may be seen.
+MOUNTING: Final = b"/run/bodycam-ingest/mounting"
+# Where a machine has itself.
+_SYSTEM: Final = frozenset(
+    {b"/", b"/boot", b"/boot/efi", b"/boot/firmware", b"/efi", b"/home", b"/usr", b"/var"}
+)
+
+
+def judge_rules_active(udev: usb_facts.Udev, taken: Sequence[UsbBlockDevice]) -> Check:
+    """Whether udev's database shows our rules on each volume that is plugged in."""
+    name = "usb.rules_active"
+    if udev.fault:
+        return warn(name, "unknown: udev cannot be asked", "See usb.udev.")
+    if not taken:
+        return warn(name, "no camera is docked", _LATER)
+    missed = [device.name for device in taken if not _has_our_rules(device)]
+    if missed:
+        return fail(name, f"the rules are not on {', '.join(missed)}", _TRIGGER)
+    return ok(name, f"on {', '.join(device.name for device in taken)}")
+
+
+def _has_our_rules(device: UsbBlockDevice) -> bool:
+    wants = device.properties.get("SYSTEMD_WANTS", "").split()
+    tags = device.properties.get("TAGS", "").split(":")
+    return (
+        device.properties.get("UDISKS_IGNORE") == "1"
+        and f"bodycam-mount@{device.name}.service" in wants
+        and "systemd" in tags
+    )
+
+
+def judge_volumes(
+    udev: usb_facts.Udev,
+    taken: Sequence[UsbBlockDevice],
+    mounts: Sequence[Mount],
+    roots: Sequence[Path],
+) -> Iterator[Check]:
+    """Whether what is on USB is mounted once, read-only, where the daemon looks."""
+    name = "usb.volumes"
+    if udev.fault:
+        yield warn(name, "unknown: udev cannot be asked", "See usb.udev.")
+        return
+    if not taken:
+        yield warn(name, "no camera is docked", _LATER)
+    below = {os.fsencode(root) for root in roots}
+    ours = {device.number for device in taken}
+    for device in udev.devices:
+        here = [mount for mount in mounts if mount.device == device.number]
+        wrong = [mount for mount in here if not _is_right(mount, below)]
+        if any(mount.mount_path in _SYSTEM for mount in here):
+            yield fail(
+                "usb.other_disks",
+                f"this machine runs from {device.name}, mounted at {_places(here)}",
+                "Use a machine with a disk inside as the dock: what is on USB is set read-only.",
+            )
+        elif device.number in ours:
+            yield _volume(name, device, here, wrong)
+        elif wrong:
+            yield warn(
+                "usb.other_disks",
+                f"{device.name} is mounted at {_places(wrong)}",
+                "If that is a camera, match it by a profile; if it is no part of this machine, "
+                "unmount it and find out who mounts it.",
+            )
+
+
+def _is_right(mount: Mount, below: set[bytes]) -> bool:
+    parent = os.path.dirname(mount.mount_path)  # noqa: PTH120 - paths are bytes
+    return mount.read_only and parent in below | {MOUNTING}
+
+
+def _volume(name: str, device: UsbBlockDevice, here: list[Mount], wrong: list[Mount]) -> Check:
+    if wrong:
+        return fail(
+            name,
+            f"{device.name} is mounted at {_places(wrong)}",
+            "Unmount it there (umount, as root) and remove what mounted it: a camera is mounted "
+            "below cameras.mount_roots alone, and read-only.",
+        )
+    if not here:
+        unit = f"bodycam-mount@{device.name}.service"
+        return fail(
+            name,
+            f"{device.name} is not mounted",
+            f"If it stays so for half a minute: `systemctl status {unit}`, `journalctl -u {unit}`.",
+        )
+    return ok(name, f"{device.name} is mounted at {_places(here)}")
+
+
+def _places(mounts: Sequence[Mount]) -> str:
+    return ", ".join(
+        f"{printable_path(mount.mount_path)} ({'read-only' if mount.read_only else 'writable'})"
+        for mount in mounts
+    )
+
+
+def judge_automounters(
+    running: frozenset[str] | None, rules: usb_facts.Rules, taken: Sequence[UsbBlockDevice]
+) -> Check:
+    """Whether anything else on this machine mounts what is plugged in."""
+    name = "usb.automounter"
+    if running is None:
+        return warn(
+            name,
+            "unknown: this user may not see what runs",
+            "Run `sudo bodycam-ingest doctor` once for this check (/proc hides processes).",
+        )
+    if themselves := sorted(running & _MOUNT_THEMSELVES):
+        return fail(
+            name,
+            f"{', '.join(themselves)} runs and mounts what is plugged in",
+            "Remove it: a dock needs no automounter, and it can write to a camera.",
+        )
+    through = sorted(running & (_THROUGH_UDISKS | {"udisksd"}))
+    open_to_it = [d.name for d in taken if d.properties.get("UDISKS_IGNORE") != "1"]
+    if through and (open_to_it or "UDISKS_IGNORE" not in rules.text):
+        what = ", ".join(open_to_it) or "what is plugged in"
+        return fail(
+            name,
+            f"{', '.join(through)} runs, and nothing keeps it from {what}",
+            f"Remove udisks2 or make the rules work. {_TRIGGER}",
+        )
+    if desktop := sorted(running & _THROUGH_UDISKS):
+        return warn(
+            name,
+            f"{', '.join(desktop)} runs; the rules hold it off",
+            "Remove the desktop's automounter from a dock, or switch it off.",
+        )
+    if "automount" in running:
+        return warn(
+            name, "autofs runs", "See in /etc/auto.* that it mounts nothing that is on USB."
+        )
+    return ok(name, "udisks runs; the rules hold it off" if through else "none runs")

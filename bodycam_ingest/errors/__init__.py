@@ -6,45 +6,41 @@ a fault asks its class for the disposition; nobody looks at messages.
 
 from bodycam_ingest.errors.base import (
     AbandonedError,
+    AlreadyInitialisedError,
+    AlreadyRunningError,
     ConfigError,
     ControlError,
+    DatabaseDamagedError,
     DelayClass,
     DemoError,
     Disposition,
-    IngestError,
-    ItemMovedError,
-    NotRunningError,
-    StateAlteredError,
-    UncheckedError,
-    UnknownSubjectError,
-    UsageError,
-)
-from bodycam_ingest.errors.halting import (
-    AlreadyInitialisedError,
-    AlreadyRunningError,
-    DatabaseDamagedError,
     HaltError,
     IllegalTransitionError,
+    IngestError,
+    ItemMovedError,
     KeyUnreadableError,
     LedgerEntryError,
     LedgerForkError,
     LedgerUnwritableError,
     NotInitialisedError,
+    NotRunningError,
     SchemaUnknownError,
+    StateAlteredError,
     StateDirectoryError,
+    UncheckedError,
+    UnknownSubjectError,
+    UsageError,
 )
-from bodycam_ingest.errors.source import (
+from bodycam_ingest.errors.edges import (
+    LocalCopyDamagedError,
+    ReadBackMismatchError,
+    ReadBackUnprovenError,
     SourceChangedError,
     SourceError,
     SourceForbiddenError,
     SourceGoneError,
     SourceLimitError,
     SourceUnreadableError,
-)
-from bodycam_ingest.errors.staging import (
-    LocalCopyDamagedError,
-    ReadBackMismatchError,
-    ReadBackUnprovenError,
     StagingError,
     StagingForbiddenError,
     StagingFullError,
@@ -52,9 +48,6 @@ from bodycam_ingest.errors.staging import (
     StagingReadOnlyError,
     StagingTooSmallError,
     StagingUnreadableError,
-    TooManyOpenFilesError,
-)
-from bodycam_ingest.errors.store import (
     StoreClockSkewError,
     StoreConflictError,
     StoreCredentialsError,
@@ -67,6 +60,7 @@ from bodycam_ingest.errors.store import (
     StoreThrottledError,
     StoreTooLargeError,
     StoreUnreachableError,
+    TooManyOpenFilesError,
 )
 
 __all__ = [

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.camera import files
-from bodycam_ingest.camera.settling import Settling, being_written
+from bodycam_ingest.camera.listing import Settling, being_written
 from bodycam_ingest.linux import open_writers
 from bodycam_ingest.model.evidence import StatSignature
 

@@ -25,7 +25,7 @@ from bodycam_ingest.daemon.control import (
     parse,
     server,
 )
-from bodycam_ingest.daemon.control.place import SOCKET_NAME, short_address
+from bodycam_ingest.daemon.control.client import SOCKET_NAME, short_address
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.errors import (
     AbandonedError,

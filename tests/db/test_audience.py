@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from bodycam_ingest.daemon.control import RetryRequest, StatusRequest, ask, server
-from bodycam_ingest.daemon.control.place import SOCKET_NAME
+from bodycam_ingest.daemon.control.client import SOCKET_NAME
 from bodycam_ingest.db.reading import STATE_FILE
 from bodycam_ingest.db.state_dir import check_directory, initialise
 from bodycam_ingest.errors import ControlError, IngestError, StateDirectoryError

@@ -15,7 +15,7 @@ import structlog
 from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
-from bodycam_ingest.camera import files, profile, settling
+from bodycam_ingest.camera import files, profile
 from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.camera.sources.volume import DiskHealth, MountedVolume
 from bodycam_ingest.config import Cameras
@@ -131,7 +131,7 @@ class Bench:
                 record=record,
                 facts_of=lambda path: profile.facts_of(None, path),
                 included=lambda path: profile.is_included(None, path),
-                settling=settling.Settling(lambda: self.cameras.settle_s),
+                settling=scan.Settling(lambda: self.cameras.settle_s),
             ),
             reader=Reader(
                 context, cast("ReadBackVerifier", None), trouble.files_failed, lambda _count: None

@@ -12,7 +12,7 @@ from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.db import dockings, findings
 from bodycam_ingest.db.schema import finding
 from bodycam_ingest.db.state_dir import initialise, open_ledger
-from bodycam_ingest.docking import left_early
+from bodycam_ingest.docking import undock
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.undock import DockContext, end_docking
 from bodycam_ingest.model import subjects
@@ -60,8 +60,8 @@ def station(tmp_path):
 
 @pytest.fixture
 def absentees(station, monkeypatch):
-    monkeypatch.setattr(left_early, "_GRACE_S", 0.0)
-    return lambda: left_early.Absentees(station.engine, station.ledger).tick()
+    monkeypatch.setattr(undock, "_GRACE_S", 0.0)
+    return lambda: undock.Absentees(station.engine, station.ledger).tick()
 
 
 @pytest.mark.parametrize("reason", ["daemon_restarted", "fault", "finished"])
@@ -131,5 +131,5 @@ def test_a_rescued_directory_left_nothing(station, absentees):
 
 def test_nothing_is_told_before_every_camera_had_the_time_to_come_back(station):
     station.end(station.docked(), "daemon_restarted")
-    left_early.Absentees(station.engine, station.ledger).tick()
+    undock.Absentees(station.engine, station.ledger).tick()
     assert station.told() == []

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired
-from bodycam_ingest.camera import files, listing, profile, settling
+from bodycam_ingest.camera import files, listing, profile
 from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.custody.inventory import lines_of
@@ -64,7 +64,7 @@ class Bench:
             record=self.record,
             facts_of=lambda path: profile.facts_of(NUMBERED, path),
             included=lambda path: profile.is_included(NUMBERED, path),
-            settling=settling.Settling(lambda: settle_s),
+            settling=listing.Settling(lambda: settle_s),
         )
         return self
 

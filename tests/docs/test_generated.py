@@ -26,7 +26,7 @@ def test_every_fault_is_in_the_one_tree_and_has_a_code_of_its_own():
             importlib.import_module(module.name)
     faults = errors.all_error_classes()
     assert {fault.__module__ for fault in faults} <= {
-        f"bodycam_ingest.errors.{m}" for m in ("base", "halting", "source", "staging", "store")
+        f"bodycam_ingest.errors.{m}" for m in ("base", "edges")
     }
     codes = [fault.code for fault in faults]
     assert len(set(codes)) == len(codes)

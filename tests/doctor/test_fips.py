@@ -8,7 +8,7 @@ import pytest
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bodycam_ingest.doctor import fips
+from bodycam_ingest.doctor import machine
 from bodycam_ingest.doctor.result import Outcome
 
 
@@ -21,17 +21,17 @@ def test_the_mode_is_what_the_kernel_says(tmp_path, text, mode):
     path = tmp_path / "fips_enabled"
     if text is not None:
         path.write_text(text, encoding="ascii")
-    assert fips.fips_mode(path) is mode
+    assert machine.fips_mode(path) is mode
 
 
 @pytest.mark.parametrize("mode", [None, False])
 def test_out_of_fips_mode_nothing_is_to_be_done(mode):
-    check = fips.judge(mode, "", "", library)
+    check = machine.judge_fips(mode, "", "", library)
     assert (check.outcome, check.todo) == (Outcome.OK, "")
 
 
 def test_in_fips_mode_it_is_told_what_signs_and_who_must_accept_it():
-    check = fips.judge(True, "", "", library)
+    check = machine.judge_fips(True, "", "", library)
     assert check.outcome is Outcome.WARN
     assert "OpenSSL 9" in check.found
     assert check.todo
@@ -40,15 +40,15 @@ def test_in_fips_mode_it_is_told_what_signs_and_who_must_accept_it():
 @pytest.mark.parametrize("mode", [True, False, None])
 @pytest.mark.parametrize(("sha256", "ed25519"), [("no digest", ""), ("", "no signature")])
 def test_what_the_ledger_cannot_do_without_fails_in_any_mode(mode, sha256, ed25519):
-    check = fips.judge(mode, sha256, ed25519, library)
+    check = machine.judge_fips(mode, sha256, ed25519, library)
     assert check.outcome is Outcome.FAIL
     assert (sha256 or ed25519) in check.found
     assert check.todo
 
 
 def test_both_work_here():
-    assert (fips.sha256_fault(), fips.ed25519_fault()) == ("", "")
-    assert "OpenSSL" in fips.openssl_of_cryptography()
+    assert (machine.sha256_fault(), machine.ed25519_fault()) == ("", "")
+    assert "OpenSSL" in machine.openssl_of_cryptography()
 
 
 @pytest.mark.parametrize("error", [UnsupportedAlgorithm("not in FIPS"), InternalError("x", [])])
@@ -57,8 +57,8 @@ def test_a_library_that_refuses_to_sign_is_told(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Ed25519PrivateKey, "generate", refuse)
-    assert fips.ed25519_fault()
-    assert fips.check().outcome is Outcome.FAIL
+    assert machine.ed25519_fault()
+    assert machine.fips().outcome is Outcome.FAIL
 
 
 def test_a_signature_that_does_not_verify_is_told(monkeypatch):
@@ -72,7 +72,7 @@ def test_a_signature_that_does_not_verify_is_told(monkeypatch):
             return bytes(64)
 
     monkeypatch.setattr(Ed25519PrivateKey, "generate", Wrong)
-    assert fips.ed25519_fault() == "InvalidSignature"
+    assert machine.ed25519_fault() == "InvalidSignature"
 
 
 def test_a_refused_or_wrong_sha_256_is_told(monkeypatch):
@@ -80,6 +80,6 @@ def test_a_refused_or_wrong_sha_256_is_told(monkeypatch):
         raise ValueError("disabled for FIPS")
 
     monkeypatch.setattr(hashlib, "sha256", refuse)
-    assert fips.sha256_fault() == "disabled for FIPS"
+    assert machine.sha256_fault() == "disabled for FIPS"
     monkeypatch.setattr(hashlib, "sha256", hashlib.sha512)
-    assert fips.sha256_fault().startswith("a wrong digest")
+    assert machine.sha256_fault().startswith("a wrong digest")

@@ -14,7 +14,7 @@ import pytest
 from bodycam_ingest.camera.sources.usb import UsbBlockDevice
 from bodycam_ingest.cli import doctor
 from bodycam_ingest.config import load
-from bodycam_ingest.doctor import usb, usb_facts, usb_volumes
+from bodycam_ingest.doctor import usb, usb_facts
 from bodycam_ingest.doctor.result import Outcome
 from bodycam_ingest.doctor.usb_facts import (
     Answer,
@@ -122,7 +122,7 @@ def test_rules_of_others_that_mount_are_named():
 )
 def test_a_volume_without_the_marks_of_our_rules_is_named(changes):
     devices = (volume("sda1", 1), volume(**changes))
-    check = usb_volumes.judge_rules_active(Udev("", runs=True), devices)
+    check = usb.judge_rules_active(Udev("", runs=True), devices)
     assert outcome(check) is FAIL
     assert "sdb1" in check.found
     assert "sda1" not in check.found
@@ -131,14 +131,14 @@ def test_a_volume_without_the_marks_of_our_rules_is_named(changes):
 
 def test_rules_are_active_where_udev_shows_their_marks():
     device = volume(SYSTEMD_WANTS="other.service bodycam-mount@sdb1.service", TAGS=":x:systemd:")
-    assert outcome(usb_volumes.judge_rules_active(Udev("", runs=True), [device])) is OK
+    assert outcome(usb.judge_rules_active(Udev("", runs=True), [device])) is OK
 
 
 @pytest.mark.parametrize("fault", ["", "No library named udev"])
 def test_what_could_not_be_tried_is_no_ok(fault):
     udev = Udev(fault, runs=True)
-    assert outcome(usb_volumes.judge_rules_active(udev, [])) is WARN
-    assert outcomes(usb_volumes.judge_volumes(udev, [], [], [ROOT])) == {"usb.volumes": WARN}
+    assert outcome(usb.judge_rules_active(udev, [])) is WARN
+    assert outcomes(usb.judge_volumes(udev, [], [], [ROOT])) == {"usb.volumes": WARN}
 
 
 # -- kernel --
@@ -265,7 +265,7 @@ def test_the_daemon_must_look_where_is_mounted():
 def volumes(mounts, device=None, *, taken=True):
     device = device or volume()
     udev = Udev("", runs=True, devices=(device,))
-    return list(usb_volumes.judge_volumes(udev, [device] if taken else [], mounts, [ROOT]))
+    return list(usb.judge_volumes(udev, [device] if taken else [], mounts, [ROOT]))
 
 
 def test_a_camera_mounted_read_only_below_a_root_is_right():
@@ -327,7 +327,7 @@ RULES = Rules("/etc/x.rules", OURS, OURS)
 
 
 def automounters(*running, rules=RULES, taken=()):
-    return outcome(usb_volumes.judge_automounters(frozenset(running), rules, taken))
+    return outcome(usb.judge_automounters(frozenset(running), rules, taken))
 
 
 def test_nothing_else_that_mounts():
@@ -335,7 +335,7 @@ def test_nothing_else_that_mounts():
 
 
 def test_processes_that_are_hidden_are_no_ok():
-    assert outcome(usb_volumes.judge_automounters(None, RULES, ())) is WARN
+    assert outcome(usb.judge_automounters(None, RULES, ())) is WARN
 
 
 def test_udisks_is_held_off_by_the_rules_and_only_by_them():

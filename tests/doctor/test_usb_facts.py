@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bodycam_ingest.doctor import usb_facts, usb_volumes
+from bodycam_ingest.doctor import usb, usb_facts
 from bodycam_ingest.doctor.usb_facts import Answer
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
@@ -274,7 +274,7 @@ def test_what_is_missing_has_no_mode(tmp_path):
 def test_the_script_and_the_units_mean_the_same_places():
     script = (SYSTEMD / "bodycam-mount").read_text(encoding="utf-8")
     assert f"roof=/{usb_facts.VOLUMES}\n" in script
-    assert f"porch={usb_volumes.MOUNTING.decode()}\n" in script
+    assert f"porch={usb.MOUNTING.decode()}\n" in script
     assert f"user={usb_facts.USER}\n" in script
     assert f"PATH={usb_facts._PATH}\n" in script
     for tool in usb_facts._TOOLS:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 
-from bodycam_ingest.daemon.control.place import short_address
+from bodycam_ingest.daemon.control.client import short_address
 
 NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 UNKNOWN = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bodycam_ingest.camera.sources.usb import UsbBlockDevice, UsbSource
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    kind: str,
+    kind: Literal["folder", "usb"],
     mount_roots: Sequence[Path],
     allowed: Callable[[Mapping[str, str]], bool],
 ) -> DeviceSource:
-    """The source of that kind, `folder` or `usb`, not yet watching.
+    """A source, not yet watching.
 
     Args:
         kind: as configured.
@@ -32,11 +32,9 @@ def open_source(
         from bodycam_ingest.camera.sources.udev import Udev  # noqa: PLC0415 - pyudev, on docks alone
 
         return UsbSource(Udev(), mount_roots, allowed=allowed)
-    if kind == "folder":
-        from bodycam_ingest.camera.sources.folder import FolderSource  # noqa: PLC0415 - watchdog
+    from bodycam_ingest.camera.sources.folder import FolderSource  # noqa: PLC0415 - watchdog
 
-        return FolderSource(mount_roots)
-    raise ValueError(f"no source of cameras is called {kind!r}")
+    return FolderSource(mount_roots)
 
 
 def usb_block_devices() -> Sequence[UsbBlockDevice]:

@@ -6,9 +6,8 @@ While a request is worked on, its sender gets a line `{"waiting": …}` every fe
 line has `ok`. The daemon's side is `control.server`; no command imports it.
 """
 
-from bodycam_ingest.daemon.control.client import ask
+from bodycam_ingest.daemon.control.client import ask, user_name
 from bodycam_ingest.daemon.control.jobs import JobKind
-from bodycam_ingest.daemon.control.place import user_name
 from bodycam_ingest.daemon.control.requests import (
     AssignRequest,
     BackfillRequest,

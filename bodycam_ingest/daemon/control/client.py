@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pwd
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest.daemon.control.place import short_address
 from bodycam_ingest.errors import ControlError, IngestError, all_error_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from bodycam_ingest.daemon.control.requests import Request
+
 
 _CHUNK_BYTES: Final = 64 * 1024
 _REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -115,3 +118,27 @@ def _refusal(reply: Mapping[str, Any]) -> IngestError:
     kinds = {kind.code: kind for kind in all_error_classes()}
     kind = kinds.get(str(reply.get("code")), ControlError)
     return kind(str(reply.get("message")), hint=str(reply.get("hint") or ""))
+
+
+SOCKET_NAME: Final = "control.sock"
+
+
+@contextlib.contextmanager
+def short_address(state_dir: Path) -> Iterator[str]:
+    """The socket's address: a name for it that is never too long.
+
+    A socket address holds 107 bytes; a state directory's path may be longer.
+    """
+    fd = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
+    finally:
+        os.close(fd)
+
+
+def user_name(uid: int) -> str:
+    """The account's name, or the number where there is no account."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

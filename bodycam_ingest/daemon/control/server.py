@@ -17,12 +17,13 @@ import math
 import os
 import selectors
 import socket
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from bodycam_ingest.daemon.control.client import SOCKET_NAME, short_address, user_name
 from bodycam_ingest.daemon.control.jobs import Job, JobKind, JobQueues
-from bodycam_ingest.daemon.control.place import SOCKET_NAME, peer, short_address
 from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, Request, parse
 from bodycam_ingest.errors import (
     ControlError,
@@ -65,6 +66,13 @@ class Handler(Protocol):
     ) -> Mapping[str, Any]:
         """The result; `progress` is told of bytes done while it takes long."""
         ...
+
+
+def peer(connection: socket.socket) -> tuple[int, str]:
+    """User id and account that connected, as the kernel knows them (SO_PEERCRED, unix(7))."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", raw)
+    return uid, user_name(uid)
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
