@@ -26,23 +26,16 @@ if TYPE_CHECKING:
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
 
-_RANKS: Final[Mapping[str, int]] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-    "exception": logging.ERROR,
+# Rank, and what the journal takes for a line's priority when it begins with it (sd-daemon(3)).
+_LEVELS: Final[Mapping[str, tuple[int, str]]] = {
+    "debug": (logging.DEBUG, "<7>"),
+    "info": (logging.INFO, "<6>"),
+    "warning": (logging.WARNING, "<4>"),
+    "error": (logging.ERROR, "<3>"),
+    "exception": (logging.ERROR, "<3>"),
+    "critical": (logging.CRITICAL, "<2>"),
 }
 _FRAMES_MAX: Final = 50
-# What the journal takes for a line's priority when the line begins with it (sd-daemon(3)).
-_PRIORITIES: Final[Mapping[str, str]] = {
-    "debug": "<7>",
-    "info": "<6>",
-    "warning": "<4>",
-    "error": "<3>",
-    "critical": "<2>",
-}
 
 _threshold = logging.INFO
 _bound: dict[str, str] = {}
@@ -75,7 +68,7 @@ class _Lazy:
     """The logger of all modules. structlog comes with the first event: most commands log none."""
 
     def __getattr__(self, method: str) -> Any:
-        if _RANKS[method] < _threshold:
+        if _LEVELS[method][0] < _threshold:
             return _nothing
         import structlog  # noqa: PLC0415 - with what it draws with, a tenth of a second
 
@@ -109,12 +102,7 @@ def configure(
     """Set logging up for this process; can be called again.
 
     Into the journal each line goes with its priority and without its time: the journal has both.
-
-    Args:
-        level: events below it are dropped.
-        format: `auto` is console on a terminal and JSON elsewhere.
-        dock: the dock's id, bound to every line; empty for none.
-        stream: where lines go; standard output when None.
+    `auto` is console on a terminal and JSON elsewhere; the dock's id is bound to every line.
     """
     global _set_up  # noqa: PLW0603 - one process has one log
     set_level(level)
@@ -158,7 +146,7 @@ def _configure_structlog(format: Format, out: TextIO) -> None:  # noqa: A002 - a
 def set_level(level: Level) -> None:
     """Change the level of all loggers at once, bound ones too."""
     global _threshold  # noqa: PLW0603 - one process has one level
-    _threshold = _RANKS[level]
+    _threshold = _LEVELS[level][0]
 
 
 def _order(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -239,7 +227,7 @@ class _Journal:
         self._render = render
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
-        priority = _PRIORITIES[event["level"]]
+        _, priority = _LEVELS[event["level"]]
         del event["timestamp"]
         text = str(self._render(logger, method, event))
         return "\n".join(priority + line for line in text.split("\n"))

@@ -36,26 +36,14 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TIME_MIN_NS: Final = -(2**63)
 _TIME_MAX_NS: Final = 2**63 - 1
 
-_BY_ERRNO: Final[dict[int, type[IngestError]]] = {
-    errno.ENODEV: SourceGoneError,
-    errno.ENXIO: SourceGoneError,
-    errno.ENOENT: SourceGoneError,
-    errno.ENOTDIR: SourceGoneError,
-    errno.ESTALE: SourceGoneError,
-    errno.ESHUTDOWN: SourceGoneError,
-    errno.ENOMEDIUM: SourceGoneError,
-    errno.EIO: SourceUnreadableError,
-    errno.EUCLEAN: SourceUnreadableError,
-    errno.EBADMSG: SourceUnreadableError,
-    errno.EINVAL: SourceUnreadableError,
-    errno.EACCES: SourceForbiddenError,
-    errno.EPERM: SourceForbiddenError,
-    errno.ELOOP: SourceChangedError,
-    errno.EXDEV: SourceChangedError,
-    errno.EISDIR: SourceChangedError,
-    errno.EMFILE: TooManyOpenFilesError,
-    errno.ENFILE: TooManyOpenFilesError,
+_BY_FAULT: Final[dict[type[IngestError], str]] = {
+    SourceGoneError: "ENODEV ENXIO ENOENT ENOTDIR ESTALE ESHUTDOWN ENOMEDIUM",
+    SourceUnreadableError: "EIO EUCLEAN EBADMSG EINVAL",
+    SourceForbiddenError: "EACCES EPERM",
+    SourceChangedError: "ELOOP EXDEV EISDIR",
+    TooManyOpenFilesError: "EMFILE ENFILE",
 }
+_BY_ERRNO: Final = {name: fault for fault, names in _BY_FAULT.items() for name in names.split()}
 
 
 def source_error(error: OSError, path: bytes) -> IngestError:
@@ -65,8 +53,8 @@ def source_error(error: OSError, path: bytes) -> IngestError:
         A `SourceError`, or `TooManyOpenFilesError`, which is the dock's own. ENOENT is "gone",
         which proves nothing about the file: FAT says so after a pull.
     """
-    kind = _BY_ERRNO.get(error.errno or 0, SourceError)
     name = errno.errorcode.get(error.errno or 0, "unknown")
+    kind = _BY_ERRNO.get(name, SourceError)
     return kind(f"{printable_path(path)}: {name}: {error.strerror}")
 
 

@@ -62,10 +62,7 @@ def list_volume(
 ) -> Listing:
     """List a volume; whether its device is still there is for the caller to find out, after this.
 
-    Args:
-        root_fd: its root.
-        limits: where to stop.
-        abandon: when set, the walk ends at the next directory with `AbandonedError`.
+    When `abandon` is set, the walk ends at the next directory with `AbandonedError`.
     """
     listing = Listing()
     try:

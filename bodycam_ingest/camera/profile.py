@@ -30,13 +30,9 @@ _DIGITS_MAX: Final = 18
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """What a path says of an item; what it does not say is empty, or None.
+    """What a path says of an item; empty or None where it does not say.
 
-    Args:
-        recorded_at: the camera's own time, ISO 8601 without offset.
-        number: the camera's own count.
-        officer: who carried it.
-        serial: the camera.
+    `recorded_at` is the camera's own time, ISO 8601 without offset, `number` its own count.
     """
 
     recorded_at: str = ""
@@ -46,10 +42,7 @@ class ItemFacts:
 
 
 def safe_serial(raw: str) -> str:
-    """A serial that can stand in a ledger subject, a key and a log line.
-
-    Args:
-        raw: as the device or the folder reports it; may be empty, hostile or very long.
+    """A serial that can stand in a ledger subject, a key and a log line; `raw` may be hostile.
 
     Returns:
         1 to 64 letters, digits, `.`, `_`, `-`; not beginning with a dot. A serial that had to be

@@ -94,13 +94,9 @@ def unknown_key(key: str, value: Any, known: Iterable[str]) -> Fault:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], prefix: str, raw: Any) -> list[Fault]:
-    """What pydantic found in one table, as faults.
+    """What pydantic found in one table, of that dotted key path, as faults.
 
-    Args:
-        error: what pydantic raised.
-        model: the model of the table; its field descriptions are the hints.
-        prefix: dotted key path of the table.
-        raw: the table as TOML gave it; values are shown from here.
+    Hints are the descriptions of the model's fields; values are shown as TOML gave them in `raw`.
     """
     found = []
     for detail in error.errors(include_url=False, include_input=False):

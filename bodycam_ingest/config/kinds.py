@@ -66,9 +66,7 @@ _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d
 class UploadWindow:
     """A time of day in which uploads run, in the dock's local time; it may pass midnight.
 
-    Args:
-        start_minute: minutes after midnight, inclusive.
-        end_minute: minutes after midnight, exclusive.
+    Minutes count from midnight, the end exclusive.
     """
 
     start_minute: int

@@ -77,15 +77,9 @@ class AdminCommands:
     def execute(
         self, request: Request, user: str, progress: Callable[[int], None] = _ignore
     ) -> dict[str, Any]:
-        """Carry out one request.
+        """Carry out one request of a user; returns what was done, for people and scripts.
 
-        Args:
-            request: what is asked for.
-            user: who asks.
-            progress: called with the bytes done since the last call, where it takes long.
-
-        Returns:
-            What was done, for people and scripts.
+        `progress` is called with the bytes done since the last call, where it takes long.
 
         Raises:
             UnknownSubjectError: no such item, camera, store or finding.

@@ -65,10 +65,7 @@ class RescueReport:
     """What one pass did.
 
     Args:
-        camera: the name under which it was taken.
-        states: how many items, by state.
         taken: items that were copied in this pass; what lay there already is not among them.
-        read_bytes: bytes that were read from the directory.
         seconds: how long reading and verifying took.
         not_taken: items that could not be read and verified, with the fault they wait on.
         removed: the directory went away before the end.
@@ -121,11 +118,8 @@ def rescue(
 ) -> RescueReport:
     """Take one directory in, while no daemon runs.
 
-    Args:
-        components: the dock's parts.
-        mounted: the directory.
-        upload: also send what is due, once; the rest is the daemon's.
-        progress: told of bytes read since the last call, and of how many there are.
+    With `upload` what is due is sent once; the rest is the daemon's. `progress` is told of bytes
+    read since the last call, and of how many there are.
 
     Raises:
         IngestError: only those whose disposition is HALT; a file's own fault is in the report.

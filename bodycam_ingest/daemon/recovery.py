@@ -52,13 +52,7 @@ class Recovery:
 
     The start only looks: names are few and cheap. Copies whose digests have to be taken again are
     hashed one a step while the dock works already; what cannot be read waits, and is an alarm.
-
-    Args:
-        dock: engine, ledger and stores.
-        copies: the copies in staging.
-        watch: tells that staging is gone; keeps items from being read while their copy is hashed.
-        part_size_bytes: upload part size for copies whose digests have to be taken again.
-        delay_s: seconds until the next try.
+    `watch` tells that staging is gone, and keeps items from being read while their copy is hashed.
     """
 
     def __init__(
@@ -96,8 +90,7 @@ class Recovery:
     def step(self, progress: Callable[[int], None]) -> float | None:
         """Reconcile one copy, calling `progress` with the bytes read since the last call.
 
-        Returns:
-            Seconds until there is more to do; None when nothing is left.
+        Returns the seconds until there is more to do, None when nothing is left.
 
         Raises:
             IngestError: only those whose disposition is HALT, or the process ends.

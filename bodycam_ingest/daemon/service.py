@@ -49,8 +49,6 @@ class Daemon:
     """Everything that runs while the daemon runs.
 
     Args:
-        config: the configuration as loaded.
-        reload_config: reads it again.
         stopping: set where it is to finish or abandon what runs, and end.
         hangup: set where it is to read the configuration again at its next tick.
 
@@ -298,8 +296,7 @@ def _record_config(txn: Txn, config: Config, waits: Container[str], *, at: str) 
 def run(config_path: Path) -> int:
     """Run the daemon in this process until SIGTERM or SIGINT.
 
-    Returns:
-        The exit code: 0, or that of the fault on which it halted.
+    Returns 0, or the exit code of the fault on which it halted.
 
     Raises:
         IngestError: it could not start.

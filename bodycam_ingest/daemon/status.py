@@ -35,13 +35,8 @@ def dock_status(
 ) -> dict[str, Any]:
     """One snapshot of the dock: the value that `status --json` prints.
 
-    Args:
-        engine: for reads.
-        dock_id: this dock.
-        required: names of the required stores.
-        live: what each running docking knows; None when no daemon runs.
-        progress: `percent`, `mb_per_s`, `time_left_s` of running dockings, by docking.
-        limits: what each configured store may use of its line, by name.
+    `live` is what each running docking knows, None when no daemon runs; `progress` has `percent`,
+    `mb_per_s` and `time_left_s` of each; `limits` is what each store may use of its line.
     """
     head = read_head(engine)
     with engine.connect() as conn:

@@ -71,7 +71,6 @@ class Worker:
     of fault is logged once in that time, with its traceback.
 
     Args:
-        name: for logs and the supervisor.
         step: does one piece of work; returns the seconds until it wants to be called again.
         halt: told of faults on which the process must end.
         silence_max_s: how long one step may take before the supervisor calls it stalled.

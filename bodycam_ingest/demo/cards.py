@@ -97,18 +97,10 @@ def build_card(
     clip_bytes: int = 60_000,
     odd: bool = True,
 ) -> dict[bytes, bytes]:
-    """Build a card's tree.
+    """Build a card's tree; returns what was written, by path relative to its root.
 
-    Args:
-        root: directory to build in; made when missing.
-        layout: how it names its files.
-        seed: another seed gives other content under the same names.
-        clips: recordings.
-        clip_bytes: about how long each recording is.
-        odd: add what real cards have as well: an empty file, a name that is not UTF-8, a link.
-
-    Returns:
-        What was written, by path relative to `root`.
+    Another seed gives other content under the same names. With `odd` it has what real cards have as
+    well: an empty file, a name that is not UTF-8, a link.
     """
     files = {
         os.fsencode(name): data for name, data in _BUILDERS[layout](seed, clips, clip_bytes).items()
@@ -134,9 +126,7 @@ def write_file(root: Path, name: bytes, data: bytes, *, mtime_s: int) -> None:
 def next_shift(root: Path, files: dict[bytes, bytes], *, seed: int) -> dict[bytes, bytes]:
     """Have a camera come back from another shift, with what `build_card` wrote on its card.
 
-    Returns:
-        What lies there now: one recording more, one name used again for another recording, one
-        recording gone.
+    Returns what lies there now: one recording more, one name used again, one recording gone.
     """
     after = dict(files)
     recordings = sorted(name for name in files if name.lower().endswith(b".mp4") and files[name])

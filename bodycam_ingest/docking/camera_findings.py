@@ -94,8 +94,7 @@ class CameraTrouble:
 def oversized(root_fd: int, camera: str, entries: Sequence[InventoryEntry]) -> str:
     """What is wrong with files that claim to be larger than the volume that they lie on.
 
-    Returns:
-        Text for people; empty where there are none, or the volume's size cannot be asked.
+    Empty where there are none, or the volume's size cannot be asked.
     """
     try:
         status = os.fstatvfs(root_fd)

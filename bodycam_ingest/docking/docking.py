@@ -61,11 +61,9 @@ class Progress:
     """How far a docking is; written by its thread, read by others.
 
     Args:
-        bytes_total: bytes of all files that are to be read.
-        bytes_done: bytes of them that were read.
+        bytes_total: of all files that are to be read; it means something once `listed`.
         started_s: when reading began, monotonic, 0 before.
         moved_s: when bytes last moved, monotonic.
-        listed: the camera was listed to its end, so that the total means something.
         stuck: something waits to be read and nothing can be.
     """
 

@@ -97,13 +97,9 @@ class CameraIdentification:
         source: camera.DeviceSource,
         reason: str = "",
     ) -> Docking:
-        """Record that a docking begins; returns it ready to run.
+        """Record that a docking begins, under a serial for ledger and stores; it is ready to run.
 
-        Args:
-            mounted: the volume.
-            serial: the camera's name in ledger and stores.
-            source: who knows whether it is still there.
-            reason: why it is docked, where that is not a camera in a bay.
+        `reason` is why it is docked, where that is not a camera in a bay.
         """
         profile = self._profile(mounted)
         record = DockingRecord.begin(

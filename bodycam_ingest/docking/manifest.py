@@ -22,18 +22,11 @@ def build_manifest(
     lines: Sequence[dict[str, Any]],
     items: Mapping[str, Item | None],
 ) -> bytes:
-    """The manifest of a docking that ended.
+    """The manifest of a docking that ended, as RFC 8785 JSON.
 
-    Args:
-        dock: this dock.
-        origin: the ledger's origin.
-        docking: the docking as it ends.
-        ledger_entry: its `camera.undocked` entry, which names the manifest's digest.
-        lines: its inventory, which is filled up with what became of each file.
-        items: the items that the inventory names, by id.
-
-    Returns:
-        RFC 8785 JSON. A file that was not read stands in it without a digest, in its state.
+    Its inventory is filled up with what became of each file; one that was not read stands in it
+    without a digest, in its state. `ledger_entry` is the `camera.undocked` entry, which names the
+    manifest's digest.
     """
     for line in lines:
         known = items.get(line["item_id"])

@@ -62,14 +62,9 @@ class DockingRecord:
         profile: str,
         reason: str = "",
     ) -> Self:
-        """Record that a camera was docked.
+        """Record that a camera was docked; `profile` is empty where none knows it.
 
-        Args:
-            dock: where it happens.
-            mounted: its volume.
-            camera: its name in ledger and stores.
-            profile: name of the profile that knows it, empty when none does.
-            reason: why it is docked, where that is not a camera in a bay.
+        `reason` is why it is docked, where that is not a camera in a bay.
         """
         docking_id = str(ULID())
         with dock.ledger.transaction() as txn:
@@ -129,8 +124,7 @@ class DockingRecord:
     ) -> dict[bytes, str]:
         """Take entries into the inventory, and record the items that are new or back again.
 
-        Returns:
-            The item of each file, by path.
+        Returns the item of each file, by path.
         """
         found = {one.entry.path: one.item_id for one in compared if one.item_id is not None}
         fresh = self._new_lines(compared)

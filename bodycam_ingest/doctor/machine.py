@@ -294,13 +294,9 @@ def judge_fips(
     ed25519: str,
     signing_library: Callable[[], str],
 ) -> Check:
-    """What is to be said.
+    """What is to be said, whether the kernel is in FIPS mode (None where it knows none) or not.
 
-    Args:
-        on: whether the kernel is in FIPS mode; None where it knows none.
-        sha256: why SHA-256 does not work; empty when it does.
-        ed25519: the same of signatures.
-        signing_library: tells what computes the signatures.
+    The faults say why SHA-256 and signatures do not work; empty when they do.
     """
     mode = {
         None: "the kernel knows no FIPS mode",

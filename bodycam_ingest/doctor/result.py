@@ -16,11 +16,10 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding of the doctor.
+    """One finding of the doctor; a fail means that the daemon would not start or not work.
 
     Args:
         name: what was looked at, dotted.
-        outcome: a fail means that the daemon would not start or not work.
         found: what is there.
         todo: what to do about it; empty when ok.
     """

@@ -36,6 +36,10 @@ VOLUMES: Final = "run/bodycam-ingest/volumes"
 MOUNT_UNIT: Final = "bodycam-mount@doctor.service"
 SERVICE: Final = "bodycam-ingest.service"
 
+_FAILED_MOUNTS: Final = (
+    "systemctl list-units --no-pager --no-legend --plain --full --state=failed "
+    "bodycam-mount@*.service"
+)
 _ANSWER_TIMEOUT_S: Final = 5.0
 _PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 # As udev searches them: a file hides those of its name in the later ones.
@@ -72,7 +76,6 @@ class Udev:
     Args:
         fault: why libudev does not load; empty when it does.
         runs: whether its daemon listens.
-        devices: the block devices on USB, from its database.
         unauthorised: USB devices that the machine refuses to use, by the kernel's name.
     """
 
@@ -140,14 +143,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class MountHelp:
-    """What the mount unit needs.
-
-    Args:
-        program: the script that it runs.
-        directories: those that it mounts below.
-        tools_missing: programs that the script needs.
-        user: whether the daemon's user exists, for whom it mounts.
-    """
+    """What the mount unit needs: a script, the directories that it mounts below, tools, a user."""
 
     program: Entry
     directories: tuple[Entry, ...]
@@ -263,18 +259,7 @@ def systemd(run: Callable[[Sequence[str]], Answer] = ask) -> Systemd:
         # Not asked twice: the second answer would take as long.
         return Systemd(told.fault, {})
     units = dict(_units(told.text))
-    failed = run(
-        [
-            "systemctl",
-            "list-units",
-            "--no-pager",
-            "--no-legend",
-            "--plain",
-            "--full",
-            "--state=failed",
-            "bodycam-mount@*.service",
-        ]
-    )
+    failed = run(_FAILED_MOUNTS.split())
     if failed.fault:
         return Systemd(failed.fault, units)
     names = [line.split()[0] for line in failed.text.splitlines() if line.split()]

@@ -18,12 +18,7 @@ def open_source(
     mount_roots: Sequence[Path],
     allowed: Callable[[Mapping[str, str]], bool],
 ) -> DeviceSource:
-    """A source, not yet watching.
-
-    Args:
-        kind: as configured.
-        mount_roots: directories directly below which cameras appear.
-        allowed: whether a USB device with these properties is taken at all.
+    """A source, not yet watching; `allowed` tells a USB device that is taken by its properties.
 
     Raises:
         ImportError: `usb` without libudev on the machine.

@@ -64,7 +64,6 @@ class UsbBlockDevice:
     """A disk or a partition that hangs on a USB device.
 
     Args:
-        number: device number.
         name: the kernel's name, such as `sdb1`.
         usb: the USB device above it, by its path below /sys.
         usb_serial: that device's serial number; empty when it has none.
@@ -92,14 +91,10 @@ class Udev(Protocol):
 
 
 class UsbSource:
-    """Cameras on USB.
+    """Cameras on USB, mounted directly below one of the roots.
 
-    Args:
-        udev: the machine's devices.
-        mount_roots: directories directly below which volumes are mounted.
-        allowed: whether a device with these properties is taken at all.
-        mountinfo_path: what is mounted, as the kernel shows this process.
-        block_devices: a directory with a link for each block device number.
+    `allowed` tells a device that is taken by its properties; `mountinfo_path` is where the kernel
+    says what is mounted, `block_devices` has a link for each block device number.
     """
 
     def __init__(

@@ -24,7 +24,6 @@ class MountedVolume:
         camera: serial as the source knows it; empty when it does not.
         bay: where it is plugged in.
         volume: which of the camera's volumes; empty where there is one.
-        mount_path: its root.
         device: `st_dev` of the root.
         inode: of the root; 0 where the source has `attachment` instead.
         properties: what else is known of the device, for profiles and the ledger.

@@ -38,16 +38,10 @@ def ask(
     request: Request,
     waiting: Callable[[Mapping[str, Any]], None] = _unheard,
 ) -> dict[str, Any] | None:
-    """Ask the running daemon; returns when it has answered, however long that takes it.
+    """Ask the running daemon, however long that takes it; None where none runs.
 
-    Args:
-        state_dir: the daemon's state directory.
-        request: what is asked for.
-        waiting: called every few seconds while the daemon works on it, with `begun` (false while
-            it waits its turn) and `done_bytes`.
-
-    Returns:
-        The daemon's result; None when no daemon runs on this state directory.
+    `waiting` is called every few seconds while the daemon works on it, with `begun` (false while it
+    waits its turn) and `done_bytes`.
 
     Raises:
         IngestError: it refused, by the same class as without a daemon.

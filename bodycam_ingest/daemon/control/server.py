@@ -20,7 +20,7 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.daemon.control.client import SOCKET_NAME, short_address, user_name
 from bodycam_ingest.daemon.control.jobs import Job, JobKind, JobQueues
@@ -56,16 +56,6 @@ _MODES: Final = {0o600: 0o600, 0o640: 0o660}
 # An entry or a step that cannot be is the request's fault. Damage that a request met may be one
 # odd value; what it means for the dock is found out by the dock's own work.
 _NO_REASON_TO_STOP: Final = (DatabaseDamagedError, IllegalTransitionError, LedgerEntryError)
-
-
-class Handler(Protocol):
-    """Carries out a request."""
-
-    def __call__(
-        self, request: Request, user: str, progress: Callable[[int], None]
-    ) -> Mapping[str, Any]:
-        """The result; `progress` is told of bytes done while it takes long."""
-        ...
 
 
 def peer(connection: socket.socket) -> tuple[int, str]:
@@ -141,14 +131,15 @@ class ControlServer:
     Args:
         state_dir: where the socket is made; a left-over one is replaced, since only the holder of
             the ledger's lock gets here.
-        handle: gives the result of a request; its `IngestError` becomes a refusal.
+        handle: gives the result of a request; its `IngestError` becomes a refusal. It says how many
+            bytes are done while it takes long.
         explain: asked why another exception came, before it counts as a defect.
     """
 
     def __init__(
         self,
         state_dir: Path,
-        handle: Handler,
+        handle: Callable[[Request, str, Callable[[int], None]], Mapping[str, Any]],
         explain: Callable[[], IngestError | None] = lambda: None,
     ) -> None:
         self._explain = explain
@@ -181,9 +172,7 @@ class ControlServer:
     def serve(self, heartbeat: Callable[[], None], *, for_s: float = math.inf) -> None:
         """Move bytes until `stop`, then give the last answers.
 
-        Args:
-            heartbeat: called at least every second.
-            for_s: return after so long, to be called again; the clients wait.
+        Calls `heartbeat` at least every second; after `for_s` it returns, to be called again.
         """
         until_s = _after_s(for_s)
         while not self._stop.is_set():
