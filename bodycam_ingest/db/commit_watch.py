@@ -19,11 +19,8 @@ LONGEST_S: Final = 15.0
 class CommitWatch:
     """Whether there may be something new for one worker; used by that worker's thread alone.
 
-    Args:
-        commits: how many commits there were.
-        gather_s: what is committed within so long after a look is looked at together, s.
-        settles_s: for so long after a commit time alone may make something due, s.
-        now_s: a monotonic clock, s.
+    What is committed within `gather_s` after a look is looked at together; for `settles_s` after a
+    commit time alone may make something due.
     """
 
     def __init__(
@@ -59,11 +56,7 @@ class CommitWatch:
         return max(0.0, next_s - self._now_s())
 
     def looked(self, wait_s: float | None = None) -> None:
-        """Note that the worker looked.
-
-        Args:
-            wait_s: seconds until something will be due, None when nothing waits.
-        """
+        """Note that it looked; `wait_s` until something will be due, None when nothing waits."""
         now_s = self._now_s()
         self._not_before_s = now_s + self._gather_s
         self._until_s = now_s + (LONGEST_S if wait_s is None else min(wait_s, LONGEST_S))

@@ -44,12 +44,7 @@ _DETAIL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A reading of the clocks with the dock's own time at it.
-
-    Args:
-        reading: the clocks.
-        dock_ms: dock time, ms.
-    """
+    """A reading of the clocks with the dock's own time at it, ms."""
 
     reading: clock.Reading
     dock_ms: int
@@ -61,13 +56,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Who says that the clock is right.
-
-    Args:
-        vouched: `ntp`, `person`, or empty while nobody does.
-        doubt: why nobody does, empty while somebody does.
-        since: RFC 3339, when the doubt began.
-    """
+    """Who vouches for the clock: `ntp`, `person` or empty, as of `doubt` which began at `since`."""
 
     vouched: str = ""
     doubt: str = ""
@@ -77,10 +66,7 @@ class Word:
 def known(conn: sa.Connection, row: DockClock, boot_id: str) -> Known:
     """How the clocks stood when the dock is known to have run last, had nobody set them since.
 
-    Args:
-        conn: an open connection.
-        row: the clock as recorded last.
-        boot_id: the boot of now; what passed in it since needs no entry to be known.
+    `row` is the clock as recorded last; what passed in the boot of now needs no entry to be known.
     """
     passed_ms = 0
     if row.boot != boot_id:
@@ -133,12 +119,7 @@ def now_ms(conn: sa.Connection) -> int:
 
 
 def lift_waits(txn: Txn, wall_ms: int) -> None:
-    """After the clock was set back: whatever waits is due now, and not hours later than it was.
-
-    Args:
-        txn: the open transaction.
-        wall_ms: the time now, ms since 1970.
-    """
+    """After the clock was set back to `wall_ms`: what waits is due now, and not hours later."""
     for column in (
         item_work.c.due_ms,
         upload_work.c.due_ms,

@@ -135,11 +135,7 @@ def sightings(conn: sa.Connection, serial: str, item_id: str) -> list[dict[str, 
 class Tally(NamedTuple):
     """The items that a docking saw last, or found to be gone unread, counted.
 
-    Args:
-        states: how many of them stand where.
-        size_bytes: bytes of them.
-        new: those that no earlier docking saw.
-        new_bytes: bytes of these.
+    Those are `new` that no earlier docking saw.
     """
 
     states: collections.Counter[ItemState]

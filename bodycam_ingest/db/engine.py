@@ -67,12 +67,9 @@ def open_database(path: Path, *, read_only: bool = False, immutable: bool = Fals
     """Open the database; it is never created by opening it.
 
     Faults of SQLite come out of this engine as `StateDirectoryError`, `LedgerUnwritableError` or
-    `DatabaseDamagedError`, reads included.
-
-    Args:
-        path: the database file.
-        read_only: no statement can change it; works beside a running daemon.
-        immutable: nobody changes it while it is read, so that nothing is made beside it either.
+    `DatabaseDamagedError`, reads included. One that is `read_only` works beside a running daemon;
+    an `immutable` file is changed by nobody while it is read, so that nothing is made beside it
+    either.
 
     Raises:
         NotInitialisedError: there is no such file.
@@ -151,11 +148,6 @@ def stream(
     """The rows that a statement finds, as SQLite's own tuples, a block at a time.
 
     For whole tables: SQLAlchemy's rows cost twice what it takes to read them.
-
-    Args:
-        conn: the database.
-        statement: SQL with a question mark for each value.
-        values: what stands for the question marks.
 
     Raises:
         HaltError: as `fault_of` says.

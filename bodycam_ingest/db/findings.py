@@ -37,17 +37,9 @@ def alarm(
     docking_id: str | None = None,
     item_id: str | None = None,
 ) -> None:
-    """Open an alarm: it needs a person, and holds up the release of what it touches.
+    """Open an alarm: it needs a person, and holds up the release of the docking or item it touches.
 
     Nothing where a finding with the same code and subject is open already; so `notice`.
-
-    Args:
-        txn: the open transaction.
-        subject: whom it is about.
-        code: what is wrong, a constant word.
-        detail: for people.
-        docking_id: the docking that it touches.
-        item_id: the item that it touches.
     """
     _open(txn, subject, code, detail, "alarm", docking_id, item_id)
 
@@ -97,10 +89,7 @@ def _open(
 def hold(engine: Engine, ledger: LedgerWriter, wanted: Mapping[tuple[str, Subject], str]) -> None:
     """Open or close alarms so that they say what is so; writes nothing where they do already.
 
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        wanted: by code and subject, what is wrong, for people; empty where nothing is.
+    By code and subject `wanted` says what is wrong, for people; empty where nothing is.
     """
     with engine.connect() as conn:
         known = open_pairs(conn, {code for code, _ in wanted})
@@ -115,16 +104,7 @@ def hold(engine: Engine, ledger: LedgerWriter, wanted: Mapping[tuple[str, Subjec
 
 
 def close_finding(txn: Txn, *, code: str, subject: Subject) -> bool:
-    """Close the open finding with that code and subject, because its cause is gone.
-
-    Args:
-        txn: the open transaction.
-        code: its code.
-        subject: its subject.
-
-    Returns:
-        Whether one was open.
-    """
+    """Close the open finding of a code and subject, its cause gone; returns whether one was."""
     return bool(_close_all(txn, subject, finding.c.code == code))
 
 
@@ -183,15 +163,7 @@ def was_raised(conn: sa.Connection, code: str, docking_id: str) -> bool:
 
 
 def close_about(txn: Txn, *, subject: Subject) -> int:
-    """Close all open findings about a subject, because all is well with it.
-
-    Args:
-        txn: the open transaction.
-        subject: whom they are about.
-
-    Returns:
-        How many were open.
-    """
+    """Close all open findings about a subject, because all is well; returns how many were open."""
     return _close_all(txn, subject, sa.true())
 
 
@@ -217,12 +189,6 @@ def _close_all(txn: Txn, subject: Subject, which: sa.ColumnElement[bool]) -> int
 
 def close_by_id(txn: Txn, finding_id: str, *, reason: str, actor: Actor) -> None:
     """Close a finding that a person looked into.
-
-    Args:
-        txn: the open transaction.
-        finding_id: the finding.
-        reason: what the person says of it.
-        actor: who.
 
     Raises:
         UnknownSubjectError: there is no such open finding.

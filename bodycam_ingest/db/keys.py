@@ -29,11 +29,7 @@ _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def create_log_key(path: Path, name: str) -> Signer:
-    """Make a key, durably.
-
-    Args:
-        path: the file; it must not exist.
-        name: the key's name, the log's origin.
+    """Make a key, durably; its name is the log's origin.
 
     Raises:
         FileExistsError: there is one; it is as it was.
@@ -46,12 +42,9 @@ def create_log_key(path: Path, name: str) -> Signer:
 
 
 def load_log_key(path: Path, name: str, *, any_owner: bool = False) -> Signer:
-    """Read a key.
+    """Read a key; its name is the log's origin.
 
-    Args:
-        path: the file.
-        name: the key's name, the log's origin.
-        any_owner: also another user's file, as root reads it; to compare with it, not to sign.
+    With `any_owner` another user's file too, as root reads it: to compare with it, not to sign.
 
     Raises:
         KeyUnreadableError: it is missing, not the daemon's own file, open to others, or no

@@ -34,13 +34,7 @@ INCOMPLETE: str = "store_incomplete"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A store as the configuration has it.
-
-    Args:
-        name: its name.
-        kind: `directory` or `s3`.
-        required: an item is confirmed only when it is in this store.
-    """
+    """A store as the configuration has it; its kind is `directory` or `s3`."""
 
     name: str
     kind: str
@@ -49,11 +43,6 @@ class Wanted:
 
 def check_identity(conn: sa.Connection, name: str, identity: str) -> None:
     """Refuse a store that is not the one it was, or that another name stands for already.
-
-    Args:
-        conn: an open connection.
-        name: the store.
-        identity: who it says that it is.
 
     Raises:
         StoreMisconfiguredError: another place, or one place under two names.
@@ -138,13 +127,7 @@ def has_confirmed(store: str) -> sa.ColumnElement[bool]:
 def lacking_in_docking(
     conn: sa.Connection, docking_id: str, required: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Stores required now that do not hold a finished item of a docking, by item.
-
-    Args:
-        conn: an open connection.
-        docking_id: the docking.
-        required: names of the stores that are required now.
-    """
+    """Stores required now that do not hold a finished item of a docking, by item."""
     found: dict[str, tuple[str, ...]] = {}
     for store in required:
         rows = conn.execute(
@@ -162,13 +145,9 @@ def lacking_in_docking(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a start of the daemon found changed.
+    """What a start of the daemon found: a store was `added`, `changed` or `removed`.
 
-    Args:
-        store: whose.
-        what: `added`, `changed` or `removed`.
-        required: whether it is (or was) required.
-        amount: removed: what waits for it; added: what it can no longer get.
+    The amount is what waits for a removed one, or what an added one can no longer get.
     """
 
     store: str
@@ -178,15 +157,7 @@ class Change:
 
 
 def note(txn: Txn, wanted: Sequence[Wanted]) -> list[Change]:
-    """Note the configuration's stores; each change is an entry, and a finding where one is due.
-
-    Args:
-        txn: the open transaction.
-        wanted: the stores of the configuration.
-
-    Returns:
-        What changed.
-    """
+    """Note the configuration's stores; each change is an entry, and a finding where one is due."""
     before = txn.rows.stores()
     changes = []
     for one in wanted:
@@ -248,19 +219,10 @@ def _removed(txn: Txn, row: Store) -> Change:
 
 
 def retire(txn: Txn, name: str, reason: str, actor: Actor) -> Amount:
-    """Give up a store that will not come back.
+    """Give up a store that will not come back; returns what waited for it.
 
     The caller knows that the configuration of now does not have it; no start may have noted that
     yet, as where a renamed store was refused.
-
-    Args:
-        txn: the open transaction.
-        name: the store.
-        reason: why, for the ledger.
-        actor: who.
-
-    Returns:
-        What waited for it.
 
     Raises:
         UnknownSubjectError: no such store was ever in the configuration.

@@ -69,11 +69,7 @@ class _Pending:
 class Txn:
     """One open transaction; state tables are changed through `conn`, in the same commit.
 
-    Args:
-        conn: the open connection.
-        origin: the log's origin.
-        peaks: the tree before it.
-        last: leaf hash of the last entry before it.
+    It goes on from the tree and the last leaf hash before it.
     """
 
     def __init__(self, conn: sa.Connection, origin: str, peaks: Peaks, last: bytes) -> None:
@@ -108,17 +104,10 @@ class Txn:
         actor: Actor = SYSTEM,
         sealed: Mapping[str, str] | None = None,
     ) -> int:
-        """Add an entry.
+        """Add an entry; returns its number.
 
-        Args:
-            type: its type, such as `item.acquired`.
-            subject: what it is about, such as `item:<ulid>`.
-            data: what happened; copied, so it may change afterwards.
-            actor: who did it.
-            sealed: personal values by field; the entry holds salted commitments only.
-
-        Returns:
-            The entry's number.
+        The data is copied, so it may change afterwards. Of what is `sealed`, personal values by
+        field, the entry holds salted commitments only.
 
         Raises:
             LedgerEntryError: it does not follow the format; the transaction is to be given up.
@@ -162,8 +151,7 @@ class Txn:
     def write(self, signer: Signer) -> LedgerHead | None:
         """Put entries, tree and signed checkpoint into the transaction; it takes no more entries.
 
-        Returns:
-            The new head, None when nothing was appended.
+        Returns the new head, None when nothing was appended.
 
         Raises:
             LedgerEntryError: an entry does not follow the format.
@@ -233,11 +221,9 @@ def _nobody() -> None:
 class LedgerWriter:
     """The only writer of one log; there is one in a process, and one process holds the lock.
 
-    Args:
-        engine: the database, for writing.
-        signer: the log's key; its name is the log's origin.
-        state_file: where the last signed checkpoint stands outside of the database.
-        lock_fd: descriptor that holds the lock of the state directory; closed by `close`.
+    The signer's name is the log's origin; in the state file the last signed checkpoint stands
+    outside of the database. The descriptor that holds the state directory's lock is closed by
+    `close`.
 
     Raises:
         LedgerForkError: the database is not an extension of what was signed last.

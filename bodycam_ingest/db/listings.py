@@ -30,17 +30,9 @@ ITEM_ORDERS: Final = {
 class Choice:
     """What is wanted; empty text wants everything. Each list takes what it knows of.
 
-    Args:
-        camera: a serial number.
-        state: an item's state.
-        docking: an id, whole.
-        bay: a bay's name.
-        store: a store that it was to be sent to.
-        not_in: a store that is not proven to have it.
-        since: RFC 3339 in UTC; what began at that moment or later.
-        until: RFC 3339 in UTC; what began before that moment.
-        incomplete: only dockings that ended before all of it was copied.
-        closed: findings that are closed too.
+    A store is one that an item was to be sent to, `not_in` one that is not proven to have it.
+    `since` and `until` (RFC 3339 in UTC) want what began from that moment on, and before that one;
+    `incomplete` only dockings that ended before all of it was copied; `closed` closed findings too.
     """
 
     camera: str = ""
@@ -57,12 +49,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Part of what was chosen.
+    """JSON-ready rows of what was chosen, how many were, and how many rows a limit left.
 
-    Args:
-        rows: JSON-ready values; those of items are read as they are asked for.
-        total: how many were chosen.
-        shown: how many rows there are of them, which a limit may have cut.
+    Rows of items are read as they are asked for.
     """
 
     rows: Iterable[dict[str, Any]]
@@ -73,13 +62,9 @@ class Listing:
 def items(
     conn: sa.Connection, choice: Choice, *, order: str = "discovered", limit: int = 0
 ) -> Listing:
-    """Items in ascending order; a limit keeps the end of it: the newest, the largest.
+    """Items in ascending order of a key of `ITEM_ORDERS`.
 
-    Args:
-        conn: an open connection.
-        choice: which.
-        order: a key of `ITEM_ORDERS`.
-        limit: at most so many, all when 0.
+    A limit keeps the end of it: the newest, the largest; 0 sets none.
     """
     where = _during(item.c.discovered_at, choice)
     for column, value in ((item.c.camera, choice.camera), (item.c.state, choice.state)):
@@ -100,13 +85,7 @@ def items(
 
 
 def dockings(conn: sa.Connection, choice: Choice, *, limit: int = 0) -> Listing:
-    """Dockings, newest last, with what came of them.
-
-    Args:
-        conn: an open connection.
-        choice: which.
-        limit: at most so many of the newest, all when 0.
-    """
+    """Dockings, newest last, with what came of them; at most `limit` of the newest, all when 0."""
     where = _during(docking.c.started_at, choice)
     for column, value in ((docking.c.camera, choice.camera), (docking.c.bay, choice.bay)):
         if value:

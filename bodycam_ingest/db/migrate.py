@@ -43,13 +43,7 @@ _SIDES: Final = ("-wal", "-shm", "-journal")
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a migration did.
-
-    Args:
-        before: schema version that was found.
-        after: schema version that is there now.
-        backup: the old database, kept; None when there was nothing to do.
-    """
+    """Schema versions before and after; the backup is None when there was nothing to do."""
 
     before: str
     after: str
@@ -58,9 +52,6 @@ class Migrated:
 
 def standing(state_dir: Path) -> Migrated:
     """What `migrate` would do; reads alone, also beside a running daemon.
-
-    Args:
-        state_dir: as `initialise` made it.
 
     Raises:
         NotInitialisedError: there is no database.
@@ -86,10 +77,7 @@ def _unknown(schema: str) -> SchemaUnknownError:
 
 
 def migrate(state_dir: Path) -> Migrated:
-    """Bring the database of a state directory to this program's schema.
-
-    Args:
-        state_dir: as `initialise` made it; no daemon runs on it.
+    """Bring the database of a state directory, on which no daemon runs, to this program's schema.
 
     Raises:
         AlreadyRunningError: a daemon writes to it.

@@ -42,16 +42,9 @@ _OWN_ENTRIES = ("object.confirmed", "object.refused")
 
 @dataclass(frozen=True, slots=True)
 class OwnObject:
-    """An object that waits to be sent.
+    """A `manifest`, or a `checkpoint` over `ledger_size` entries, that waits to be sent.
 
-    Args:
-        store: where to.
-        key: its key.
-        kind: `manifest` or `checkpoint`.
-        ledger_size: entries that a checkpoint covers, None for a manifest.
-        attempts: failed tries in a row.
-        last_error: code of the last fault, empty when none.
-        body: its bytes; None where they are gone, or nobody ever made such an object.
+    The body is None where its bytes are gone, or nobody ever made such an object.
     """
 
     store: str
@@ -86,14 +79,7 @@ def _without_work() -> sa.Select[Any]:
 
 
 def queue_checkpoint(txn: Txn, stores: Iterable[str], key: str, size: int) -> None:
-    """Have a checkpoint sent to each of these stores that does not have it.
-
-    Args:
-        txn: the open transaction.
-        stores: their names.
-        key: its key, the same in all.
-        size: entries that it covers.
-    """
+    """Have a checkpoint over `size` entries sent to each of these stores that does not have it."""
     lacking = lacking_checkpoint(txn.conn, stores, size)
     if lacking:
         work = {"key": key, "kind": CHECKPOINT, "ledger_size": size}
@@ -118,16 +104,9 @@ def lacking_checkpoint(conn: sa.Connection, stores: Iterable[str], size: int) ->
 def next_due(
     conn: sa.Connection, store: str, now_ms: int, in_hand: Collection[str]
 ) -> OwnObject | None:
-    """The object of a store that has been due for longest.
+    """The object of a store that has been due for longest; None when none is.
 
-    Args:
-        conn: an open connection.
-        store: whose.
-        now_ms: the time, ms since 1970.
-        in_hand: keys that a worker of this process has claimed.
-
-    Returns:
-        The object, None when none is due.
+    Keys `in_hand` are claimed by workers of this process.
     """
     row = conn.execute(
         sa.select(object_work)
@@ -187,16 +166,9 @@ def failed(
     key: str = "",
     refused: bool = False,
 ) -> None:
-    """Keep that an object could not be put.
+    """Keep that an object could not be put, after so many faults in a row.
 
-    Args:
-        txn: the open transaction.
-        one: the object.
-        error: why.
-        attempts: faults in a row.
-        due_ms: when it is tried again, ms since 1970.
-        key: where it goes now; empty: as before.
-        refused: it is not tried again by itself.
+    It is tried again then, under another key where one is given; a refused one not by itself.
     """
     txn.conn.execute(
         object_work.update()
@@ -243,15 +215,7 @@ def retry(txn: Txn, stores: Collection[str]) -> None:
 
 
 def anchored_size(conn: sa.Connection, required: Sequence[str]) -> int:
-    """The ledger size up to which a checkpoint stands in every required store.
-
-    Args:
-        conn: an open connection.
-        required: names of the required stores.
-
-    Returns:
-        Entries under a checkpoint that each of them confirmed, 0 when there is none.
-    """
+    """Entries under a checkpoint that every required store confirmed, 0 when there is none."""
     return min((_confirmed_size(conn, store) for store in required), default=0)
 
 
@@ -281,10 +245,7 @@ def _says(entry: Entry, store: str, size: int) -> bool:
 def newest_checkpoint(conn: sa.Connection, stores: Iterable[str], size: int) -> int:
     """Entries under the newest checkpoint that one of these stores has or is to get, 0 for none.
 
-    Args:
-        conn: an open connection.
-        stores: their names.
-        size: entries in the ledger.
+    What is to be sent counts as far as the `size` of the ledger.
     """
     queued = conn.execute(
         sa.select(sa.func.max(object_work.c.ledger_size)).where(object_work.c.ledger_size <= size)
@@ -308,13 +269,9 @@ def counts(conn: sa.Connection, stores: Collection[str]) -> dict[str, int]:
 
 
 def first_news_at(conn: sa.Connection, seq: int) -> str | None:
-    """When the first entry was written that says more than where checkpoints went; None for none.
+    """When the first entry from `seq` on was written that says more than where checkpoints went.
 
-    That a checkpoint was stored is an entry, too: it must not make another checkpoint due.
-
-    Args:
-        conn: an open connection.
-        seq: the first entry that is looked at.
+    None for none. That a checkpoint was stored is an entry, too: it must not make another one due.
     """
     since = sa.select(ledger_entry.c.type, ledger_entry.c.t, ledger_entry.c.body).where(
         ledger_entry.c.log_id == LOG_ID, ledger_entry.c.seq >= seq

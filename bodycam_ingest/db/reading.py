@@ -68,20 +68,9 @@ def open_for_reading(state_dir: Path) -> sa.Engine:
 
 
 def _open_to_read(database: Path) -> sa.Engine:
-    """Open a database read-only, wherever it lies.
+    """Open a database read-only, wherever it lies, and try its first connection.
 
-    Args:
-        database: the file.
-
-    Returns:
-        An engine whose first connection was tried. Where it reads a private copy, disposing of
-        it removes the copy.
-
-    Raises:
-        NotInitialisedError: there is no such file.
-        StateDirectoryError: it cannot be opened, or there is no room for the private copy.
-        LedgerUnwritableError: the machine refused to read it.
-        DatabaseDamagedError: it is no database any more.
+    Where the engine reads a private copy, disposing of it removes the copy.
     """
     for side in _SIDES:
         _must_be_a_file(database.with_name(database.name + side))

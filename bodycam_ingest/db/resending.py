@@ -37,26 +37,14 @@ PAGE_ITEMS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What a retry did.
-
-    Args:
-        due: uploads that waited, or were refused, and are due now.
-        again: stores that had confirmed the item and are asked again.
-    """
+    """How many uploads are due now, and the stores that confirmed the item and are asked again."""
 
     due: int = 0
     again: tuple[str, ...] = ()
 
 
 def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = SYSTEM) -> Retried:
-    """Have everything about one item tried now, the refused too; what is confirmed is asked again.
-
-    Args:
-        txn: the open transaction.
-        row: the item.
-        stores: at these stores.
-        actor: who wants it.
-    """
+    """Have all about one item tried now, the refused too; what is confirmed is asked again."""
     due, again = 0, []
     sendable = row.state in SENT_FROM and bool(row.staged_path)
     for one in uploads.of_item(txn.conn, row.item_id):
@@ -79,13 +67,7 @@ def retry_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = S
 
 
 def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retried:
-    """Have everything that waits for these stores tried now, the refused too.
-
-    Args:
-        txn: the open transaction.
-        stores: their names.
-        actor: who wants it.
-    """
+    """Have everything that waits for these stores tried now, the refused too."""
     uploads.restore_work(txn.conn)
     due = uploads.make_due(txn.conn, stores)
     refused = txn.conn.execute(
@@ -104,13 +86,7 @@ def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retri
 
 
 def never_queued(conn: sa.Connection, store: str, *, limit: int) -> list[str]:
-    """Items that staging still has and that were never queued for a store, oldest first.
-
-    Args:
-        conn: an open connection.
-        store: the store.
-        limit: at most so many.
-    """
+    """Items that staging still has and that were never queued for a store, oldest first."""
     queued = (
         sa.exists()
         .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
@@ -129,13 +105,7 @@ def never_queued(conn: sa.Connection, store: str, *, limit: int) -> list[str]:
 def backfill_page(txn: Txn, store: str, actor: Actor = SYSTEM) -> int:
     """Queue some of what staging still has for a store that never got it.
 
-    Args:
-        txn: the open transaction.
-        store: the store.
-        actor: who wants it.
-
-    Returns:
-        How many were queued; fewer than `PAGE_ITEMS` when none is left.
+    Returns how many were queued; fewer than `PAGE_ITEMS` when none is left.
     """
     found = never_queued(txn.conn, store, limit=PAGE_ITEMS)
     if found:
@@ -160,16 +130,11 @@ def queue_item(txn: Txn, row: ItemRow, stores: Collection[str], actor: Actor = S
 def settle_page(txn: Txn, after: str, limit: int) -> tuple[int, str]:
     """Complete items that wait for no store any more, because the set of stores changed.
 
-    The confirmation of a store that holds the item is recorded once more, with nothing
-    outstanding, so that the entries alone still tell each item's state.
+    The confirmation of a store that holds the item is recorded once more, with nothing outstanding,
+    so that the entries alone still tell each item's state.
 
-    Args:
-        txn: the open transaction.
-        after: only items with a higher id.
-        limit: looks at no more than so many.
-
-    Returns:
-        How many were completed, and the id of the last one looked at, empty at the end.
+    Returns how many of the `limit` items after that id were completed, and the id of the last one
+    looked at, empty at the end.
     """
     ids = list(
         txn.conn.execute(

@@ -33,12 +33,8 @@ _CACHE_KIB: Final = 16 * 1024
 class _Table:
     """What a table is, whatever words made it.
 
-    Args:
-        kind: `table`, or what stands in its place.
-        columns: type, NOT NULL, place in the primary key, whether hidden, by name.
-        references: foreign keys.
-        unique: columns of the indexes that its constraints made.
-        clauses: words of its making that change the meaning of its rows.
+    Of each column: type, NOT NULL, place in the primary key, whether hidden. Unique are the indexes
+    that constraints made; clauses are words that change the meaning of its rows.
     """
 
     kind: str

@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LedgerHead:
-    """The ledger as last committed.
-
-    Args:
-        size: entries.
-        root: Merkle root over them.
-        checkpoint: the signed checkpoint.
-    """
+    """The ledger as last committed: entries, Merkle root over them, signed checkpoint."""
 
     size: int
     root: bytes
@@ -87,17 +81,10 @@ def read_state_file(path: Path) -> str:
 
 
 def standing(conn: sa.Connection, verifier: VerifierKey, note: str) -> tuple[LedgerHead, int]:
-    """Where the ledger stands, if it is what was signed last, or extends it.
+    """Where the ledger stands, and how many entries the state file covers.
 
-    The daemon asks this at its start, and `doctor` before it.
-
-    Args:
-        conn: an open connection.
-        verifier: the log key's public half; its name is the log's origin.
-        note: the state file, read before this connection began.
-
-    Returns:
-        The head, and how many entries the state file covers.
+    The daemon asks this at its start, and `doctor` before it; `note` is the state file, read before
+    this connection began.
 
     Raises:
         LedgerForkError: the database is not an extension of what was signed last.

@@ -57,14 +57,9 @@ LOCK: Final = "lock"
 
 
 def initialise(state_dir: Path, origin: str) -> str:
-    """Make a state directory with keys, database and genesis entry.
+    """Make a state directory with keys, database and genesis entry; its parents are made too.
 
-    Args:
-        state_dir: must not exist, or be empty; its parents are made.
-        origin: the log's name.
-
-    Returns:
-        The log's verifier key, which belongs off this machine as well.
+    Returns the log's verifier key, which belongs off this machine as well.
 
     Raises:
         AlreadyInitialisedError: there is something there; nothing was touched.
@@ -163,10 +158,7 @@ def check_directory(state_dir: Path) -> None:
 
 
 def take_lock(state_dir: Path) -> int:
-    """Become the one process that writes.
-
-    Returns:
-        A descriptor; the lock is let go when it is closed.
+    """Become the one process that writes, until the descriptor is closed.
 
     Raises:
         AlreadyRunningError: another process writes.
@@ -187,17 +179,13 @@ def take_lock(state_dir: Path) -> int:
 def open_ledger(state_dir: Path, origin: str) -> tuple[sa.Engine, LedgerWriter]:
     """Open a state directory for writing; nothing is created.
 
-    Args:
-        state_dir: as `initialise` made it.
-        origin: the log's name; it must be the one that the ledger was begun with.
-
     Raises:
         NotInitialisedError: something is missing.
         AlreadyRunningError: another process writes to it.
         SchemaUnknownError: the database is of another version.
         KeyUnreadableError: the key is not this ledger's.
         LedgerForkError: the database is not an extension of what was signed last.
-        StateDirectoryError: it cannot be used.
+        StateDirectoryError: it cannot be used, or its ledger was begun with another origin.
     """
     check_directory(state_dir)
     with contextlib.ExitStack() as undo:
@@ -231,12 +219,9 @@ def _check_log(conn: sa.Connection, signer: Signer) -> None:
 
 
 def examine(state_dir: Path, origin: str) -> LedgerHead:
-    """Ask everything that `open_ledger` asks, without becoming the one that writes.
+    """Where the ledger stands, asked as `open_ledger` does, without becoming the one that writes.
 
     Works beside a running daemon; changes nothing.
-
-    Returns:
-        Where the ledger stands.
 
     Raises:
         HaltError: what `open_ledger` would refuse it for.

@@ -23,13 +23,7 @@ def note_start(conn: sa.Connection) -> None:
 
 
 def note_halt(conn: sa.Connection, now: str, error: IngestError) -> None:
-    """Keep why the daemon ends by itself.
-
-    Args:
-        conn: the open transaction.
-        now: RFC 3339.
-        error: the fault on which it ends.
-    """
+    """Keep why the daemon ends by itself, at `now` (RFC 3339)."""
     told = {"at": now, "error": error.code, "message": error.message, "hint": error.hint}
     dock_facts.put(conn, _FACT, json.dumps(told))
 
@@ -37,10 +31,9 @@ def note_halt(conn: sa.Connection, now: str, error: IngestError) -> None:
 def last(conn: sa.Connection) -> dict[str, Any]:
     """How the daemon that ran last ended.
 
-    Returns:
-        `started_at` (None: it has never run), `stopped_at` (None: nobody could write it down, as
-        when power goes), `error`, `message` and `hint` (None where it was asked to stop), and
-        `last_entry_at`, its last sign of life.
+    It has never run where `started_at` is None. `stopped_at` is None where nobody could write it
+    down, as when power goes; `error`, `message` and `hint` are where it was asked to stop.
+    `last_entry_at` is its last sign of life.
     """
     _, last_at = _newest(conn, "")
     started, started_at = _newest(conn, "daemon.started")

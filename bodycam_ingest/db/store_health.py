@@ -42,18 +42,10 @@ STORE_WIDE_CODES: Final = tuple(kind.code for kind in _STORE_WIDE)
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """How it goes with a store; work, which may be lost.
+    """How it goes with a store; work, which may be lost. Texts are empty when all is well.
 
-    Args:
-        store: its name.
-        paused_until_ms: nothing is asked of it before, ms since 1970.
-        lifted: how often somebody wanted it asked at once.
-        attempts: faults in a row.
-        last_error: code of the last fault, empty when all is well.
-        last_message: the last fault for people, empty when all is well.
-        failing_since: RFC 3339, empty when all is well.
-        probe: what it verifies, None before it was tried.
-        probed_at: RFC 3339, empty before it was tried.
+    Nothing is asked of it before `paused_until_ms` (since 1970). `lifted` is how often somebody
+    wanted it asked at once, `attempts` are faults in a row, `probe` is what it verifies.
     """
 
     store: str
@@ -69,12 +61,9 @@ class StoreHealth:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A fault as it was met.
+    """A fault as it was met, with the store as it was when the try began.
 
-    Args:
-        error: the fault.
-        health: the store as it was when the try began.
-        progressed: something got across before it.
+    It `progressed` where something got across before it.
     """
 
     error: IngestError
@@ -84,9 +73,8 @@ class Failure:
     def is_stores(self, last_error: str) -> bool:
         """Whether the store is at fault.
 
-        Args:
-            last_error: what the same work met last. The same fault twice, from a store that was
-                well in between, is the work's own: it must not hold up all the rest.
+        `last_error` is what the same work met last. The same fault twice, from a store that was
+        well in between, is the work's own: it must not hold up all the rest.
         """
         alone = last_error == self.error.code and not self.health.last_error
         return isinstance(self.error, _STORE_WIDE) and not alone
@@ -132,17 +120,7 @@ def pause(
     error: str,
     message: str,
 ) -> None:
-    """Ask nothing of a store for a while.
-
-    Args:
-        txn: the open transaction.
-        before: the store as it was.
-        now: RFC 3339.
-        until_ms: ms since 1970.
-        attempts: faults in a row.
-        error: code of the fault.
-        message: the fault, for people.
-    """
+    """Ask nothing of a store until then, ms since 1970, after so many faults in a row."""
     _put(
         txn,
         before.store,
@@ -181,10 +159,6 @@ def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
 
     A try that is under way may still fail of what was fixed meanwhile. It tells by the number of
     lifts that it must not pause the store again: `was_lifted`.
-
-    Args:
-        txn: the open transaction.
-        stores: their names.
     """
     for store in stores:
         lifted = health(txn.conn, store).lifted + 1
@@ -192,22 +166,12 @@ def lift_pauses(txn: Txn, stores: Collection[str]) -> None:
 
 
 def was_lifted(txn: Txn, before: StoreHealth) -> bool:
-    """Whether somebody wanted a store asked at once after a try had begun.
-
-    Args:
-        txn: the open transaction.
-        before: the store as it was when the try began.
-    """
+    """Whether somebody wanted a store asked at once since it was as `before`."""
     return health(txn.conn, before.store).lifted != before.lifted
 
 
 def hurry(txn: Txn, stores: Collection[str]) -> None:
-    """Have stores asked again at once, with what waited because of them.
-
-    Args:
-        txn: the open transaction.
-        stores: their names.
-    """
+    """Have stores asked again at once, with what waited because of them."""
     lift_pauses(txn, stores)
     uploads.make_due(txn.conn, stores, STORE_WIDE_CODES)
     txn.conn.execute(

@@ -27,22 +27,11 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    """What one store has of one item, and how far the work on it is.
+    """What one store has of one item, and how far the work on it is; texts are empty for nothing.
 
-    Args:
-        item_id: the item.
-        store: where to.
-        state: `queued`, `stored`, `confirmed` or `refused`.
-        version_id: version that is ours, empty where the store has none.
-        etag: the store's own tag.
-        upload_id: the store's id of a multipart upload, empty when none is open.
-        completing: the call that completes it was begun.
-        attempts: failed tries in a row.
-        integrity_faults: times in a row that the store received other bytes than were sent.
-        due_ms: not tried before, ms since 1970.
-        first_failed_at: RFC 3339, start of the present row of failures, empty when none.
-        last_error: code of the last fault, empty when none.
-        last_message: the last fault, for people.
+    The `upload_id` is the store's of an upload in parts, which was begun to be completed where
+    `completing`. `attempts` failed in a row since `first_failed_at` (RFC 3339); `integrity_faults`
+    times in a row the store received other bytes than were sent.
     """
 
     item_id: str
@@ -142,16 +131,8 @@ def next_due(
 ) -> list[UploadRow]:
     """The upload that has been due for longest; with it the small ones that come next.
 
-    Args:
-        conn: an open connection.
-        store: whose.
-        now_ms: the time, ms since 1970.
-        claimed: items that a worker of this process has claimed.
-        small_bytes: items up to this size come in batches.
-        limit: at most so many.
-
-    Returns:
-        One row of any size, or a batch of small ones; empty when none is due.
+    One row of any size, or a batch of items of `small_bytes` at most; empty when none is due.
+    Claimed items are in the hands of workers of this process.
     """
     found = conn.execute(
         _DUE.where(upload_work.c.store == store, is_due(upload_work.c.due_ms, now_ms))
@@ -276,10 +257,7 @@ def update_work(conn: sa.Connection, item_id: str, store: str, **values: Unpack[
 def make_due(conn: sa.Connection, stores: Collection[str], codes: Collection[str] = ()) -> int:
     """Have what waits for these stores tried at once; returns how many uploads those are.
 
-    Args:
-        conn: the open transaction's connection.
-        stores: their names.
-        codes: only what met one of these faults last; whatever it met where empty.
+    With `codes` only what met one of these faults last.
     """
     statement = upload_work.update().where(upload_work.c.store.in_(list(stores)))
     if codes:

@@ -24,14 +24,7 @@ CODE: Final = "item_vanished"
 
 
 def tell(txn: Txn, camera: str, docking_id: str, rows: Sequence[ItemRow]) -> None:
-    """Have the docking's finding say how many are gone by now, before they take the step.
-
-    Args:
-        txn: the open transaction.
-        camera: serial of the camera.
-        docking_id: the docking in which they are missed.
-        rows: those that are missed now.
-    """
+    """Have the docking's finding say how many are gone by now, before they take the step."""
     subject = subjects.docking(docking_id)
     before = txn.conn.execute(
         sa.select(sa.func.count()).select_from(_missed(camera, docking_id).subquery())
@@ -61,13 +54,7 @@ def record(txn: Txn, docking_id: str, item_ids: Sequence[str]) -> None:
 
 
 def came_back(txn: Txn, camera: str, item_ids: Sequence[str]) -> None:
-    """Close what items that are there again have healed; their step was recorded before.
-
-    Args:
-        txn: the open transaction.
-        camera: serial of their camera.
-        item_ids: the items; without any, nothing is asked.
-    """
+    """Close what a camera's items that are there again heal; their step was recorded before."""
     if not item_ids:
         return
     open_now = txn.conn.execute(

@@ -100,16 +100,9 @@ def list_items(
     order: sa.ColumnElement[Any],
     limit: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Items in ascending order, read as they are asked for.
+    """Items as `items --json` prints them, in ascending order, read as they are asked for.
 
-    Args:
-        conn: an open connection.
-        where: which.
-        order: a column; what is equal in it comes in the order of discovery.
-        limit: at most so many, from the end of the order; all when 0.
-
-    Yields:
-        The values that `items --json` prints.
+    What is equal in that order comes as it was discovered. A limit keeps the end; 0 sets none.
     """
     query = _SHOWN.where(*where)
     if limit:
@@ -126,15 +119,7 @@ def list_items(
 
 
 def item_history(conn: sa.Connection, item_id: str) -> dict[str, Any] | None:
-    """One item with everything that the ledger says of it, None when unknown.
-
-    Args:
-        conn: an open connection.
-        item_id: the item.
-
-    Returns:
-        The value that `items ITEM --json` prints: the item, `entries`, `findings`, `seen_in`.
-    """
+    """One item as `items ITEM --json` prints it, with all the ledger says; None when unknown."""
     row = conn.execute(_SHOWN.where(item.c.item_id == item_id)).mappings().first()
     if row is None:
         return None
@@ -208,12 +193,7 @@ def store_rows(conn: sa.Connection) -> list[dict[str, Any]]:
 
 
 def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, Any]]:
-    """Findings that nobody closed yet, oldest first.
-
-    Args:
-        conn: an open connection.
-        severity: `alarm` or `notice`; both when empty.
-    """
+    """Findings that nobody closed yet, oldest first; of both severities where none is named."""
     query = sa.select(finding).where(finding.c.closed_at.is_(None))
     if severity:
         query = query.where(finding.c.severity == severity)

@@ -21,13 +21,10 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_beneath(root_fd: int, path: bytes, flags: int, *, one_device: bool) -> int:
-    """Open a path below a directory; the caller closes it.
+    """Open a path below a directory, with flags as open(2); the caller closes it.
 
-    Args:
-        root_fd: the directory.
-        path: relative to it.
-        flags: as open(2); for whatever may be no directory, with O_NOFOLLOW.
-        one_device: refuse to enter another file system.
+    For whatever may be no directory they hold O_NOFOLLOW. No other file system is entered where it
+    must be `one_device`.
 
     Raises:
         OSError: as openat2(2): ELOOP for a link, EXDEV for what lies elsewhere.

@@ -17,13 +17,7 @@ _TIMEX_BYTES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at the clocks.
-
-    Args:
-        wall: time of day, UTC.
-        boottime_ms: CLOCK_BOOTTIME, ms; counts through suspend, never steps.
-        boot_id: the kernel's id of this boot.
-    """
+    """One look at the clocks: time of day, CLOCK_BOOTTIME in ms, the kernel's id of this boot."""
 
     wall: dt.datetime
     boottime_ms: int

@@ -31,15 +31,10 @@ _DROP_PAUSE_S: Final = 0.05
 
 
 def read_fully(read_some: Callable[[memoryview], int], view: memoryview, length: int) -> int:
-    """Read `length` bytes by as many reads as it takes.
+    """Read `length` bytes by as many reads as it takes; fewer only at the file's end.
 
-    Args:
-        read_some: reads some bytes into the view that it is given, returns how many.
-        view: where the bytes go; may have room for more, which may be filled too.
-        length: bytes wanted.
-
-    Returns:
-        Bytes read, `length` at most: fewer only at the file's end.
+    `read_some` reads some bytes into the view that it is given, and returns how many. The view may
+    have room for more than is wanted, which may be filled too.
     """
     done = read_some(view) if length else 0
     while 0 < done < length:
@@ -84,11 +79,8 @@ def _size_of_regular(fd: int, path: str) -> int:
 class NewFile:
     """A new file, written front to back, durable after `finish`.
 
-    Args:
-        path: where; must not exist.
-
     Raises:
-        FileExistsError: `path` exists; it is as it was.
+        FileExistsError: there is one; it is as it was.
         OSError: as open(2).
     """
 
@@ -99,14 +91,10 @@ class NewFile:
         self._written_back = 0
 
     def write(self, buffer: memoryview, length: int) -> None:
-        """Append `buffer[:length]`.
+        """Append `buffer[:length]` of an aligned buffer.
 
-        Args:
-            buffer: an aligned buffer; what lies behind `length` may be overwritten with zeros.
-            length: bytes; a multiple of 4096 for all but the last call.
-
-        Raises:
-            OSError: as write(2).
+        The length is a multiple of 4096 for all but the last call. What lies behind it may be
+        overwritten with zeros.
         """
         end = length
         if self.direct and length % ALIGNMENT_BYTES:
@@ -140,14 +128,7 @@ class NewFile:
         self._written_back = self._size_bytes
 
     def finish(self, mode: int) -> None:
-        """Cut the padding off, set the mode, make the bytes durable.
-
-        Args:
-            mode: the file's permissions from now on.
-
-        Raises:
-            OSError: as ftruncate(2), fchmod(2), fsync(2).
-        """
+        """Cut the padding off, set the mode, make the bytes durable."""
         if self._padded:
             os.ftruncate(self._fd, self._size_bytes)
         os.fchmod(self._fd, mode)
@@ -173,9 +154,6 @@ class NewFile:
 
 class MediumFile:
     """A file opened for reading what lies on the medium, front to back.
-
-    Args:
-        path: the file.
 
     Raises:
         OSError: as open(2); ELOOP for whatever is no regular file.
@@ -203,11 +181,7 @@ class MediumFile:
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def past_cache(self) -> bool:
-        """Whether what is read now must come from the medium: nothing of the file is cached.
-
-        Raises:
-            OSError: as fsync(2), mincore(2).
-        """
+        """Whether what is read now must come from the medium: nothing of the file is cached."""
         for _ in range(_DROP_TRIES):
             if self.direct or not residency.cached(self._fd, self.size_bytes):
                 return True
@@ -216,14 +190,9 @@ class MediumFile:
         return False
 
     def read_into(self, buffer: memoryview, length: int) -> int:
-        """Read the next bytes into an aligned buffer.
+        """Read the next `length` bytes into an aligned buffer; fewer only at the end.
 
-        Args:
-            buffer: where the bytes go; what lies behind `length` may be overwritten.
-            length: bytes wanted.
-
-        Returns:
-            Bytes read: fewer than asked for only at the end.
+        What lies behind them may be overwritten.
 
         Raises:
             OSError: as readv(2).

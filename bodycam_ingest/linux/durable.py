@@ -86,11 +86,7 @@ class DirectorySync:
         self._asked: dict[tuple[int, int], _Asked] = {}
 
     def sync(self, fd: int) -> None:
-        """Make the names in an open directory durable.
-
-        Raises:
-            OSError: as fsync(2).
-        """
+        """Make the names in an open directory durable."""
         status = os.fstat(fd)
         directory = (status.st_dev, status.st_ino)
         with self._lock:

@@ -27,11 +27,7 @@ def _is_audited(status: os.stat_result) -> bool:
 
 
 def is_open(status: os.stat_result) -> bool:
-    """Whether others than the owner have rights that nobody was meant to have.
-
-    Args:
-        status: of the state directory.
-    """
+    """Whether others than the state directory's owner have rights that nobody was meant to have."""
     others = status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     if others & ~_READS:
         return True
@@ -39,11 +35,7 @@ def is_open(status: os.stat_result) -> bool:
 
 
 def file_mode(directory: Path) -> int:
-    """The mode of a file that the group may read where it may read the directory.
-
-    Args:
-        directory: the state directory.
-    """
+    """The mode of a file in the state directory that the group may read where it may read that."""
     try:
         status = directory.stat()
     except OSError:

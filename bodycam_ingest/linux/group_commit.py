@@ -27,11 +27,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def syncfs_tells_errors(release: str = "") -> bool:
-    """Whether this kernel's syncfs(2) reports failed write-back (Linux 5.8 and later).
-
-    Args:
-        release: the kernel's release; the running one's when empty.
-    """
+    """Whether syncfs(2) reports failed write-back (Linux 5.8 and later); empty: our kernel's."""
     numbers = (release or os.uname().release).split("-", maxsplit=1)[0].split(".")[:2]
     try:
         return tuple(int(number) for number in numbers) >= _SYNCFS_TELLS_ERRORS_SINCE
@@ -76,15 +72,11 @@ def _sync_and_close(files: Sequence[tuple[int, int]]) -> dict[int, OSError]:
 
 
 class GroupCommit:
-    """Writes new small files; `commit` returns when all of them are durable.
+    """Writes new small files on a directory's file system; `commit` returns when all are durable.
 
     Files are written in the caller's thread, into the page cache. Of each the threads make two
-    system calls: every one more would hand the interpreter's lock around once more.
-
-    Args:
-        directory: a directory on the file system that is written to.
-        mode: permissions that the files get.
-        whole_file_system: flush all of the file system at once.
+    system calls: every one more would hand the interpreter's lock around once more. With
+    `whole_file_system` all of the file system is flushed at once instead.
 
     Raises:
         OSError: the directory could not be opened.
@@ -104,12 +96,7 @@ class GroupCommit:
             self._threads = concurrent.futures.ThreadPoolExecutor(_SYNC_THREADS, "group-commit")
 
     def add(self, key: int, path: str, data: bytes | bytearray) -> None:
-        """Write one file; a fault is told by `commit`.
-
-        Args:
-            key: what the fault is told under.
-            path: where; must not exist.
-            data: its content.
+        """Write one new file; a fault is told by `commit` under its key.
 
         Raises:
             OSError: no thread could be started.
@@ -122,15 +109,7 @@ class GroupCommit:
         self.add_open(key, fd)
 
     def add_open(self, key: int, fd: int) -> None:
-        """Make durable what was done through a descriptor, of a directory too; closes it.
-
-        Args:
-            key: what a fault is told under.
-            fd: the descriptor.
-
-        Raises:
-            OSError: no thread could be started.
-        """
+        """Make durable what was done through a descriptor, which is closed; else as `add`."""
         if self._threads is None:
             os.close(fd)
             return
@@ -156,10 +135,7 @@ class GroupCommit:
             self._faults |= job.result()
 
     def commit(self) -> dict[int, OSError]:
-        """Wait until everything added is durable.
-
-        Returns:
-            The faults of single files, by key; all others are durable.
+        """Wait until all is durable, but for the single files whose faults are returned by key.
 
         Raises:
             OSError: the file system failed as a whole: none can be taken for durable.

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 
 class MountWatch:
-    """Calls back after each change of what is mounted, from a thread of its own.
-
-    Args:
-        wake: called as a hint that something changed.
-    """
+    """Calls `wake` after each change of what is mounted, from a thread of its own."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake

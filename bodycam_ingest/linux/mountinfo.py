@@ -21,17 +21,11 @@ _TRAILING: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mounted file system.
+    """One mounted file system, in the words of proc_pid_mountinfo(5).
 
-    Args:
-        mount_id: the kernel's number for this mount; used again after it was unmounted.
-        device: device number of the file system, as `st_dev` of its files.
-        root: what of the file system is mounted; `/` is all of it.
-        mount_path: where.
-        options: of this mount, such as `ro` and `nodev`.
-        fs_type: such as `vfat`.
-        source: what was mounted, such as `/dev/sdb1`.
-        super_options: of the file system, such as `ro`.
+    The number is used again after it was unmounted. `device` is as `st_dev` of its files, `root`
+    what of the file system is mounted (`/` is all of it); `options` are of this mount,
+    `super_options` of the file system.
     """
 
     mount_id: int
@@ -52,12 +46,8 @@ class Mount:
 def parse(text: bytes) -> Iterator[Mount]:
     """The mounts of a mountinfo file, in its order; where paths repeat, the last lies on top.
 
-    Args:
-        text: the whole file.
-
-    Yields:
-        One a line. A line of another form is skipped: the kernel may add kinds of lines, and
-        one of them must not hide the others.
+    A line of another form is skipped: the kernel may add kinds of lines, and one of them must not
+    hide the others.
     """
     for line in text.split(b"\n"):
         mount = _mount(line.split(b" "))

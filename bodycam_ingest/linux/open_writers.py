@@ -29,9 +29,6 @@ def nobody_can_write(fd: int) -> bool:
     That its mount is read-only, which is what statvfs(3) tells, means less: another mount of the
     same file system may be writable, and all but a few are read-only to a service with
     ProtectSystem= alone. What has no block device may be written from elsewhere.
-
-    Args:
-        fd: the file or directory.
     """
     try:
         if not os.major(os.fstat(fd).st_dev):
@@ -45,16 +42,10 @@ def nobody_can_write(fd: int) -> bool:
 
 
 def held_open_for_writing(fd: int) -> bool:
-    """Whether anyone is known to have this file open for writing.
+    """Whether anyone is known to have a file open for writing that we have open for reading only.
 
     A read lease (fcntl(2), F_SETLEASE) is refused while a writer has the file open; it needs the
     file's owner or CAP_LEASE. Without either, /proc is searched as far as this user sees it.
-
-    Args:
-        fd: the file, open for reading only.
-
-    Returns:
-        True when a writer is known; False when none is.
     """
     try:
         # A writer that opens meanwhile is signalled to us; the default SIGIO would end the process.

@@ -15,14 +15,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def on_memory_file_system(fd: int) -> bool:
-    """Whether a file's medium is memory itself (tmpfs, ramfs).
-
-    Args:
-        fd: an open file.
-
-    Raises:
-        OSError: as fstatfs(2).
-    """
+    """Whether an open file's medium is memory itself (tmpfs, ramfs)."""
     answer = ctypes.create_string_buffer(_STATFS_BYTES)
     if _libc.fstatfs(fd, answer):
         code = ctypes.get_errno()
@@ -35,13 +28,6 @@ def cached(fd: int, size_bytes: int) -> bool:
     """Whether any page of a file is in the page cache (mincore(2)).
 
     The kernel answers yes to whoever neither owns the file nor may write it.
-
-    Args:
-        fd: the file, open for reading.
-        size_bytes: its length.
-
-    Raises:
-        OSError: as mmap(2), mincore(2).
     """
     if not size_bytes:
         return False

@@ -12,14 +12,7 @@ _TIMEOUT_S: Final = 1.0
 
 
 def notify(*lines: str) -> bool:
-    """Send state lines such as `READY=1` to the service manager.
-
-    Args:
-        lines: assignments as in sd_notify(3).
-
-    Returns:
-        Whether there was a manager to tell; False outside of systemd.
-    """
+    """Send state lines such as `READY=1` (sd_notify(3)); whether there was a manager to tell."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False

@@ -62,9 +62,6 @@ def within(
         what: what it is, for people.
         silence_max_s: how long it may be silent, s.
 
-    Returns:
-        What it returned.
-
     Raises:
         LeftBehindError: it was silent for too long.
         BaseException: whatever it raised.

@@ -22,10 +22,9 @@ _FULL: Final = "staging_full"
 class Live:
     """What only the docking's own thread knows.
 
-    Args:
-        unsettled: files that still grow or have not stood still long enough.
-        unclassified: files listed but not yet compared with the camera's history.
-        unlisted: why the camera cannot be listed to its end, for people; empty where it can.
+    Files are unsettled that still grow or have not stood still long enough, unclassified where not
+    yet compared with the camera's history. `unlisted` is why the camera cannot be listed to its
+    end, for people; empty where it can.
     """
 
     unsettled: int
@@ -37,12 +36,9 @@ class Live:
 class ItemStanding:
     """One item that the docking's inventory names, as release sees it.
 
-    Args:
-        item_id: the item.
-        state: its state.
-        confirmed_seq: ledger entry in which the last required store confirmed it, None before.
-        last_error: code of the fault it waits on, empty when none.
-        lacking: stores required now that do not hold it: they came later, or are asked again.
+    In the entry `confirmed_seq` the last required store confirmed it; it waits on the fault
+    `last_error`. Stores `lacking` are required now and do not hold it: they came later, or are
+    asked again.
     """
 
     item_id: str
@@ -54,16 +50,11 @@ class ItemStanding:
 
 @dataclass(frozen=True, slots=True)
 class DockingFacts:
-    """What is known about one docking at one moment.
+    """What is known about one docking at one moment; in part as `Live` has it.
 
-    Args:
-        inventoried: the volume was listed to its end, without a fault, and was still there after.
-        unsettled: files that still grow or have not stood still long enough.
-        unclassified: files listed but not yet compared with the camera's history.
-        items: every item of the inventory, new and known.
-        alarms: codes of open alarms about this docking, its items or its camera.
-        anchored_size: ledger size that every required store holds a checkpoint for.
-        unlisted: why the camera cannot be listed to its end now; empty where it can.
+    It is inventoried where the volume was listed to its end, without a fault, and was still there
+    after. Alarms are codes of open ones about it, its items or its camera; every required store
+    holds a checkpoint over `anchored_size` entries.
     """
 
     inventoried: bool
@@ -77,12 +68,9 @@ class DockingFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided.
+    """What the bay shows, whether the camera's copy may go, and why not (or not yet).
 
-    Args:
-        state: what the bay shows.
-        release: the camera's copy may go.
-        reasons: why not (or not yet), for people, most urgent first; empty when released.
+    Reasons are for people, most urgent first.
     """
 
     state: BayState
@@ -163,13 +151,9 @@ def _not_yet_proven(facts: DockingFacts) -> list[str]:
 def decide(facts: DockingFacts) -> Decision:
     """Whether a docking's items may be released, and what its bay shows.
 
-    Args:
-        facts: one snapshot.
-
-    Returns:
-        The decision. Release needs: the whole inventory known, nothing moving, every item
-        confirmed by every required store, each confirming entry under an anchored checkpoint, no
-        alarm open. Quarantined or vanished items hold it up; they need a person.
+    Release needs: the whole inventory known, nothing moving, every item confirmed by every required
+    store, each confirming entry under an anchored checkpoint, no alarm open. Quarantined or
+    vanished items hold it up; they need a person.
     """
     attention = _needs_a_person(facts)
     reading = _still_reading(facts)

@@ -53,17 +53,10 @@ _PART_OF_TIME: Final = 20
 
 
 class Purger:
-    """Purges staged copies `keep_days` after their release.
+    """Purges staged copies `keep_days` after their release, as configured now.
 
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        staging: where the copies lie.
-        witnesses: the stores; each required one proves again what it holds before a copy goes.
-        keep_days: days that a released copy stays in staging, as configured now; with 0 the clock
-            decides nothing.
-        delay_s: seconds until the next try.
-        now_ms: the time, ms since 1970.
+    With 0 the clock decides nothing. Each required store proves again what it holds before a copy
+    goes.
     """
 
     def __init__(
@@ -96,8 +89,7 @@ class Purger:
     def step(self, required: Sequence[str]) -> float | None:
         """Purge one copy; where none is due, announce a page of those whose time has come.
 
-        Args:
-            required: names of the stores that are required now; without any, nothing is purged.
+        Without any required store nothing is purged.
 
         Returns:
             Seconds until there may be more to do: 0 right after something was done, None when

@@ -66,13 +66,7 @@ def docking_facts(
 
 
 class Releaser:
-    """Releases what may go.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        required: names of the required stores.
-    """
+    """Releases what may go."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter, required: Sequence[str]) -> None:
         self._engine = engine
@@ -88,14 +82,7 @@ class Releaser:
             return decide(docking_facts(conn, docking_id, live, self._required))
 
     def tick(self, live: Mapping[str, Live]) -> int:
-        """Release every item that may go.
-
-        Args:
-            live: the dockings whose camera is there, by id.
-
-        Returns:
-            How many items were released.
-        """
+        """Release every item that may go; `live` are the dockings whose camera is there."""
         if not self._commits.due() and live == self._live:
             return 0
         self._commits.looked()

@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 class Doubt:
     """Why it is not shown that all stores hold a recording.
 
-    Args:
-        error: what a store answered, or why it could not be asked.
-        until_ms: the store itself is at fault and left alone until then, ms since 1970; None where
-            it is this recording's own fault.
-        lost_by: the store that confirmed it once and holds nothing in its place now, empty else.
+    A store that is itself at fault is left alone until `until_ms`; None where it is this
+    recording's own fault. `lost_by` is the store that confirmed it once and holds nothing in its
+    place now.
     """
 
     error: IngestError
@@ -61,13 +59,8 @@ class StoreRecord(Protocol):
 class Witnesses:
     """The stores, as witnesses of what they hold.
 
-    Args:
-        engine: for reads.
-        stores: by name.
-        identify: has a store show that it is the one that it was, and what it verifies.
-        record: writes down how a store stands.
-        heartbeat: called between the questions, so that a long round is seen to move.
-        now_ms: the time, ms since 1970.
+    `identify` has a store show that it is the one that it was, and what it verifies. The heartbeat
+    is called between the questions, so that a long round is seen to move.
     """
 
     def __init__(
@@ -98,14 +91,7 @@ class Witnesses:
         return max(waits, default=0.0)
 
     def doubt(self, row: ItemRow, required: Sequence[str]) -> Doubt | None:
-        """Have every required store prove that it holds a recording.
-
-        Args:
-            row: the recording.
-            required: names of the stores that are required now.
-
-        Returns:
-            None when each of them proved it; else the first doubt, and no further store is asked.
+        """Have every required store prove that it holds a recording; the first doubt ends it.
 
         Raises:
             AbandonedError: the process must end.

@@ -88,10 +88,6 @@ class ObjectStore(Protocol):
 
         Each is sent afterwards all the same: `send` finds done what was done here, and tells of
         what failed.
-
-        Args:
-            batch: objects and their bytes.
-            pace: called with the bytes that are about to be sent.
         """
         ...
 
@@ -99,12 +95,6 @@ class ObjectStore(Protocol):
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = ...
     ) -> StoredObject:
         """Create an object, going on where an earlier try stopped; ours already there is fine.
-
-        Args:
-            obj: what shall stand there.
-            source: its bytes.
-            journal: how far an earlier try got.
-            pace: called with the bytes that are about to be sent.
 
         Raises:
             StoreConflictError: another object lies at the key.
@@ -120,13 +110,9 @@ class ObjectStore(Protocol):
         pace: Pace = ...,
         source: ByteSource | None = ...,
     ) -> Confirmation:
-        """Prove that the store holds the object's bytes.
+        """Prove that the store holds the bytes of an object that `send` answered for.
 
-        Args:
-            obj: what it must be.
-            stored: what `send` answered.
-            pace: called with the bytes that were read back since the last call.
-            source: the local copy; read where it takes that to know what the store must tell.
+        The local copy is read where it takes that to know what the store must tell.
 
         Raises:
             StoreMismatchError: it holds others, or none.
@@ -162,9 +148,6 @@ class ObjectStore(Protocol):
 def check(obj: StoreObject) -> None:
     """Refuse an object whose key or metadata not every store keeps as they are.
 
-    Args:
-        obj: the object.
-
     Raises:
         StoreError: the key has unsafe characters, or the metadata is not plain ASCII in 2 KB.
     """
@@ -181,11 +164,7 @@ def check(obj: StoreObject) -> None:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that is unsafe as a path or in a request.
-
-    Raises:
-        StoreError: it is.
-    """
+    """Refuse a key that is unsafe as a path or in a request, by `StoreError`."""
     if len(key) > _KEY_BYTES_MAX or not all(_SEGMENT.fullmatch(part) for part in key.split("/")):
         raise StoreError(f"{key!r} is no safe key")
 
@@ -200,11 +179,7 @@ def is_ours(obj: StoreObject, found: FoundObject) -> bool:
 
 
 def must_be_ours(obj: StoreObject, found: FoundObject) -> None:
-    """Refuse to continue when another object lies at the key.
-
-    Raises:
-        StoreConflictError: it does.
-    """
+    """Refuse to continue when another object lies at the key, by `StoreConflictError`."""
     if not is_ours(obj, found):
         raise StoreConflictError(
             f"{obj.key} is taken: {found.size_bytes} bytes, item {found.metadata.get(ITEM_ID)!r}, "

@@ -40,14 +40,10 @@ _DURABLE_MAX: Final = 10_000
 
 
 def prepare(path: Path) -> str:
-    """Make an existing directory a store, once.
+    """Make an existing directory a store, once; returns its identity, new or as it was.
 
-    Args:
-        path: the directory; it is never made, because a path that is missing is most often a
-            file system that is not mounted.
-
-    Returns:
-        The store's identity, new or as it was.
+    The directory is never made: a path that is missing is most often a file system that is not
+    mounted.
 
     Raises:
         StoreUnreachableError: there is no such directory.
@@ -79,12 +75,7 @@ def _mark_of(root: Path) -> str:
 
 
 class DirectoryStore:
-    """Objects as files below a directory.
-
-    Args:
-        name: the store's name in the configuration.
-        path: the directory, prepared by `prepare`.
-    """
+    """Objects as files below a directory that `prepare` prepared."""
 
     on_disk = True
 
@@ -100,11 +91,7 @@ class DirectoryStore:
     def write_together(
         self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace = at_once
     ) -> None:
-        """As `ObjectStore.write_together`.
-
-        Raises:
-            AbandonedError: the process must end.
-        """
+        """As `ObjectStore.write_together`; raises `AbandonedError` when the process must end."""
         wanted = {
             obj.key: (obj, source)
             for obj, source in batch
@@ -125,22 +112,7 @@ class DirectoryStore:
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
     ) -> StoredObject:
-        """Create the object; one that is ours already is left as it is.
-
-        Args:
-            obj: what shall stand there.
-            source: its bytes.
-            journal: not needed: a file is written in one go.
-            pace: called before bytes are written.
-
-        Returns:
-            What stands there.
-
-        Raises:
-            StoreConflictError: another object lies at the key.
-            LocalCopyDamagedError: the source has other bytes.
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.send`, in one go: there is no journal."""
         del journal
         check(obj)
         if self._written.pop(obj.key, b"") == obj.digests.sha256:
@@ -183,11 +155,7 @@ class DirectoryStore:
         return found
 
     def _open_durable(self, root_fd: int, directory: str) -> tuple[int, bool]:
-        """A directory, made where it is missing, whose name is durable as are those above it.
-
-        Returns:
-            Its descriptor, and whether it was made just now.
-        """
+        """Open a directory, its name and those above durable; whether it was made just now."""
         fd = files.open_directory(root_fd, directory)
         if fd is not None:
             if not directory or _identity(fd) in self._durable:
@@ -220,21 +188,7 @@ class DirectoryStore:
         pace: Pace = at_once,
         source: ByteSource | None = None,
     ) -> Confirmation:
-        """Read the object back from the medium and compare.
-
-        Args:
-            obj: what it must be.
-            stored: what `send` answered.
-            pace: called as its bytes come.
-            source: not needed: the proof is the bytes themselves.
-
-        Returns:
-            The proof.
-
-        Raises:
-            StoreMismatchError: other bytes, or none.
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.confirm`, by reading the object back from the medium."""
         del source
         with (
             self._root() as root_fd,
@@ -253,11 +207,7 @@ class DirectoryStore:
         return Confirmation(stored, ProofKind.READ_BACK, digest.hex())
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
-        """What lies at a key, None when nothing does.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.look`; there are no versions."""
         del version_id
         check_key(key)
         with (
@@ -268,11 +218,7 @@ class DirectoryStore:
             return None if place is None else files.look(place)
 
     def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
-        """The bytes of an object.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.read`."""
         del version_id
         check_key(key)
         with (
@@ -287,11 +233,7 @@ class DirectoryStore:
                     yield chunk
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Keys of all objects that begin with `prefix`, sorted within each directory.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.keys`; sorted within each directory."""
         with self._root() as root_fd, faults(f"{self.name}: listing", self._path):
             # Only below the prefix: a store may hold millions of objects.
             below = prefix.rpartition("/")[0]
@@ -309,11 +251,7 @@ class DirectoryStore:
                         yield key
 
     def probe(self) -> StoreProbe:
-        """Find out whether the store can be written; leaves nothing behind.
-
-        Raises:
-            StoreError: it cannot, for the reason that its subclass says.
-        """
+        """As `ObjectStore.probe`: whether the store can be written."""
         with self._root() as root_fd, faults(f"{self.name}: trying to write", self._path):
             files.try_to_write(_path(root_fd))
         return StoreProbe(
@@ -325,14 +263,7 @@ class DirectoryStore:
         )
 
     def identity(self, *, first: bool = True) -> str:
-        """Who this store is, whatever it is mounted on.
-
-        Args:
-            first: no matter here: `init` makes the marker.
-
-        Raises:
-            StoreUnreachableError: the store is not there.
-        """
+        """As `ObjectStore.identity`, whatever the store is mounted on; `init` made the marker."""
         del first
         with self._root() as root_fd, faults(f"{self.name}: reading the marker", self._path):
             return f"directory:{_mark_of(_path(root_fd))}"

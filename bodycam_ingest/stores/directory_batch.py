@@ -29,14 +29,7 @@ DIRECTORY_MODE: Final = 0o750
 
 @dataclass
 class _New:
-    """An object in a directory that was made for it.
-
-    Args:
-        obj: the object.
-        place: where it belongs.
-        note: its metadata, under a name for the time being.
-        body: its bytes, likewise.
-    """
+    """An object in a directory that was made for it; note and body have passing names."""
 
     obj: StoreObject
     place: files.Place
@@ -47,10 +40,8 @@ class _New:
 class Batch:
     """Small objects on their way.
 
-    Args:
-        root: the store's directory.
-        open_durable: opens a directory whose name and those above are durable, made where missing.
-        whole_file_system: flush all of the store's file system at once.
+    `open_durable` opens a directory whose name and those above are durable, made where missing.
+    With `whole_file_system` all of the store's file system is flushed at once.
     """
 
     def __init__(
@@ -65,13 +56,8 @@ class Batch:
     def write(self, batch: Sequence[tuple[StoreObject, ByteSource]], pace: Pace) -> list[str]:
         """Write those for which no directory is there yet; others need more looking.
 
-        Args:
-            batch: objects and their bytes.
-            pace: called before the bytes of each are written.
-
-        Returns:
-            Keys of the objects that are durable now. Of another nothing is left but what the next
-            try clears away.
+        Returns the keys of the objects that are durable now. Of another nothing is left but what
+        the next try clears away.
 
         Raises:
             StoreError: as its subclass says.

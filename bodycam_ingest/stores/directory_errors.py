@@ -54,14 +54,9 @@ _HINTS: Final[Mapping[int, str]] = {
 
 @contextlib.contextmanager
 def faults(doing: str, path: Path) -> Iterator[None]:
-    """Translate what the operating system says about a store's files.
+    """Raise what the operating system says about a store's files as the `StoreError` that it is.
 
-    Args:
-        doing: what is being done, for people.
-        path: the store's directory, named in what is to be done about it.
-
-    Raises:
-        StoreError: as its subclass says, for every `OSError` of the block.
+    What is being done is told to people, the path in what they can do about it.
     """
     try:
         yield

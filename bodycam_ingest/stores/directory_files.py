@@ -1,7 +1,8 @@
 """The files of a directory store: objects, the notes beside them, and what tries leave behind.
 
 Whoever else may write to the archive can put anything there. So nothing is opened that is no
-regular file, nothing is waited for, no link is followed, and what is read whole has a limit.
+regular file, nothing is waited for, no link is followed, and what is read whole has a limit. Where
+the medium fails, all of it raises `OSError`.
 """
 
 from __future__ import annotations
@@ -79,12 +80,7 @@ def read_small(path: Path | str, most_bytes: int) -> bytes | None:
 
 
 class Place:
-    """Where an object lies.
-
-    Args:
-        fd: its directory, open; closed by whoever opened it.
-        key: its key.
-    """
+    """Where an object lies; `fd` is its directory, closed by whoever opened it."""
 
     def __init__(self, fd: int, key: str) -> None:
         self.fd = fd
@@ -113,11 +109,7 @@ def remove(path: str) -> None:
 
 
 def open_directory(root_fd: int, directory: str) -> int | None:
-    """A descriptor of a directory of the store, None when it is not there.
-
-    Args:
-        root_fd: the store's directory, or one below it.
-        directory: path relative to it; empty for itself.
+    """A descriptor of a directory below another of the store, None when it is not there.
 
     Raises:
         StoreObstructedError: something else lies there or on the way: a link, a FIFO, a file.
@@ -149,11 +141,7 @@ def place_of(root_fd: int, key: str) -> Iterator[Place | None]:
 
 
 def look(place: Place) -> FoundObject | None:
-    """What lies there, None when nothing does.
-
-    Raises:
-        OSError: the medium failed.
-    """
+    """What lies there, None when nothing does."""
     try:
         found = os.stat(place.path, follow_symlinks=False)  # noqa: PTH116 - a plain string
     except FileNotFoundError:
@@ -219,11 +207,7 @@ def write_note(place: Place, obj: StoreObject) -> None:
 
 
 def read_note(place: Place) -> Mapping[str, str]:
-    """The metadata beside an object; empty where it is missing or not ours.
-
-    Raises:
-        OSError: the medium failed.
-    """
+    """The metadata beside an object; empty where it is missing or not ours."""
     data = read_small(place.note, _NOTE_BYTES_MAX)
     if data is None:
         return {}
@@ -248,11 +232,7 @@ def _write_small(path: str, data: bytes) -> None:
 
 
 def try_to_write(root: Path) -> None:
-    """Write a small file and remove it, and what trials that were killed left.
-
-    Raises:
-        OSError: the medium refused.
-    """
+    """Write a small file and remove it, and what trials that were killed left."""
     trial = root / f".{ULID()}.trial"
     try:
         durable.create_file(trial, b"trial")
@@ -288,14 +268,7 @@ def _area(size_bytes: int) -> memoryview:
 def write(place: Place, obj: StoreObject, source: ByteSource, pace: Pace) -> bool:
     """Write an object's bytes under its name, never over another; the name is not durable yet.
 
-    Args:
-        place: where.
-        obj: what its bytes must be.
-        source: the bytes.
-        pace: called before they are written.
-
-    Returns:
-        Whether the object is this one's; False where something lay there already.
+    Returns whether the object is this one's; False where something lay there already.
 
     Raises:
         LocalCopyDamagedError: the source has other bytes.
@@ -340,23 +313,13 @@ def _copy(temporary: str, obj: StoreObject, source: ByteSource, pace: Pace) -> N
 
 
 def must_be(obj: StoreObject, sha256: bytes) -> None:
-    """Refuse bytes of another digest.
-
-    Raises:
-        LocalCopyDamagedError: they are.
-    """
+    """Refuse bytes of another digest, by `LocalCopyDamagedError`."""
     if sha256 != obj.digests.sha256:
         raise LocalCopyDamagedError(f"the copy of {obj.key} is no longer what was read")
 
 
 def is_unclaimed(place: Place, obj: StoreObject, found: FoundObject, pace: Pace) -> bool:
-    """Whether what lies there is this object but for its note: a crash may lose the one name alone.
-
-    Raises:
-        StoreError: it could only be read from memory.
-        OSError: the medium failed.
-        AbandonedError: the process must end.
-    """
+    """Whether what lies there is this object but for its note: a crash may lose its name alone."""
     return (
         not found.metadata
         and found.size_bytes == obj.digests.size_bytes
@@ -367,10 +330,6 @@ def is_unclaimed(place: Place, obj: StoreObject, found: FoundObject, pace: Pace)
 
 def sha256_from_medium(place: Place, pace: Pace) -> bytes:
     """A file's digest, as the medium gives its bytes.
-
-    Args:
-        place: the file.
-        pace: called as its bytes come.
 
     Raises:
         StoreError: it could only be read from memory.

@@ -25,13 +25,8 @@ def open_store(
 ) -> ObjectStore:
     """A store as configured; nothing is asked of it yet.
 
-    Args:
-        config: its table.
-        uploads: how many go to it at the same time.
-        heartbeat: called at each request and each piece of a body: long work is seen to move.
-
-    Returns:
-        The store.
+    So many `uploads` go to it at the same time. The heartbeat is called at each request and each
+    piece of a body: long work is seen to move.
     """
     if config.type == "directory":
         return DirectoryStore(config.name, config.path)
@@ -43,11 +38,7 @@ def open_store(
 def prepare_store(config: DirectoryStoreConfig | S3StoreConfig) -> str:
     """Make a store ready to be used, as `init` does; harmless when it is.
 
-    Args:
-        config: its table.
-
-    Returns:
-        What was done, for people; empty when there was nothing to do here.
+    Returns what was done, for people; empty when there was nothing to do here.
 
     Raises:
         StoreError: as its subclass says.

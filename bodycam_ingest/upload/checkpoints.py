@@ -34,13 +34,9 @@ SETTLES_S: Final = 2 * _RELEASE_GAP_MS / 1000
 
 
 def due(state: AnchorState, size: int, age_ms: int, *, interval_ms: int) -> bool:
-    """Whether a checkpoint should be queued now (pure).
+    """Whether a checkpoint over `size` entries should be queued now (pure).
 
-    Args:
-        state: what was anchored and what waits for it.
-        size: entries in the ledger.
-        age_ms: how long ago the newest checkpoint was queued, ms.
-        interval_ms: at most so long after an entry, ms.
+    The newest was queued `age_ms` ago; one follows an entry by `interval_ms` at most.
     """
     if size <= state.queued_size:
         # One object a size: with nothing recorded there is nothing new to store.
@@ -51,14 +47,9 @@ def due(state: AnchorState, size: int, age_ms: int, *, interval_ms: int) -> bool
 
 
 class CheckpointPublisher:
-    """Queues checkpoints; the stores' workers send them.
+    """Queues checkpoints; the stores' workers send them. Stores are given as name and `required`.
 
-    Args:
-        engine: for reads.
-        ledger: the ledger that is anchored.
-        stores: every store's name and whether it is required.
-        interval_s: at most so long after an entry, s.
-        heartbeat_s: at least so often, s.
+    One follows an entry by `interval_s` at most, and the one before by `heartbeat_s`.
     """
 
     def __init__(

@@ -46,9 +46,7 @@ def _check(stop: threading.Event) -> None:
 class Throttle:
     """A budget of bytes a second that all who ask share, in the order in which they ask.
 
-    Args:
-        rate: bytes a second, as configured now; 0 sets no limit.
-        stop: set when the process must end.
+    The rate is as configured now; 0 sets no limit.
     """
 
     def __init__(self, rate: Callable[[], int], stop: threading.Event) -> None:
@@ -85,10 +83,6 @@ class Courtesy:
 
     Uploads pay for the time that they took of the machine by waiting nine times as long, all of
     them one after the other: so they have a tenth of it together, and never less.
-
-    Args:
-        stop: set when the process must end.
-        copying: whether something is copied now.
     """
 
     def __init__(self, stop: threading.Event, copying: Callable[[], bool] = lambda: False) -> None:
@@ -98,11 +92,7 @@ class Courtesy:
         self._free_at_s = 0.0
 
     def pay(self, spent_s: float, heartbeat: Callable[[], None]) -> None:
-        """Wait for time that was spent, calling `heartbeat`; not at all while nothing is copied.
-
-        Args:
-            spent_s: s of the machine's time, of its processor or its disk.
-            heartbeat: called while it waits.
+        """Wait for time that was spent, s of processor or disk; not at all while nothing is copied.
 
         Raises:
             AbandonedError: the process must end.
@@ -128,13 +118,8 @@ class AttendedStore:
     """An `ObjectStore` in front of another, for threads that are watched.
 
     Sending, confirming, looking, reading and listing can each take longer than a thread may be
-    silent: each is seen to move, keeps below the rate, and ends by `AbandonedError` when asked.
-
-    Args:
-        store: the store.
-        throttle: the budget that counts for it now.
-        heartbeat: called before and after each call, and at every piece of its bytes.
-        courtesy: has it wait while something is copied.
+    silent: each is seen to move, keeps below the rate that counts for it now, and ends by
+    `AbandonedError` when asked.
     """
 
     def __init__(
@@ -248,10 +233,7 @@ class AttendedStore:
 class Connections:
     """What every store may use of the dock's connection, and when.
 
-    Args:
-        stores: their names.
-        limits: by store, as configured now; one that is not named has no limit.
-        stopping: set when the process must end.
+    Limits are as configured now, by store; one that is not named has none.
     """
 
     def __init__(

@@ -39,13 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """A copy that was proven.
-
-    Args:
-        row: its upload when the work on it began, or as it was stored since.
-        digests: what its bytes are.
-        proof: the store's proof.
-    """
+    """A copy that was proven; its upload as it was when the work began, or was stored since."""
 
     row: UploadRow
     digests: Digests
@@ -53,13 +47,7 @@ class Confirmed:
 
 
 class UploadRecord:
-    """Writes outcomes of items' uploads.
-
-    Args:
-        ledger: the only way to write.
-        stores: records faults that are a store's.
-        now_ms: the time, ms since 1970.
-    """
+    """Writes outcomes of items' uploads; faults that are a store's it leaves to `stores`."""
 
     def __init__(
         self, ledger: LedgerWriter, stores: StoreRecord, now_ms: Callable[[], int]
@@ -124,14 +112,9 @@ class UploadRecord:
     # -- items, back --
 
     def failed(self, row: UploadRow, failure: Failure) -> bool:
-        """Record a fault of an upload and when it is tried again.
+        """Record a fault of an upload that was so when the try began, and when it is tried again.
 
-        Args:
-            row: the upload as it was when the try began.
-            failure: what happened.
-
-        Returns:
-            Whether the store is at fault, and left alone for a while.
+        Returns whether the store is at fault, and left alone for a while.
 
         Raises:
             IngestError: the fault itself, where its disposition is HALT.

@@ -29,12 +29,7 @@ _STAND_BY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claimed work: one of the daemon's own objects, one item, or a batch of small items.
-
-    Args:
-        object: the object, None when these are items.
-        items: uploads of items.
-    """
+    """Claimed work: one of the daemon's own objects, one item, or a batch of small items."""
 
     object: OwnObject | None = None
     items: list[UploadRow] = field(default_factory=list)
@@ -46,13 +41,7 @@ class Claim:
 
 
 class UploadQueue:
-    """What is due, by store.
-
-    Args:
-        engine: for reads.
-        stores: their names.
-        now_ms: the time, ms since 1970.
-    """
+    """What is due, by store."""
 
     def __init__(self, engine: Engine, stores: Iterable[str], now_ms: Callable[[], int]) -> None:
         self._engine = engine
@@ -63,9 +52,7 @@ class UploadQueue:
     def claim(self, store: str, *, failing: bool) -> Claim | float | None:
         """Claim what has been due for longest.
 
-        Args:
-            store: whose work.
-            failing: the store's last answer was a fault: one worker tries it, with one thing.
+        Of a store whose last answer was a fault, one worker tries one thing.
 
         Returns:
             The work, to be ended by `release`; else seconds until there may be some, None when

@@ -36,13 +36,7 @@ _ASK_WITHIN_S: Final = 10.0
 
 
 class StoreChanges:
-    """Brings items and stores together after the set of stores changed.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        stores: the configuration's stores.
-    """
+    """Brings items and stores together after the set of stores changed."""
 
     def __init__(self, engine: Engine, ledger: LedgerWriter, stores: Sequence[Wanted]) -> None:
         self._engine = engine
@@ -58,9 +52,7 @@ class StoreChanges:
     def meet(self, opened: Mapping[str, ObjectStore], within_s: float = _ASK_WITHIN_S) -> None:
         """Refuse a store that is known under another name; asks only those never met.
 
-        Args:
-            opened: the stores, by name.
-            within_s: one that has not answered by then is judged at its first use, s.
+        One that has not answered within that time is judged at its first use.
 
         Raises:
             ConfigError: a store is one that is known under another name; nothing was changed.

@@ -38,13 +38,7 @@ if TYPE_CHECKING:
 
 
 def is_alarming(error: IngestError, since: str, now_ms: int) -> bool:
-    """Whether a fault needs a person now.
-
-    Args:
-        error: the fault.
-        since: RFC 3339, when the first of these consecutive failures was.
-        now_ms: the time, ms since 1970.
-    """
+    """Whether a fault needs a person now; `since` is when the first in this row was, RFC 3339."""
     if isinstance(error, StoreIntegrityError):
         return False
     if error.alarm_at_once:
@@ -57,13 +51,7 @@ def _subject(one: OwnObject) -> Subject:
 
 
 class StoreRecord:
-    """Writes what happens to stores and to the daemon's own objects.
-
-    Args:
-        ledger: the only way to write.
-        delay_s: seconds until the next try.
-        now_ms: the time, ms since 1970.
-    """
+    """Writes what happens to stores and to the daemon's own objects."""
 
     def __init__(self, ledger: LedgerWriter, delay_s: Delay, now_ms: Callable[[], int]) -> None:
         self._ledger = ledger
@@ -166,11 +154,7 @@ class StoreRecord:
     def is_common(self, store: str, work: str, failure: Failure, last_error: str) -> bool:
         """Whether a fault of unknown kind is the store's: two works in a row met it first now.
 
-        Args:
-            store: the store.
-            work: what was being done, such as an item's id.
-            failure: what happened.
-            last_error: what the same work met last; a fault that it knows is its own.
+        `last_error` is what the same work met last; a fault that it knows is its own.
         """
         error = failure.error
         if type(error) is not StoreError or last_error == error.code:
@@ -184,14 +168,7 @@ class StoreRecord:
         self._failed_last.pop(store, None)
 
     def store_failed(self, failure: Failure) -> int:
-        """Leave a store alone for a while.
-
-        Args:
-            failure: what happened, and how the store was before.
-
-        Returns:
-            Until when, ms since 1970.
-        """
+        """Leave a store alone for a while; returns until when, ms since 1970."""
         error, before = failure.error, failure.health
         attempts = 1 if failure.progressed else before.attempts + 1
         retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None

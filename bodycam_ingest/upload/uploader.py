@@ -111,15 +111,8 @@ class _Connection:
 class Uploader:
     """Does what is due; called by several workers for each store.
 
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        stores: by name.
-        open_staged: opens a sealed copy by its staged path.
-        delay_s: seconds until the next try.
-        limits: limit and windows by store, as configured now.
-        heartbeat: called while a long piece of work moves.
-        now_ms: the time, ms since 1970.
+    Sealed copies are opened by their staged path. Limits and windows are as configured now; the
+    heartbeat is called while a long piece of work moves.
     """
 
     def __init__(
@@ -159,9 +152,6 @@ class Uploader:
 
     def run_due(self, store_name: str) -> float | None:
         """Send and prove what has been due for longest: an object, an item, a batch of small ones.
-
-        Args:
-            store_name: the store.
 
         Returns:
             Seconds until there may be more to do: 0 right after work was done, None when nothing

@@ -55,10 +55,6 @@ class LocalParts:
 
     Iterating reads them in order and hashes each byte twice: for its part, and for the whole. Only
     a copy whose whole has the item's SHA-256 is iterated to its end.
-
-    Args:
-        obj: what the copy must be.
-        source: the copy.
     """
 
     def __init__(self, obj: StoreObject, source: ByteSource) -> None:
@@ -88,11 +84,7 @@ class LocalParts:
             )
 
     def composite(self, pace: Pace) -> str:
-        """The checksum of all parts; reads them where that was not done yet.
-
-        Raises:
-            LocalCopyDamagedError: as iterating.
-        """
+        """The checksum of all parts; reads them where that was not done yet, as iterating does."""
         if len(self.digests) < self._obj.digests.parts:
             for _ in self:
                 # Nothing is sent; but the work is seen to move.
@@ -108,11 +100,8 @@ def expected_checksums(
 ) -> tuple[str, ...]:
     """What a store may tell of an object; nothing where that cannot be known any more.
 
-    Args:
-        obj: the object.
-        checksum: as it was when the object was sent, for one in parts.
-        source: the local copy, read where `checksum` is empty.
-        pace: called at each piece that is read.
+    The checksum of an object in parts is as it was when that was sent; where it is empty the local
+    copy is read.
 
     Raises:
         AbandonedError: the process must end.

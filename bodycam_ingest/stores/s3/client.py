@@ -30,9 +30,7 @@ _UNCLEAR: Final = frozenset({400, 403})
 class ExpectedResponse(Exception):  # noqa: N818 - an answer that the caller asked to be told, no fault
     """A refusal that the caller expects and knows what to do about.
 
-    Args:
-        status: the HTTP status.
-        code: the S3 error code; the status again where the answer had no body.
+    The code is the HTTP status again where the answer had no body.
     """
 
     def __init__(self, status: int, code: str) -> None:
@@ -53,12 +51,7 @@ class Reply(dict[str, Any]):
 
 
 class _Body(io.BytesIO):
-    """A body whose sending is seen to move.
-
-    Args:
-        data: its bytes.
-        heartbeat: called at each piece.
-    """
+    """A body whose sending is seen to move."""
 
     def __init__(self, data: bytes, heartbeat: Callable[[], None]) -> None:
         super().__init__(data)
@@ -74,10 +67,8 @@ class _Body(io.BytesIO):
 class S3Client:
     """Makes single requests of one bucket; safe for several threads, not across fork.
 
-    Args:
-        config: the store's table.
-        connections: kept open at most.
-        heartbeat: called at each request and each piece of a body that is sent.
+    So many connections are kept open at most. The heartbeat is called at each request and each
+    piece of a body that is sent.
     """
 
     def __init__(
@@ -101,9 +92,6 @@ class S3Client:
             operation: the client's method, such as `head_object`.
             expect: statuses (as text) and codes that are raised as `ExpectedResponse`.
             params: its parameters, without the bucket.
-
-        Returns:
-            What botocore returns.
 
         Raises:
             ExpectedResponse: one of `expect`.

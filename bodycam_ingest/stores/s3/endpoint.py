@@ -45,10 +45,7 @@ SYSTEM_BUNDLES: Final = (
 
 
 def credentials_of(config: S3StoreConfig) -> Any:
-    """The store's keys as botocore reads them, anew at each call.
-
-    Returns:
-        botocore's credentials; None for a profile, whose keys the session finds.
+    """The store's keys as botocore reads them, anew at each call; None where a session finds them.
 
     Raises:
         StoreCredentialsError: there are none, or not all that belong together.
@@ -94,11 +91,6 @@ def build(
     config: S3StoreConfig, connections: int, *, sign: Callable[[Any], None] = sign_prehashed
 ) -> Any:
     """An S3 client that never retries, never hashes twice and always checks certificates.
-
-    Args:
-        config: where, and who we are there.
-        connections: kept open at most.
-        sign: sets how its uploads are signed.
 
     Raises:
         StoreCredentialsError: there are no keys.
@@ -167,11 +159,7 @@ class _BoundedResponse(botocore.awsrequest.AWSResponse):  # type: ignore[misc]  
 
     @property
     def content(self) -> bytes:
-        """The body.
-
-        Raises:
-            OverlongError: it is longer than any answer of S3.
-        """
+        """The body; raises `OverlongError` where it is longer than any answer of S3."""
         if self._read is None:
             body = io.BytesIO()
             with contextlib.closing(self.raw.stream(_PIECE_BYTES)) as pieces:
@@ -188,11 +176,7 @@ class _BoundedResponse(botocore.awsrequest.AWSResponse):  # type: ignore[misc]  
 
 
 class _BoundedSession:
-    """Sends requests; what comes back is a `_BoundedResponse`.
-
-    Args:
-        session: botocore's own.
-    """
+    """Sends requests by botocore's own session; what comes back is a `_BoundedResponse`."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -215,11 +199,7 @@ class _BoundedSession:
 
 
 class _Guard:
-    """Lets no request leave but over TLS, whatever chose its address.
-
-    Args:
-        config: where requests are to go.
-    """
+    """Lets no request leave but over TLS, whatever chose its address."""
 
     def __init__(self, config: S3StoreConfig) -> None:
         self._plain = config.endpoint_url if config.allow_http else ""

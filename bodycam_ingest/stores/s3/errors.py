@@ -201,16 +201,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def refusal(error: be.ClientError, doing: str, now: dt.datetime) -> StoreError:
-    """The fault that a server's refusal stands for.
-
-    Args:
-        error: what botocore made of the answer.
-        doing: what was being done, for people.
-        now: the dock's time, with a time zone.
-
-    Returns:
-        The fault, to be raised from `error`.
-    """
+    """The fault that a server's refusal stands for, to be raised from it."""
     status, code = answer_of(error)
     headers = _headers(error)
     said = str(error.response.get("Error", {}).get("Message") or "")[:_SAID_CHARS_MAX]
@@ -238,14 +229,9 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def failure(error: Exception, doing: str) -> StoreError:
-    """The fault that a failure on this side of the wire stands for.
+    """The fault that a failure on this side of the wire stands for, to be raised from it.
 
-    Args:
-        error: one of `FAILURES`.
-        doing: what was being done, for people.
-
-    Returns:
-        The fault, to be raised from `error`.
+    It is one of `FAILURES`.
     """
     message = f"{doing}: {str(error)[:_SAID_CHARS_MAX]}"
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):

@@ -52,13 +52,8 @@ class LookOurs(Protocol):
 class MultipartUpload:
     """One object's upload in parts.
 
-    Args:
-        client: makes the requests.
-        obj: what shall stand there.
-        s3_key: its key with the store's prefix.
-        journal: how far it got.
-        create_params: what the object is created with: metadata, encryption, lock.
-        look_ours: looks at the key.
+    It is created under its key with the store's prefix. `look_ours` tells what lies there, None for
+    nothing, and raises `StoreConflictError` when that is not ours.
     """
 
     def __init__(
@@ -78,20 +73,7 @@ class MultipartUpload:
         self._look_ours = look_ours
 
     def run(self, source: ByteSource, pace: Pace) -> StoredObject:
-        """Do what is left to do.
-
-        Args:
-            source: the object's bytes.
-            pace: called before bytes are sent.
-
-        Returns:
-            What stands there.
-
-        Raises:
-            StoreConflictError: another object lies at the key.
-            LocalCopyDamagedError: the source has other bytes.
-            StoreError: as its subclass says; to be run again.
-        """
+        """Do what is left to do; as `ObjectStore.send`."""
         for _ in range(_ROUNDS):
             local = LocalParts(self._obj, source)
             found = self._look_ours()
@@ -118,11 +100,7 @@ class MultipartUpload:
         return StoredObject(self._obj.key, found.version_id, found.etag, expected)
 
     def _send(self, local: LocalParts, source: ByteSource, pace: Pace) -> StoredObject | None:
-        """Send what is missing and make the object; None when the store knows the upload no more.
-
-        Raises:
-            LocalCopyDamagedError: the local copy has other bytes; nothing of it stays in the store.
-        """
+        """Send what is missing, make the object; None when the store knows the upload no more."""
         there = self._parts_there()
         if there is None:
             return None
@@ -273,15 +251,7 @@ def _is_part(part: Reply, tag: str | None, size_bytes: int, digest: bytes) -> bo
 
 
 def abort_uploads(client: S3Client, s3_key: str) -> None:
-    """Abort every unfinished upload of one key.
-
-    Args:
-        client: makes the requests.
-        s3_key: the key with the store's prefix.
-
-    Raises:
-        StoreError: as its subclass says.
-    """
+    """Abort every unfinished upload of one key, given with the store's prefix."""
     for upload_id in _uploads_of(client, s3_key):
         try:
             with durable.act("store.abort"):

@@ -51,15 +51,9 @@ class _Asker(S3Client):
 
 
 def probe(client: S3Client, prefix: str, params: Mapping[str, Any]) -> StoreProbe:
-    """Ask a store what it verifies.
+    """Ask a store what it verifies, with objects created as `params` say.
 
-    Args:
-        client: makes the requests.
-        prefix: the store's prefix, empty or ending in a slash.
-        params: what objects are created with: encryption, class, lock.
-
-    Returns:
-        What it does.
+    The prefix is the store's, empty or ending in a slash.
 
     Raises:
         StoreMisconfiguredError: it refuses what is right.

@@ -34,12 +34,7 @@ def retain_until(config: S3StoreConfig, now: dt.datetime) -> dt.datetime:
 
 
 def check_made(config: S3StoreConfig, key: str, head: Mapping[str, Any]) -> None:
-    """Refuse an object that was not made as asked.
-
-    Args:
-        config: what was asked.
-        key: the object.
-        head: what the store tells of it.
+    """Refuse an object that by its head was not made as asked.
 
     Raises:
         StoreMisconfiguredError: it is not encrypted or not locked.

@@ -49,11 +49,7 @@ _TAKEN: Final = frozenset({"409", "412", "PreconditionFailed"})
 
 
 class S3Store:
-    """Objects in a bucket.
-
-    Args:
-        client: makes the requests.
-    """
+    """Objects in a bucket."""
 
     on_disk = False
 
@@ -72,22 +68,7 @@ class S3Store:
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
     ) -> StoredObject:
-        """Create the object, going on where an earlier try was cut off.
-
-        Args:
-            obj: what shall stand there.
-            source: its bytes.
-            journal: how far an upload in parts got.
-            pace: called before bytes are sent.
-
-        Returns:
-            What stands there.
-
-        Raises:
-            StoreConflictError: another object lies at the key.
-            LocalCopyDamagedError: the source has other bytes.
-            StoreError: as its subclass says; to be sent again.
-        """
+        """As `ObjectStore.send`."""
         check(obj)
         check_size(obj)
         params = self._create_params(obj)
@@ -174,22 +155,7 @@ class S3Store:
         pace: Pace = at_once,
         source: ByteSource | None = None,
     ) -> Confirmation:
-        """Prove that the store holds the object's bytes, encrypted and locked as asked.
-
-        Args:
-            obj: what it must be.
-            stored: what `send` answered.
-            pace: called as its bytes come, where it has to be read back.
-            source: the local copy, from which a checksum is taken that `stored` does not have.
-
-        Returns:
-            The proof.
-
-        Raises:
-            StoreMismatchError: other bytes, or none.
-            StoreMisconfiguredError: not encrypted or not locked as asked.
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.confirm`; also encrypted and locked as was asked."""
         head = self._head(obj.key, stored.version_id)
         found = None if head is None else _found(obj.key, head)
         if head is None or found is None or not is_ours(obj, found):
@@ -226,11 +192,7 @@ class S3Store:
         return Confirmation(stored, ProofKind.READ_BACK, digest.hexdigest())
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
-        """What lies at a key, None when nothing does.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.look`."""
         check_key(key)
         head = self._head(key, version_id)
         return None if head is None else _found(key, head)
@@ -259,12 +221,7 @@ class S3Store:
         return head
 
     def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
-        """The bytes of an object.
-
-        Raises:
-            StoreMismatchError: there is no such object.
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.read`; raises `StoreMismatchError` where there is no such object."""
         check_key(key)
         try:
             answer = self._client.call(
@@ -284,11 +241,7 @@ class S3Store:
             body.close()
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Keys of all objects that begin with `prefix`, sorted.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.keys`, sorted."""
         token: dict[str, str] = {}
         seen: set[str] = set()
         while True:
@@ -306,11 +259,7 @@ class S3Store:
             token = {"ContinuationToken": after}
 
     def probe(self) -> StoreProbe:
-        """Find out what the store verifies; leaves nothing behind.
-
-        Raises:
-            StoreError: as its subclass says.
-        """
+        """As `ObjectStore.probe`."""
         params = object_params(self._config, dt.datetime.now(tz=dt.UTC))
         found = probe(self._client, self._prefix, params)
         mark = self._read_mark()
@@ -321,12 +270,9 @@ class S3Store:
         return self._probe
 
     def identity(self, *, first: bool = True) -> str:
-        """Who this store is: a mark in the bucket, made at first contact with it.
+        """As `ObjectStore.identity`: a mark in the bucket, made at first contact with it.
 
         Host names and buckets can come to mean another place; the mark cannot.
-
-        Args:
-            first: this is the first contact; else nothing is written.
 
         Raises:
             StoreMisconfiguredError: there is no mark, and this is not the first contact.
