@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import itertools
 import os
@@ -24,7 +22,15 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import direct_io, durable
 from bodycam_ingest.staging.pump import BUFFER_BYTES_DEFAULT
-from tests.support.recordings import Desk, content, digests_of, file_of
+from tests.support.patching import note
+from tests.support.recordings import (
+    Desk,
+    content,
+    digests_of,
+    file_of,
+    refuse_direct_at_open,
+    refuse_direct_at_transfer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,20 +92,9 @@ def test_the_copy_is_named_by_ids_and_digest_and_cannot_be_written(desk):
 
 def test_bytes_are_durable_before_the_name_and_the_name_before_it_counts(desk, monkeypatch):
     """The order that a power cut can not undo: bytes, rename, directory."""
-    steps: list[str] = []
-    real_sync, real_rename = os.fsync, durable.rename_no_replace
-
-    def noting_sync(fd):
-        real_sync(fd)
-        steps.append(f"sync {Path(file_of(fd)).name}")
-
-    def noting_rename(source, target):
-        real_rename(source, target)
-        steps.append("rename")
-
     wanted = desk.record("A0001.mp4", content(10_000))
-    monkeypatch.setattr(os, "fsync", noting_sync)
-    monkeypatch.setattr(durable, "rename_no_replace", noting_rename)
+    steps = note(monkeypatch, os, "fsync", lambda fd: f"sync {Path(file_of(fd)).name}")
+    note(monkeypatch, durable, "rename_no_replace", lambda *_: "rename", steps)
 
     desk.acquirer().acquire(desk.root_fd, wanted)
 
@@ -111,34 +106,7 @@ def test_bytes_are_durable_before_the_name_and_the_name_before_it_counts(desk, m
     ]
 
 
-def refuse_at_open(monkeypatch) -> None:
-    real = os.open
-
-    def refusing(path, flags, mode=0o777, **more):
-        if flags & os.O_DIRECT:
-            if flags & os.O_CREAT:
-                # Linux makes the file before it finds out.
-                os.close(real(path, flags & ~os.O_DIRECT, mode, **more))
-            raise OSError(errno.EINVAL, "no direct I/O here")
-        return real(path, flags, mode, **more)
-
-    monkeypatch.setattr(os, "open", refusing)
-
-
-def refuse_at_transfer(monkeypatch) -> None:
-    def refusing(real):
-        def call(fd, data):
-            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
-                raise OSError(errno.EINVAL, "no direct I/O here")
-            return real(fd, data)
-
-        return call
-
-    monkeypatch.setattr(os, "write", refusing(os.write))
-    monkeypatch.setattr(os, "readv", refusing(os.readv))
-
-
-@pytest.mark.parametrize("refuse", [refuse_at_open, refuse_at_transfer])
+@pytest.mark.parametrize("refuse", [refuse_direct_at_open, refuse_direct_at_transfer])
 @pytest.mark.parametrize("size_bytes", [0, 1, 4096, 4097, 70_001])
 def test_without_direct_io_the_copy_is_the_same(desk, monkeypatch, refuse, size_bytes):
     data = content(size_bytes)
@@ -157,17 +125,10 @@ def test_without_direct_io_the_copy_is_the_same(desk, monkeypatch, refuse, size_
 
 
 def test_without_direct_io_much_is_written_back_early(desk, monkeypatch):
-    told: list[tuple[int, int]] = []
     monkeypatch.setattr(direct_io, "_WRITE_BACK_EVERY_BYTES", 8192)
     monkeypatch.setattr(direct_io, "_WRITE_BACK_SPAN_BYTES", 16384)
-    refuse_at_open(monkeypatch)
-    real = os.posix_fadvise
-
-    def noting(fd, start, length, advice):
-        told.append((start, length))
-        real(fd, start, length, advice)
-
-    monkeypatch.setattr(os, "posix_fadvise", noting)
+    refuse_direct_at_open(monkeypatch)
+    told = note(monkeypatch, os, "posix_fadvise", lambda _fd, start, length, _: (start, length))
     wanted = desk.record("A0001.mp4", content(40_960))
 
     desk.acquirer().acquire(desk.root_fd, wanted)

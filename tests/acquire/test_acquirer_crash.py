@@ -14,6 +14,7 @@ import pytest
 
 from bodycam_ingest.errors import ReadBackMismatchError
 from bodycam_ingest.model.evidence import Acquired
+from tests.support.patching import note
 from tests.support.recordings import Desk, content, file_of
 
 pytestmark = pytest.mark.process
@@ -173,14 +174,7 @@ def test_a_directory_left_by_a_killed_process_is_made_durable_before_it_is_used(
 ):
     desk, wanted = desk_with_items(tmp_path)
     (desk.staging / DOCKING).mkdir()
-    synced: list[str] = []
-    real = os.fsync
-
-    def noting(fd):
-        real(fd)
-        synced.append(Path(file_of(fd)).name)
-
-    monkeypatch.setattr(os, "fsync", noting)
+    synced = note(monkeypatch, os, "fsync", lambda fd: Path(file_of(fd)).name)
     desk.acquirer().acquire(desk.root_fd, wanted[0])
 
     assert synced[0] == desk.staging.name

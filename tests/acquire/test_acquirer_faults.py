@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,12 @@ from bodycam_ingest.errors import (
     StagingUnreadableError,
     TooManyOpenFilesError,
 )
-from tests.support.recordings import Desk, content, file_of, open_files
+from bodycam_ingest.linux import durable
+from tests.support.patching import fail
+from tests.support.recordings import Desk, content, file_of, is_part, open_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ON_READING = [
     (errno.EIO, SourceUnreadableError),
@@ -56,12 +62,8 @@ ON_OPENING_STAGING = [
 ]
 
 
-def called(code: int) -> str:
-    return errno.errorcode[code]
-
-
 def codes(cases):
-    return [pytest.param(code, expected, id=called(code)) for code, expected in cases]
+    return [pytest.param(code, expected, id=errno.errorcode[code]) for code, expected in cases]
 
 
 def assert_sorted(desk: Desk, expected: type[Exception], size_bytes: int = 60_000) -> None:
@@ -85,62 +87,31 @@ def assert_sorted(desk: Desk, expected: type[Exception], size_bytes: int = 60_00
 @pytest.mark.parametrize(("code", "expected"), codes(ON_READING))
 @pytest.mark.parametrize("good_reads", [0, 4])
 def test_reading_the_camera(desk, monkeypatch, code, expected, good_reads):
-    real, served = os.readv, [0]
-
-    def failing(fd, views):
-        served[0] += 1
-        if served[0] > good_reads:
-            raise OSError(code, os.strerror(code))
-        return real(fd, views)
-
-    monkeypatch.setattr(os, "readv", failing)
+    fail(monkeypatch, os, "readv", code, after=good_reads)
     assert_sorted(desk, expected)
 
 
 def test_asking_the_camera_at_the_end(desk, monkeypatch):
-    real, asked = os.fstat, [0]
+    def is_source(fd):
+        return file_of(fd).endswith("A0001.mp4")
 
-    def failing(fd):
-        status = real(fd)
-        if file_of(fd).endswith("A0001.mp4"):
-            asked[0] += 1
-            # Before: listed by the test, opened, compared with the listing.
-            if asked[0] > 3:
-                raise OSError(errno.ENODEV, "pulled")
-        return status
-
-    monkeypatch.setattr(os, "fstat", failing)
+    # Before: listed by the test, opened, compared with the listing.
+    fail(monkeypatch, os, "fstat", errno.ENODEV, is_source, after=3)
     assert_sorted(desk, SourceGoneError)
 
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_WRITING))
 @pytest.mark.parametrize("size_bytes", [60_000, 100])
 def test_writing_to_staging(desk, monkeypatch, code, expected, size_bytes):
-    real, written = os.write, [0]
-
-    def failing(fd, data):
-        if not file_of(fd).endswith(".part"):
-            return real(fd, data)
-        written[0] += 1
-        if written[0] > 3 or size_bytes == 100:
-            raise OSError(code, os.strerror(code))
-        return real(fd, data)
-
-    monkeypatch.setattr(os, "write", failing)
+    good_writes = 0 if size_bytes == 100 else 3
+    fail(monkeypatch, os, "write", code, lambda fd, _: is_part(fd), after=good_writes)
     assert_sorted(desk, expected, size_bytes)
 
 
 @pytest.mark.parametrize("name", ["fsync", "ftruncate", "fchmod"])
 @pytest.mark.parametrize(("code", "expected"), codes(ON_WRITING))
 def test_finishing_the_copy(desk, monkeypatch, name, code, expected):
-    real = getattr(os, name)
-
-    def failing(fd, *more):
-        if file_of(fd).endswith(".part"):
-            raise OSError(code, os.strerror(code))
-        return real(fd, *more)
-
-    monkeypatch.setattr(os, name, failing)
+    fail(monkeypatch, os, name, code, lambda fd, *_: is_part(fd))
     wanted = desk.record("probe", b"x")
     if name == "ftruncate" and not _writes_direct(desk, wanted):
         return  # through the cache nothing is padded, so nothing is cut
@@ -157,23 +128,13 @@ def _writes_direct(desk: Desk, wanted) -> bool:
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_OPENING_STAGING))
 def test_opening_the_temporary_file(desk, monkeypatch, code, expected):
-    real = os.open
-
-    def failing(path, flags, mode=0o777, **more):
-        if str(path).endswith(".part"):
-            raise OSError(code, os.strerror(code))
-        return real(path, flags, mode, **more)
-
-    monkeypatch.setattr(os, "open", failing)
+    fail(monkeypatch, os, "open", code, lambda path, *_, **__: str(path).endswith(".part"))
     assert_sorted(desk, expected)
 
 
 @pytest.mark.parametrize(("code", "expected"), codes(ON_OPENING_STAGING))
 def test_naming_the_copy(desk, monkeypatch, code, expected):
-    def failing(_source, _target):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr("bodycam_ingest.linux.durable.rename_no_replace", failing)
+    fail(monkeypatch, durable, "rename_no_replace", code)
     assert_sorted(desk, expected)
 
 
@@ -193,12 +154,8 @@ def test_opening_the_recording(desk, monkeypatch, code, expected):
 
 def test_no_thread_to_be_had(desk, monkeypatch):
     """At the service's task limit a copy fails and is tried again; nothing hangs."""
-
-    def failing(_thread):
-        raise RuntimeError("can't start new thread")
-
     wanted = desk.record("A0001.mp4", content(60_000))
-    monkeypatch.setattr(threading.Thread, "start", failing)
+    fail(monkeypatch, threading.Thread, "start", RuntimeError("can't start new thread"))
     with pytest.raises(StagingError):
         desk.acquirer().acquire(desk.root_fd, wanted)
     assert desk.staged_files() == []
@@ -208,22 +165,15 @@ def test_a_temporary_file_that_cannot_be_removed_does_not_hide_the_fault(desk, m
     wanted = desk.record("A0001.mp4", content(60_000))
     acquirer = desk.acquirer()
 
-    def failing(*_):
-        raise OSError(errno.EIO, "failing")
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", failing)
-        patch.setattr(os, "fsync", lambda fd: failing() if _is_part(fd) else None)
+        fail(patch, os, "unlink", errno.EIO)
+        fail(patch, os, "fsync", errno.EIO, is_part)
         with pytest.raises(StagingUnreadableError, match="writing"):
             acquirer.acquire(desk.root_fd, wanted)
 
     assert [name.endswith(".part") for name in desk.staged_files()] == [True]
     acquired = acquirer.acquire(desk.root_fd, wanted)
     assert desk.staged_files() == [acquired.staged_path]
-
-
-def _is_part(fd: int) -> bool:
-    return file_of(fd).endswith(".part")
 
 
 ON_A_REAL_FILE_SYSTEM = textwrap.dedent(
@@ -250,32 +200,27 @@ ON_A_REAL_FILE_SYSTEM = textwrap.dedent(
 )
 
 
-def told_by(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("TOLD ")]
-
-
-def test_a_full_and_a_read_only_file_system_for_real(tmp_path):
-    """In a mount namespace of its own, where the machine allows one to anybody."""
-    probe = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "true"],
-        check=False,
-        capture_output=True,
-    )
-    if probe.returncode:
-        pytest.skip("expected: this machine grants no mount namespace")
+def told_by(script: str, *arguments: str | Path, before: Sequence[str] = ()) -> list[str]:
+    """What a process says of itself."""
     done = subprocess.run(
-        [
-            *("unshare", "--user", "--map-root-user", "--mount"),
-            *(sys.executable, "-c", ON_A_REAL_FILE_SYSTEM, str(tmp_path)),
-        ],
+        [*before, sys.executable, "-c", script, *arguments],
         check=False,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
     )
-    assert told_by(done) == ["acquired", "StagingFullError", "0", "StagingReadOnlyError"], (
-        done.stderr
-    )
+    told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("TOLD ")]
+    assert told, done.stderr
+    return told
+
+
+def test_a_full_and_a_read_only_file_system_for_real(tmp_path):
+    """In a mount namespace of its own, where the machine allows one to anybody."""
+    apart = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("expected: this machine grants no mount namespace")
+    told = told_by(ON_A_REAL_FILE_SYSTEM, tmp_path, before=apart)
+    assert told == ["acquired", "StagingFullError", "0", "StagingReadOnlyError"]
 
 
 OUT_OF_DESCRIPTORS = textwrap.dedent(
@@ -299,11 +244,4 @@ OUT_OF_DESCRIPTORS = textwrap.dedent(
 
 
 def test_out_of_file_descriptors_for_real(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", OUT_OF_DESCRIPTORS, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert told_by(done) == ["TooManyOpenFilesError"], done.stderr
+    assert told_by(OUT_OF_DESCRIPTORS, tmp_path) == ["TooManyOpenFilesError"]

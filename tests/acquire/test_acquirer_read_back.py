@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,16 @@ from bodycam_ingest.errors import (
     StagingMissingError,
     StagingUnreadableError,
 )
-from bodycam_ingest.linux import direct_io, residency
+from bodycam_ingest.linux import direct_io, durable, residency
 from bodycam_ingest.linux.direct_io import MediumFile
-from tests.support.recordings import Desk, content, digests_of
+from tests.support.patching import fail
+from tests.support.recordings import (
+    Desk,
+    content,
+    digests_of,
+    refuse_direct_at_open,
+    refuse_direct_at_transfer,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,16 +126,9 @@ def test_a_missing_copy_is_told_as_missing(desk, acquirer):
         acquirer.read_back(copy)
 
 
-def failing_read(monkeypatch, code: int) -> None:
-    def failing(_fd, _views):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, "readv", failing)
-
-
 def test_a_copy_on_bad_sectors_is_set_apart(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    failing_read(monkeypatch, errno.EIO)
+    fail(monkeypatch, os, "readv", errno.EIO)
 
     with pytest.raises(ReadBackMismatchError) as caught:
         acquirer.read_back(copy)
@@ -139,32 +138,17 @@ def test_a_copy_on_bad_sectors_is_set_apart(desk, acquirer, monkeypatch):
 
 def test_when_all_of_the_disk_fails_the_copy_stays_where_it_is(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    failing_read(monkeypatch, errno.EIO)
-
-    def failing(_source, _target):
-        raise OSError(errno.EIO, "failing")
-
-    monkeypatch.setattr("bodycam_ingest.linux.durable.rename_no_replace", failing)
+    fail(monkeypatch, os, "readv", errno.EIO)
+    fail(monkeypatch, durable, "rename_no_replace", errno.EIO)
     with pytest.raises(StagingUnreadableError):
         acquirer.read_back(copy)
 
     assert desk.staged_files() == [copy.staged_path]
 
 
-def refuse_direct(monkeypatch) -> None:
-    real = os.open
-
-    def refusing(path, flags, mode=0o777, **more):
-        if flags & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "no direct I/O here")
-        return real(path, flags, mode, **more)
-
-    monkeypatch.setattr(os, "open", refusing)
-
-
 def test_a_copy_that_stays_in_the_cache_is_not_proven(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    refuse_direct(monkeypatch)
+    refuse_direct_at_open(monkeypatch)
     monkeypatch.setattr(direct_io, "_DROP_PAUSE_S", 0)
     monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
     monkeypatch.setattr(residency, "cached", lambda *_: True)
@@ -182,22 +166,10 @@ def test_a_file_system_in_memory_is_called_that(desk, acquirer, monkeypatch):
     assert acquirer.read_back(copy) == "memory"
 
 
-def refuse_direct_transfers(monkeypatch):
-    """As file systems do that take the flag and refuse the first transfer."""
-    real = os.readv
-
-    def readv(fd, views):
-        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
-            raise OSError(errno.EINVAL, "no direct transfers here")
-        return real(fd, views)
-
-    monkeypatch.setattr(os, "readv", readv)
-
-
 def test_direct_reading_refused_late_is_not_claimed(desk, acquirer, monkeypatch):
     monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
     copy = acquired(desk, acquirer)
-    refuse_direct_transfers(monkeypatch)
+    refuse_direct_at_transfer(monkeypatch)
 
     assert acquirer.read_back(copy) == "cache_dropped"
 
@@ -207,7 +179,7 @@ def test_direct_reading_refused_late_is_no_proof_while_the_file_stays_cached(
 ):
     monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
     copy = acquired(desk, acquirer)
-    refuse_direct_transfers(monkeypatch)
+    refuse_direct_at_transfer(monkeypatch)
     monkeypatch.setattr(residency, "cached", lambda _fd, _size: True)
 
     with pytest.raises(ReadBackUnprovenError):
@@ -229,7 +201,7 @@ def test_residency_tells_warm_from_cold(tmp_path, monkeypatch):
         assert residency.cached(fd, 300_000)
     finally:
         os.close(fd)
-    refuse_direct(monkeypatch)
+    refuse_direct_at_open(monkeypatch)
     with MediumFile(str(path)) as file:
         assert file.in_memory or file.past_cache()
 
@@ -282,11 +254,7 @@ def test_uploads_read_exactly_what_they_ask_for(desk, acquirer):
 def test_uploads_hear_of_failing_media_and_missing_copies(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
     with contextlib.closing(acquirer.staging.open_staged(copy.staged_path)) as source:
-
-        def failing(_fd, _length, _offset):
-            raise OSError(errno.EIO, "failing")
-
-        monkeypatch.setattr(os, "pread", failing)
+        fail(monkeypatch, os, "pread", errno.EIO)
         with pytest.raises(StagingUnreadableError):
             source.read_at(0, 10)
     acquirer.staging.purge(copy.staged_path)

@@ -18,6 +18,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import group_commit
 from bodycam_ingest.model.evidence import Acquired
+from tests.support.patching import fail, note
 from tests.support.recordings import Desk, content, digests_of, file_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ def assert_whole(
     assert path.stat().st_mode & 0o777 == 0o400
 
 
+def assert_all_whole(desk: Desk, made, outcomes) -> None:
+    for (wanted, data), outcome in zip(made, outcomes, strict=True):
+        assert_whole(desk, wanted, data, outcome)
+
+
+def batch(desk: Desk, made, whole: bool) -> list[Acquired | IngestError]:  # noqa: FBT001 - a fixture
+    acquirer = desk.acquirer(own_file_system=whole)
+    return acquirer.acquire_batch(desk.root_fd, [wanted for wanted, _ in made])
+
+
 def parts(desk: Desk) -> list[str]:
     return [name for name in desk.staged_files() if name.endswith(".part")]
 
@@ -67,9 +78,7 @@ def test_two_hundred_with_one_bad_are_199_good(desk, whole):
     outcomes = acquirer.acquire_batch(desk.root_fd, [wanted for wanted, _ in made], read.append)
 
     assert isinstance(outcomes[77], SourceChangedError)
-    for number, (wanted, data) in enumerate(made):
-        if number != 77:
-            assert_whole(desk, wanted, data, outcomes[number])
+    assert_all_whole(desk, made[:77] + made[78:], outcomes[:77] + outcomes[78:])
     assert len(desk.staged_files()) == 199
     assert sum(read) == sum(len(data) for _, data in made) - len(made[77][1])
     good = [one for one in outcomes if isinstance(one, Acquired)]
@@ -87,9 +96,7 @@ def test_a_small_source_that_changes_while_it_is_read_is_not_acquired(desk, monk
         return count
 
     monkeypatch.setattr(os, "readv", changing)
-    outcomes = desk.acquirer(own_file_system=whole).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
+    outcomes = batch(desk, made, whole)
 
     assert isinstance(outcomes[3], SourceChangedError)
     assert [isinstance(one, Acquired) for one in outcomes].count(True) == 4
@@ -101,12 +108,9 @@ def test_a_large_item_among_small_ones_is_copied_too(desk, whole):
     data = content(SMALL_FILE_BYTES + 1)
     made.insert(1, (desk.record("A0001.mp4", data, PART), data))
 
-    outcomes = desk.acquirer(own_file_system=whole).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
+    outcomes = batch(desk, made, whole)
 
-    for (wanted, data), outcome in zip(made, outcomes, strict=True):
-        assert_whole(desk, wanted, data, outcome)
+    assert_all_whole(desk, made, outcomes)
 
 
 def test_items_of_several_dockings_go_to_their_own_directories(desk, whole):
@@ -114,9 +118,7 @@ def test_items_of_several_dockings_go_to_their_own_directories(desk, whole):
     other = Desk(desk.card, desk.staging, desk.root_fd, "01K00000000000000000000000")
     made.append((other.want("G0001.gps", PART), made[1][1]))
 
-    outcomes = desk.acquirer(own_file_system=whole).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
+    outcomes = batch(desk, made, whole)
 
     for (wanted, data), outcome in zip(made, outcomes, strict=True):
         assert_whole(desk, wanted, data, outcome)
@@ -133,8 +135,7 @@ def test_left_overs_of_an_earlier_try_are_no_obstacle(desk, whole):
 
     outcomes = acquirer.acquire_batch(desk.root_fd, [wanted for wanted, _ in made])
 
-    for (wanted, data), outcome in zip(made, outcomes, strict=True):
-        assert_whole(desk, wanted, data, outcome)
+    assert_all_whole(desk, made, outcomes)
     assert outcomes[1] == first
     assert parts(desk) == []
 
@@ -142,66 +143,33 @@ def test_left_overs_of_an_earlier_try_are_no_obstacle(desk, whole):
 def test_one_file_that_cannot_be_written_fails_alone(desk, monkeypatch, whole):
     made = small_files(desk, 6)
     bad = f".{made[3][0].item_id}.part"
-    real = os.open
-
-    def failing(path, flags, mode=0o777, **more):
-        if str(path).endswith(bad):
-            raise OSError(errno.ENOSPC, "full")
-        return real(path, flags, mode, **more)
-
-    monkeypatch.setattr(os, "open", failing)
-    outcomes = desk.acquirer(own_file_system=whole).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
+    fail(monkeypatch, os, "open", errno.ENOSPC, lambda path, *_, **__: str(path).endswith(bad))
+    outcomes = batch(desk, made, whole)
 
     assert isinstance(outcomes[3], StagingFullError)
-    for number in (0, 1, 2, 4, 5):
-        assert_whole(desk, *made[number], outcomes[number])
+    assert_all_whole(desk, made[:3] + made[4:], outcomes[:3] + outcomes[4:])
     assert parts(desk) == []
 
 
 def test_a_file_whose_fsync_fails_is_not_acquired(desk, monkeypatch):
     made = small_files(desk, 6)
     bad = f".{made[3][0].item_id}.part"
-    real = os.fsync
-
-    def failing(fd):
-        if file_of(fd).endswith(bad):
-            raise OSError(errno.EIO, "failing")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", failing)
-    outcomes = desk.acquirer(own_file_system=False).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
+    fail(monkeypatch, os, "fsync", errno.EIO, lambda fd: file_of(fd).endswith(bad))
+    outcomes = batch(desk, made, False)
 
     assert isinstance(outcomes[3], StagingUnreadableError)
-    for number in (0, 1, 2, 4, 5):
-        assert_whole(desk, *made[number], outcomes[number])
+    assert_all_whole(desk, made[:3] + made[4:], outcomes[:3] + outcomes[4:])
     assert len(desk.staged_files()) == 5
 
 
 def test_when_the_common_flush_fails_each_is_made_durable_alone(desk, monkeypatch):
     made = small_files(desk, 5)
+    fail(monkeypatch, group_commit, "_syncfs", errno.EIO)
+    synced = note(monkeypatch, os, "fsync", file_of)
+    outcomes = batch(desk, made, True)
 
-    def failing(_fd):
-        raise OSError(errno.EIO, "failing")
-
-    monkeypatch.setattr(group_commit, "_syncfs", failing)
-    synced: list[str] = []
-    real = os.fsync
-
-    def noting(fd):
-        synced.append(file_of(fd))
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", noting)
-    outcomes = desk.acquirer(own_file_system=True).acquire_batch(
-        desk.root_fd, [wanted for wanted, _ in made]
-    )
-
-    for (wanted, data), outcome in zip(made, outcomes, strict=True):
-        assert_whole(desk, wanted, data, outcome)
+    assert_all_whole(desk, made, outcomes)
+    for wanted, _ in made:
         assert any(name.endswith(f".{wanted.item_id}.part") for name in synced)
 
 
@@ -209,24 +177,15 @@ def test_names_that_cannot_be_made_durable_are_not_acquired_and_found_again(desk
     made = small_files(desk, 3)
     acquirer = desk.acquirer(own_file_system=True)
     acquirer.staging.make_docking_directory(desk.docking_id)
-    real, broken = os.fsync, [True]
-
-    def failing(fd):
-        if broken and file_of(fd).endswith(desk.docking_id):
-            raise OSError(errno.EIO, "failing")
-        real(fd)
-
-    monkeypatch.setattr(os, "fsync", failing)
     wanted = [one for one, _ in made]
-    assert {type(one) for one in acquirer.acquire_batch(desk.root_fd, wanted)} == {
-        StagingUnreadableError
-    }
-    broken.clear()
+    with monkeypatch.context() as patch:
+        fail(patch, os, "fsync", errno.EIO, lambda fd: file_of(fd).endswith(desk.docking_id))
+        refused = acquirer.acquire_batch(desk.root_fd, wanted)
+    assert {type(one) for one in refused} == {StagingUnreadableError}
 
     outcomes = acquirer.acquire_batch(desk.root_fd, wanted)
 
-    for (one, data), outcome in zip(made, outcomes, strict=True):
-        assert_whole(desk, one, data, outcome)
+    assert_all_whole(desk, made, outcomes)
     assert len(desk.staged_files()) == 3
 
 
@@ -262,8 +221,7 @@ def test_a_stop_leaves_the_rest_and_finishes_what_was_read(desk, whole):
         desk.root_fd, [wanted for wanted, _ in made], stop_after_five
     )
 
-    for (wanted, data), outcome in zip(made[:5], outcomes[:5], strict=True):
-        assert_whole(desk, wanted, data, outcome)
+    assert_all_whole(desk, made[:5], outcomes[:5])
     assert {type(one) for one in outcomes[5:]} == {AbandonedError}
     assert len(desk.staged_files()) == 5
 

@@ -53,9 +53,10 @@ def note(
     where: Any,
     name: str,
     what: Callable[..., Any] = lambda *arguments, **_more: arguments,
+    into: list[Any] | None = None,
 ) -> list[Any]:
     """Listen to a function; returns `what` of the arguments of each call that came back."""
-    real, noted = getattr(where, name), list[Any]()
+    real, noted = getattr(where, name), [] if into is None else into
 
     def call(*arguments: Any, **more: Any) -> Any:
         answer = real(*arguments, **more)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ulid import ULID
 
@@ -16,10 +18,13 @@ from bodycam_ingest.config import CameraLimits
 from bodycam_ingest.model.evidence import CopyRequest, Digests, StatSignature
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.pump import BufferPool
+from tests.support.patching import fail
 
 if TYPE_CHECKING:
     import threading
     from pathlib import Path
+
+    import pytest
 
 PAGE_BYTES = 4096
 
@@ -44,6 +49,36 @@ def digests_of(path: bytes, data: bytes, part_size_bytes: int) -> Digests:
 def file_of(fd: int) -> str:
     """The name of an open file."""
     return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - Path has none that is as short
+
+
+def is_part(fd: int) -> bool:
+    """Whether an open file is a copy under way."""
+    return file_of(fd).endswith(".part")
+
+
+def refuse_direct_at_open(patch: pytest.MonkeyPatch) -> None:
+    """A file system without direct I/O."""
+    real = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777, **more: Any) -> int:
+        if flags & os.O_DIRECT:
+            if flags & os.O_CREAT:
+                # Linux makes the file before it finds out.
+                os.close(real(path, flags & ~os.O_DIRECT, mode, **more))
+            raise OSError(errno.EINVAL, "no direct I/O here")
+        return real(path, flags, mode, **more)
+
+    patch.setattr(os, "open", refusing)
+
+
+def refuse_direct_at_transfer(patch: pytest.MonkeyPatch) -> None:
+    """One that takes the flag and refuses the first transfer."""
+
+    def is_direct(fd: int, _data: object) -> bool:
+        return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+
+    for name in ("write", "readv"):
+        fail(patch, os, name, errno.EINVAL, is_direct)
 
 
 def open_files() -> int:
