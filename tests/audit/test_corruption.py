@@ -9,6 +9,7 @@ import pytest
 
 from bodycam_ingest.db.schema import metadata
 from tests.support.goldendock import build
+from tests.support.ledgers import shell, sql
 
 pytestmark = pytest.mark.long
 
@@ -42,39 +43,35 @@ def golden(tmp_path_factory):
 
 def loosen(dock):
     """Take NOT NULL off every column, by the text of the schema."""
-    raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
-    raw.execute("PRAGMA writable_schema = ON")
-    raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'")
-    raw.close()
+    change = "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'"
+    sql(dock.state, "PRAGMA writable_schema = ON", change)
 
 
 def fill(dock):
     """A row of its kind in each table that has none."""
-    raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
-    for name, table in TABLES.items():
-        if not raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0]:
-            row = [
-                b"x" if "BLOB" in str(c.type) else 1 if c.type.python_type is int else "x"
-                for c in table.columns
-            ]
-            raw.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", row)
-    raw.close()
+    with shell(dock.state) as raw:
+        for name, table in TABLES.items():
+            if not raw.execute(f"SELECT count(*) FROM {name}").fetchone()[0]:
+                row = [
+                    b"x" if "BLOB" in str(c.type) else 1 if c.type.python_type is int else "x"
+                    for c in table.columns
+                ]
+                raw.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", row)
 
 
 def poison(dock, table, column, first):
     """Put values of many kinds into rows of a column, another one into each."""
-    raw = sqlite3.connect(dock.state / "bodycam.db", isolation_level=None)
-    for (trigger,) in raw.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-    ).fetchall():
-        raw.execute(f"DROP TRIGGER {trigger}")
-    rows = raw.execute(f"SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT {len(VALUES)}")
-    for number, (rowid,) in enumerate(rows.fetchall()):
-        value = VALUES[(first + number) % len(VALUES)]
-        with contextlib.suppress(sqlite3.Error):
-            # Such as text as a number of rows: SQLite does not take it.
-            raw.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", [value, rowid])
-    raw.close()
+    with shell(dock.state) as raw:
+        for (trigger,) in raw.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            raw.execute(f"DROP TRIGGER {trigger}")
+        rows = raw.execute(f"SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT {len(VALUES)}")
+        for number, (rowid,) in enumerate(rows.fetchall()):
+            value = VALUES[(first + number) % len(VALUES)]
+            with contextlib.suppress(sqlite3.Error):
+                # Such as text as a number of rows: SQLite does not take it.
+                raw.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", [value, rowid])
 
 
 @pytest.mark.parametrize("table", TABLES)

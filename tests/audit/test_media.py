@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 
 import pytest
@@ -15,33 +14,18 @@ from bodycam_ingest.db import reading
 from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, StateDirectoryError
 from tests.support.dock import Dock as DockProcess
+from tests.support.ledgers import sql
+from tests.support.mounts import ext4_image, mount, mounted
+from tests.support.patching import fail
 
 READING = (["items"], ["status"], ["findings"], ["cameras"])
-
-
-def _mount(*arguments):
-    done = subprocess.run(
-        ["mount", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"expected: no mount here: {done.stderr.strip()}")
-
-
-@contextlib.contextmanager
-def mounted(place, *arguments):
-    place.mkdir(exist_ok=True)
-    _mount(*arguments, place)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @contextlib.contextmanager
 def read_only(directory):
     """The same directory as a read-only medium shows it."""
     with mounted(directory, "--bind", directory):
-        _mount("-o", "remount,bind,ro", directory)
+        mount("-o", "remount,bind,ro", directory)
         yield directory
 
 
@@ -62,15 +46,12 @@ def commands(root):
 
 def grown(dock, *, leave_log):
     """More entries; where asked, as a power cut or a copy leaves them: in the log beside."""
-    engine, ledger = dock.open()
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    state = dock.state
-    if leave_log:
-        aside = state.with_name("aside")
-        shutil.copytree(state, aside)
-    ledger.close()
-    engine.dispose()
+    state, aside = dock.state, dock.state.with_name("aside")
+    with dock.open() as (_, ledger):
+        with ledger.transaction() as txn:
+            txn.append("daemon.started", "daemon", {})
+        if leave_log:
+            shutil.copytree(state, aside)
     if leave_log:
         shutil.rmtree(state)
         aside.rename(state)
@@ -96,19 +77,13 @@ def test_a_read_only_copy_is_verified_and_read(dock, tmp_path, leave_log):
 
 
 def test_a_copy_taken_beside_the_daemon_holds_but_for_the_key(dock, tmp_path):
-    engine, ledger = dock.open()
-    try:
+    with dock.open() as (_, ledger):
         copy = tmp_path / "copy"
         copy.mkdir(mode=0o700)
         shutil.copy2(dock.state / "checkpoint", copy / "checkpoint")
         with ledger.transaction() as txn:
             txn.append("daemon.started", "daemon", {})
-        raw = sqlite3.connect(dock.state / "bodycam.db")
-        raw.execute(f"VACUUM INTO '{copy}/bodycam.db'")
-        raw.close()
-    finally:
-        ledger.close()
-        engine.dispose()
+        sql(dock.state, f"VACUUM INTO '{copy}/bodycam.db'")
     shutil.rmtree(dock.state)
     copy.rename(dock.state)
     report = dock.verify(files=True)
@@ -144,12 +119,7 @@ def test_a_full_state_disk_is_not_called_broken(dock, tmp_path, kind):
         if kind == "tmpfs":
             undo.enter_context(mounted(dock.state, "-t", "tmpfs", "-o", "size=4m", "none"))
         else:
-            image = tmp_path / "image"
-            with image.open("wb") as file:
-                file.truncate(16 * 1024 * 1024)
-            made = subprocess.run(["mkfs.ext4", "-q", image], capture_output=True, check=False)
-            if made.returncode:
-                pytest.skip("expected: no mkfs.ext4 here")
+            image = ext4_image(tmp_path / "image", 16 * 1024 * 1024)
             undo.enter_context(mounted(dock.state, "-o", "loop", image))
         shutil.copytree(aside, dock.state, dirs_exist_ok=True)
         dock.state.chmod(0o700)
@@ -170,12 +140,9 @@ def test_a_full_state_disk_is_not_called_broken(dock, tmp_path, kind):
     ["SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR"],
 )
 def test_what_the_machine_refuses_is_not_called_broken(dock, monkeypatch, code):
-    def refuse(*_arguments, **_more):
-        error = sqlite3.OperationalError("refused")
-        error.sqlite_errorcode, error.sqlite_errorname = getattr(sqlite3, code), code
-        raise error
-
-    monkeypatch.setattr(sqlite3, "connect", refuse)
+    error = sqlite3.OperationalError("refused")
+    error.sqlite_errorcode, error.sqlite_errorname = getattr(sqlite3, code), code
+    fail(monkeypatch, sqlite3, "connect", error)
     report = dock.verify()
     assert (report.result(), report.findings) == ("unchecked", [])
 
@@ -195,7 +162,5 @@ def test_a_pipe_in_place_of_the_database_is_damage(dock):
 
 
 def test_another_users_directory_is_no_damage(dock, monkeypatch):
-    monkeypatch.setattr(
-        reading, "_must_be_a_file", lambda _path: (_ for _ in ()).throw(StateDirectoryError("no"))
-    )
+    fail(monkeypatch, reading, "_must_be_a_file", StateDirectoryError("no"))
     assert dock.verify().result() == "unchecked"

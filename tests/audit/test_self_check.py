@@ -9,6 +9,7 @@ from bodycam_ingest.db import soundness
 from bodycam_ingest.db.reading import open_for_reading
 from bodycam_ingest.errors import DatabaseDamagedError, Disposition
 from tests.support.goldendock import RELEASED, build
+from tests.support.patching import note
 
 HIDING = (
     "UPDATE sqlite_master SET sql = 'CREATE INDEX ix_item_sha256 ON item (sha256)' "
@@ -55,15 +56,10 @@ def test_a_schema_that_is_not_the_programs(dock, change):
 def test_it_looks_daily_and_is_seen_to_move(dock, monkeypatch):
     monkeypatch.setattr(self_check, "_STEPS", 1)
     now_s = [1000.0]
-    looks: list[float] = []
     beats: list[int] = []
 
-    def note(_conn: object) -> list[str]:
-        looks.append(now_s[0])
-        return []
-
     monkeypatch.setattr("bodycam_ingest.audit.self_check.time.monotonic", lambda: now_s[0])
-    monkeypatch.setattr(soundness, "schema_faults", note)
+    looks = note(monkeypatch, soundness, "schema_faults", lambda _conn: now_s[0])
     engine = open_for_reading(dock.state)
     check = SelfCheck(engine)
     for _ in range(4):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 
 import pytest
@@ -10,6 +9,7 @@ import structlog
 
 from bodycam_ingest.camera.sources import folder
 from bodycam_ingest.camera.sources.folder import FolderSource
+from tests.support.mounts import mounted
 
 WAKE_TIMEOUT_S = 20
 
@@ -143,43 +143,26 @@ def test_a_name_of_any_bytes_gives_text_that_can_be_written(root, start):
     assert len(source.present()) == 3
 
 
-def tmpfs(path):
-    if os.geteuid() != 0:
-        pytest.skip("expected: only root can mount")
-    done = subprocess.run(["mount", "-t", "tmpfs", "none", path], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip("expected: this container may not mount")
-
-
 def test_a_mount_point_left_bare_is_no_camera_with_an_empty_card(root, start):
     point = root / "X812"
-    point.mkdir()
-    tmpfs(point)
-    try:
+    with mounted(point):
         (point / "A.MP4").write_bytes(b"clip")
         source = start(FolderSource([root], watch=False))
-        mounted = source.present()[0]
-        assert source.is_present(mounted)
-    finally:
-        subprocess.run(["umount", point], check=True)
-    assert not source.is_present(mounted)
+        volume = source.present()[0]
+        assert source.is_present(volume)
+    assert not source.is_present(volume)
     assert names(source) == []
     (point / "B.MP4").write_bytes(b"dropped here by a vendor's tool")
     assert names(source) == ["X812"]
 
 
 def test_a_mount_that_outlived_its_disk_is_no_camera(root, start, monkeypatch):
-    point = root / "X812"
-    point.mkdir()
-    tmpfs(point)
-    try:
+    with mounted(root / "X812"):
         source = start(FolderSource([root], watch=False))
-        mounted = source.present()[0]
-        monkeypatch.setattr(folder, "_pulled", lambda device: device == mounted.device)
-        assert not source.is_present(mounted)
+        volume = source.present()[0]
+        monkeypatch.setattr(folder, "_pulled", lambda device: device == volume.device)
+        assert not source.is_present(volume)
         assert names(source) == []
-    finally:
-        subprocess.run(["umount", point], check=True)
 
 
 def test_a_disk_is_gone_when_the_kernel_no_longer_lists_it(tmp_path, monkeypatch):

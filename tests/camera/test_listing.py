@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
-import subprocess
 import threading
 
 import pytest
@@ -21,9 +21,18 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import beneath
 from bodycam_ingest.model.evidence import EntryKind
 from bodycam_ingest.model.sampling import SampleHasher, sample_digest, sample_windows
+from tests.support.mounts import mounted
+from tests.support.patching import fail
 from tests.support.recordings import limits_of
 
 WIDE = limits_of(10_000, 4096, 64)
+
+
+@pytest.fixture(params=[True, False], ids=["openat2", "walked"])
+def kernel_guards(request, monkeypatch):
+    """With openat2(2), and where it is forbidden, as in many containers."""
+    if not request.param:
+        fail(monkeypatch, beneath, "_openat2", errno.ENOSYS)
 
 
 def listed(fd, limits=WIDE):
@@ -56,15 +65,8 @@ def test_hostile_names_and_special_files_are_listed_and_nothing_is_followed(card
 
 
 @pytest.mark.parametrize("path", [b"etc/passwd", b"link", b"../outside", b"/etc/passwd", b"a\0b"])
-@pytest.mark.parametrize("kernel_guards", [True, False])
-def test_no_path_leads_out_of_the_volume(card, monkeypatch, path, kernel_guards):
+def test_no_path_leads_out_of_the_volume(card, kernel_guards, path):
     root, fd = card
-    if not kernel_guards:
-
-        def refused(*_):
-            raise OSError(38, "ENOSYS")
-
-        monkeypatch.setattr(beneath, "_openat2", refused)
     (root.parent / "outside").write_bytes(b"secret")
     (root / "etc").symlink_to("/etc")
     (root / "link").symlink_to("../outside")
@@ -72,15 +74,8 @@ def test_no_path_leads_out_of_the_volume(card, monkeypatch, path, kernel_guards)
         files.open_beneath(fd, path)
 
 
-@pytest.mark.parametrize("kernel_guards", [True, False])
-def test_a_file_in_a_directory_opens_either_way(card, monkeypatch, kernel_guards):
+def test_a_file_in_a_directory_opens_either_way(card, kernel_guards):
     root, fd = card
-    if not kernel_guards:
-
-        def refused(*_):
-            raise OSError(38, "ENOSYS")
-
-        monkeypatch.setattr(beneath, "_openat2", refused)
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "c").write_bytes(b"clip")
     found = files.open_beneath(fd, b"a/b/c")
@@ -124,14 +119,7 @@ def test_a_directory_that_cannot_be_listed_hides_no_other_and_is_never_complete(
     for name in ("bad", "good"):
         (root / name).mkdir()
         (root / name / "A.MP4").write_bytes(b"")
-    real = files.open_directory_beneath
-
-    def failing(root_fd, path):
-        if path == b"bad":
-            raise OSError(5, "Input/output error")
-        return real(root_fd, path)
-
-    monkeypatch.setattr(files, "open_directory_beneath", failing)
+    fail(monkeypatch, files, "open_directory_beneath", errno.EIO, lambda _, path: path == b"bad")
     listing, entries = listed(fd)
     assert not listing.complete
     assert b"good/A.MP4" in entries
@@ -155,17 +143,9 @@ def test_a_directory_swapped_for_a_link_is_not_entered(card, monkeypatch):
     assert not [path for path in entries if path.startswith(b"DCIM/")]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="expected: only root can mount")
 def test_another_mount_below_the_volume_is_not_entered(card):
     root, fd = card
-    inner = root / "inner"
-    inner.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "none", inner], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("expected: this container may not mount")
-    try:
+    with mounted(root / "inner") as inner:
         (inner / "stranger").write_bytes(b"")
         listing, entries = listed(fd)
         assert entries[b"inner"].kind is EntryKind.OTHER_MOUNT
@@ -173,32 +153,15 @@ def test_another_mount_below_the_volume_is_not_entered(card):
         assert listing.complete
         with pytest.raises(SourceError):
             files.open_beneath(fd, b"inner/stranger")
-    finally:
-        subprocess.run(["umount", inner], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="expected: only root can mount")
-@pytest.mark.parametrize("kernel_guards", [True, False])
-def test_a_file_mounted_over_a_file_is_not_opened(card, monkeypatch, kernel_guards):
+def test_a_file_mounted_over_a_file_is_not_opened(card, kernel_guards):
     root, fd = card
-    if not kernel_guards:
-
-        def refused(*_):
-            raise OSError(38, "ENOSYS")
-
-        monkeypatch.setattr(beneath, "_openat2", refused)
     (root / "A.MP4").write_bytes(b"clip")
-    mounted = subprocess.run(
-        ["mount", "--bind", "/proc/version", root / "A.MP4"], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("expected: this container may not mount")
-    try:
+    with mounted(root / "A.MP4", "--bind", "/proc/version"):
         assert listed(fd)[1][b"A.MP4"].kind is EntryKind.OTHER_MOUNT
         with pytest.raises(SourceError):
             files.open_beneath(fd, b"A.MP4")
-    finally:
-        subprocess.run(["umount", root / "A.MP4"], check=True)
 
 
 def test_a_walk_stops_when_the_daemon_stops(card):
@@ -260,14 +223,7 @@ def test_a_directory_that_cannot_be_entered_is_no_sign_that_the_camera_left(card
     root, fd = card
     (root / "bad").mkdir()
     (root / "A.MP4").write_bytes(b"clip")
-    real = files.open_directory_beneath
-
-    def failing(root_fd, path):
-        if path == b"bad":
-            raise OSError(2, "No such file or directory")
-        return real(root_fd, path)
-
-    monkeypatch.setattr(files, "open_directory_beneath", failing)
+    fail(monkeypatch, files, "open_directory_beneath", errno.ENOENT, lambda _, path: path == b"bad")
     listing, entries = listed(fd)
     assert not listing.complete
     assert not isinstance(listing.fault, SourceGoneError)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +10,7 @@ from bodycam_ingest.camera import files
 from bodycam_ingest.camera.listing import Settling, being_written
 from bodycam_ingest.linux import open_writers
 from bodycam_ingest.model.evidence import StatSignature
+from tests.support.patching import fail
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 3)), max_size=30))
@@ -39,11 +43,7 @@ def test_a_file_held_open_for_writing_is_seen(card):
 
 def test_a_writer_is_seen_without_the_right_to_ask_for_a_lease(card, monkeypatch):
     root, fd = card
-
-    def refused(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("fcntl.fcntl", refused)
+    fail(monkeypatch, fcntl, "fcntl", errno.EPERM)
     monkeypatch.setattr(open_writers, "_FRESH_S", -1.0)
     (root / "A.MP4").write_bytes(b"clip")
     with (root / "A.MP4").open("rb"):
@@ -57,14 +57,11 @@ def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
     root, fd = card
     looks = []
 
-    def refused(*_):
-        raise PermissionError(1, "Operation not permitted")
-
     def look():
         looks.append(1)
         return iter(())
 
-    monkeypatch.setattr("fcntl.fcntl", refused)
+    fail(monkeypatch, fcntl, "fcntl", errno.EPERM)
     monkeypatch.setattr(open_writers, "_FRESH_S", 1000.0)
     monkeypatch.setattr(open_writers, "_writers", open_writers._Writers())
     monkeypatch.setattr(open_writers, "_open_for_writing", look)
@@ -76,9 +73,5 @@ def test_one_look_at_the_processes_serves_a_whole_card(card, monkeypatch):
 
 def test_a_file_that_cannot_be_opened_holds_up_nobody(card, monkeypatch):
     _, fd = card
-
-    def failing(root_fd, path, flags):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(files, "_open", failing)
+    fail(monkeypatch, files, "_open", errno.EIO)
     assert not being_written(fd, b"A.MP4")

@@ -16,8 +16,8 @@ from bodycam_ingest.model import object_keys, rows, subjects
 from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from tests.support import facts
 from tests.support.dockbench import digests_of, docked
-from tests.support.goldendock import DOCKING, ORIGIN, Dock
-from tests.support.ledgers import opened
+from tests.support.goldendock import DOCKING, Dock
+from tests.support.ledgers import ORIGIN, opened
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 
 import pytest
 
 from bodycam_ingest.linux.open_writers import nobody_can_write
-
-
-@contextlib.contextmanager
-def mounted(at, *arguments):
-    at.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *map(str, arguments), at], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip(f"expected: this machine may not mount {arguments}: {done.stderr.decode()}")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", at], check=True)
+from tests.support.mounts import ext4_image, mounted
 
 
 @pytest.fixture
 def image(tmp_path):
-    path = tmp_path / "image"
-    with path.open("wb") as file:
-        file.truncate(4 * 2**20)
-    subprocess.run(["mkfs.ext4", "-q", path], check=True, capture_output=True)
-    return path
+    return ext4_image(tmp_path / "image", 4 * 2**20)
 
 
 def unwritable(path):

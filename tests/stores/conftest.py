@@ -18,6 +18,7 @@ from bodycam_ingest.stores.s3.client import S3Client
 from bodycam_ingest.stores.s3.store import S3Store
 from tests.support.faultproxy import Fault, FaultProxy
 from tests.support.memory_store import MemoryStore
+from tests.support.patching import fail
 from tests.support.sending import Bytes, Journal, object_of, unfinished
 
 if TYPE_CHECKING:
@@ -168,10 +169,7 @@ def harness(request, tmp_path, monkeypatch):
         return MemoryHarness()
     if request.param == "walked":
         # A directory where openat2(2) is forbidden, as in many containers.
-        def refused(*_):
-            raise OSError(errno.ENOSYS, "ENOSYS")
-
-        monkeypatch.setattr(beneath, "_openat2", refused)
+        fail(monkeypatch, beneath, "_openat2", errno.ENOSYS)
     if request.param != "s3":
         prepare(tmp_path)
         return DirectoryHarness(DirectoryStore("directory", tmp_path), tmp_path)

@@ -6,10 +6,8 @@ import contextlib
 import errno
 import os
 import resource
-import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,6 +23,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.linux import durable
 from bodycam_ingest.stores import directory_files
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
+from tests.support.mounts import ext4_image, mounted
 from tests.support.patching import fail, note
 from tests.support.plants import PLANTS
 from tests.support.sending import (
@@ -37,9 +36,6 @@ from tests.support.sending import (
     some_bytes,
     unfinished,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FAULTS = [
     (errno.ENOSPC, StoreFullError),
@@ -87,26 +83,9 @@ def test_what_reading_back_says_is_never_hidden(store, monkeypatch, code, kind, 
     store.confirm(obj, stored)
 
 
-@contextlib.contextmanager
-def small_disk(tmp_path: Path, size_bytes: int) -> Iterator[Path]:
-    image, at = tmp_path / "image", tmp_path / "disk"
-    at.mkdir()
-    with image.open("wb") as file:
-        file.truncate(size_bytes)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True, capture_output=True)
-    mounted = subprocess.run(
-        ["mount", "-o", "loop", image, at], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"expected: only root can mount an image here: {mounted.stderr.strip()}")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", at], check=True)
-
-
 def test_a_full_disk_is_told_as_such_and_taken_up_again(tmp_path):
-    with small_disk(tmp_path, 16_000_000) as disk:
+    image = ext4_image(tmp_path / "image", 16_000_000)
+    with mounted(tmp_path / "disk", "-o", "loop", image) as disk:
         prepare(disk)
         store = DirectoryStore("archive", disk)
         ballast = disk / "ballast"

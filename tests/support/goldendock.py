@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.audit.verify import Audit, Scope
@@ -11,18 +10,18 @@ from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import items, known_stores
 from bodycam_ingest.db.guards import GUARDS
 from bodycam_ingest.db.keys import load_log_key
-from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.db.state_dir import initialise
 from bodycam_ingest.model import object_keys, rows
 from bodycam_ingest.model.evidence import EntryKind, StoreObject, Verdict
 from bodycam_ingest.staging.copies import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from tests.support import facts
+from tests.support import facts, ledgers
 from tests.support.dockbench import BytesSource, MemoryJournal, digests_of, docked
+from tests.support.ledgers import ORIGIN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ORIGIN = "pd.example/custody/dock-1"
 DOCKING = "01J00000000000000000000DCK"
 MOMENT = "2026-03-14T09:26:53.589Z"
 BODIES = {f"01J000000000000000000{n:05d}": bytes([n]) * (5000 + n) for n in range(1, 5)}
@@ -66,8 +65,7 @@ class Dock:
 
     def sql(self, *statements, guards=True):
         """Change the database as one who knows of the guards, and puts them back."""
-        connection = sqlite3.connect(self.state / "bodycam.db", isolation_level=None)
-        try:
+        with ledgers.shell(self.state) as connection:
             for name in GUARDS:
                 connection.execute(f"DROP TRIGGER {name}")
             for statement, *values in statements:
@@ -75,15 +73,9 @@ class Dock:
             for create in GUARDS.values() if guards else ():
                 connection.execute(create)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
 
     def rows(self, query):
-        connection = sqlite3.connect(self.state / "bodycam.db")
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
+        return ledgers.sql(self.state, query)
 
     def bodies(self):
         return [body for (body,) in self.rows("SELECT body FROM ledger_entry ORDER BY seq")]
@@ -99,7 +91,7 @@ class Dock:
         return path
 
     def open(self):
-        return open_ledger(self.state, ORIGIN)
+        return ledgers.opened(self.state)
 
     def object(self, key):
         return self.root / "store" / key
@@ -122,39 +114,37 @@ def build(root):
     (root / "store").mkdir()
     prepare(root / "store")
     dock = Dock(root)
-    engine, ledger = dock.open()
-    with ledger.transaction() as txn:
-        known_stores.note(txn, [known_stores.Wanted("main", "directory", required=True)])
-        txn.add(docked("CAM", DOCKING))
-        txn.add(entries.camera_assigned("CAM", "Erika M."))
-    for item, body in BODIES.items():
-        take(dock, ledger, item, body)
-        anchor(dock, ledger)
-    with ledger.transaction() as txn:
-        lines = [
-            Line(b"DCIM/a.mp4", EntryKind.FILE, len(body), 0, Verdict.NEW, item)
-            for item, body in BODIES.items()
-        ]
-        txn.add(
-            entries.camera_inventoried(
-                "CAM",
-                docking_id=DOCKING,
-                lines=lines,
-                inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
-                complete=True,
-                final=True,
-                hour_shift=0,
+    with dock.open() as (_, ledger):
+        with ledger.transaction() as txn:
+            known_stores.note(txn, [known_stores.Wanted("main", "directory", required=True)])
+            txn.add(docked("CAM", DOCKING))
+            txn.add(entries.camera_assigned("CAM", "Erika M."))
+        for item, body in BODIES.items():
+            take(dock, ledger, item, body)
+            anchor(dock, ledger)
+        with ledger.transaction() as txn:
+            lines = [
+                Line(b"DCIM/a.mp4", EntryKind.FILE, len(body), 0, Verdict.NEW, item)
+                for item, body in BODIES.items()
+            ]
+            txn.add(
+                entries.camera_inventoried(
+                    "CAM",
+                    docking_id=DOCKING,
+                    lines=lines,
+                    inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
+                    complete=True,
+                    final=True,
+                    hour_shift=0,
+                )
             )
-        )
-        for number in range(258):
-            data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
-            txn.append("finding.raised", f"finding:{number}", data)
-    anchor(dock, ledger)
-    with ledger.transaction() as txn:
-        for number in range(7):
-            txn.append("finding.closed", f"finding:{number}", {"code": "test", "about": "dock"})
-    ledger.close()
-    engine.dispose()
+            for number in range(258):
+                data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
+                txn.append("finding.raised", f"finding:{number}", data)
+        anchor(dock, ledger)
+        with ledger.transaction() as txn:
+            for number in range(7):
+                txn.append("finding.closed", f"finding:{number}", {"code": "test", "about": "dock"})
     return dock
 
 
@@ -183,9 +173,9 @@ def take(dock, ledger, item, body):
             facts.release(txn, item, DOCKING)
 
 
-def anchor(dock, ledger, note=None):
+def anchor(dock, ledger):
     head = ledger.head
-    body = (note or head.checkpoint).encode()
+    body = head.checkpoint.encode()
     digests = digests_of(body, 1024)
     key = object_keys.checkpoint_key(ORIGIN, head.size)
     obj = StoreObject(key, digests, {"item-id": key, "sha256": digests.sha256.hex()})
