@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import sqlalchemy as sa
 import structlog
 
 from bodycam_ingest.acquire.reader import Reader
@@ -20,8 +19,7 @@ from bodycam_ingest.camera import listing as scan
 from bodycam_ingest.camera.sources.volume import DiskHealth, MountedVolume
 from bodycam_ingest.config import Cameras
 from bodycam_ingest.db import items
-from bodycam_ingest.db.schema import finding, item
-from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.db.schema import item
 from bodycam_ingest.docking import docking
 from bodycam_ingest.docking import docking as working
 from bodycam_ingest.docking.camera_findings import CameraTrouble, Unlisted
@@ -36,12 +34,12 @@ from bodycam_ingest.errors import (
     SourceUnreadableError,
 )
 from bodycam_ingest.staging.free_space import Space
+from tests.support.ledgers import NewLedger
+from tests.support.patching import fail, note
 
 if TYPE_CHECKING:
     from bodycam_ingest.acquire.acquirer import Acquirer
     from bodycam_ingest.acquire.read_back import ReadBackVerifier
-
-ORIGIN = "police.example.org/dock-1"
 
 CAMERAS = Cameras(mount_roots=(Path("/media"),), settle_s=0.0, rescan_s=0.01)
 
@@ -99,14 +97,13 @@ class Copier:
         return [SourceUnreadableError(f"{wanted.path!r}: EIO") for wanted in batch]
 
 
-class Bench:
+class Bench(NewLedger):
     """A docked card on a ledger."""
 
     def __init__(self, tmp_path):
         self.root = tmp_path / "X812"
         self.root.mkdir()
-        initialise(tmp_path / "state", ORIGIN)
-        self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
+        super().__init__(tmp_path)
         self.source, self.copier = Source(), Copier()
         self.abandon = threading.Event()
         mounted = MountedVolume("X812", "1", "", self.root, 1, 0)
@@ -145,18 +142,15 @@ class Bench:
             ),
         )
 
-    def close(self):
-        self.ledger.close()
-        self.engine.dispose()
-
     def findings(self):
+        return sorted(row.code for row in self.open_findings())
+
+    def items(self):
         with self.engine.connect() as conn:
-            rows = conn.execute(sa.select(finding.c.code).where(finding.c.closed_at.is_(None)))
-            return sorted(rows.scalars())
+            return items.select(conn, item.c.camera == "X812")
 
     def attempts(self):
-        with self.engine.connect() as conn:
-            return [row.attempts for row in items.select(conn, item.c.camera == "X812")]
+        return [row.attempts for row in self.items()]
 
 
 @pytest.fixture
@@ -188,8 +182,7 @@ def test_a_file_that_cannot_be_read_on_a_camera_that_stays_is_told(bench):
     assert bench.docking.look_once()
     assert bench.attempts() == [1]
     assert bench.findings() == ["source_unreadable"]
-    with bench.engine.connect() as conn:
-        (detail,) = conn.execute(sa.select(finding.c.detail)).scalars()
+    (detail,) = [row.detail for row in bench.open_findings()]
     assert "camera X812" in detail
     assert "0.MP4" in detail
     assert SourceUnreadableError.default_hint in detail
@@ -243,9 +236,7 @@ def test_an_empty_listing_of_a_disk_that_goes_is_no_listing(bench, monkeypatch, 
 
     monkeypatch.setattr(working, "list_volume", pulled)
     assert not bench.docking.look_once()
-    with bench.engine.connect() as conn:
-        (row,) = items.select(conn, item.c.camera == "X812")
-    assert row.state == "discovered"
+    assert [row.state for row in bench.items()] == ["discovered"]
     assert "inventory_incomplete" not in bench.findings()
 
 
@@ -256,9 +247,7 @@ def test_a_disk_that_lost_its_state_is_gone_though_its_volume_still_lists(bench)
     # Nothing failed from the beginning of the listing to its end: the end had come before.
     bench.source.disk = DiskHealth()
     assert not bench.docking.look_once()
-    with bench.engine.connect() as conn:
-        (row,) = items.select(conn, item.c.camera == "X812")
-    assert row.state == "discovered"
+    assert [row.state for row in bench.items()] == ["discovered"]
 
 
 @pytest.fixture
@@ -266,11 +255,8 @@ def shut(bench):
     """The card's root refuses, however often it is asked."""
     (bench.root / "0.MP4").write_bytes(b"x")
     with pytest.MonkeyPatch.context() as patch:
-
-        def refuse(_path):
-            raise SourceForbiddenError("/mnt/X812: EACCES: Permission denied")
-
-        patch.setattr(working, "open_volume", refuse)
+        error = SourceForbiddenError("/mnt/X812: EACCES: Permission denied")
+        fail(patch, working, "open_volume", error)
         yield patch
 
 
@@ -296,10 +282,7 @@ def test_a_camera_that_can_be_listed_again_closes_its_finding(bench, shut):
 
 
 def test_one_file_that_goes_while_the_camera_is_looked_at_is_no_alarm(bench, monkeypatch):
-    def gone(_path):
-        raise SourceGoneError("0.MP4: ENOENT")
-
-    monkeypatch.setattr(working, "open_volume", gone)
+    fail(monkeypatch, working, "open_volume", SourceGoneError("0.MP4: ENOENT"))
     assert bench.docking.look_once()
     assert bench.findings() == []
     assert bench.docking.look_once()
@@ -321,14 +304,7 @@ def test_the_wait_for_the_next_listing_grows_to_a_minute(bench):
 def test_part_of_a_camera_that_cannot_be_listed_is_named_with_its_errno(bench, monkeypatch):
     (bench.root / "DCIM").mkdir()
     (bench.root / "0.MP4").write_bytes(b"x")
-    openat = files.open_directory_beneath
-
-    def refuse(root_fd, path):
-        if path:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return openat(root_fd, path)
-
-    monkeypatch.setattr(files, "open_directory_beneath", refuse)
+    fail(monkeypatch, files, "open_directory_beneath", errno.EACCES, lambda _, path: path)
     assert bench.docking.look_once()
     assert "inventory_incomplete" in bench.findings()
     assert "DCIM: EACCES" in bench.docking.live().unlisted
@@ -342,14 +318,7 @@ def test_where_nobody_can_write_a_file_is_read_at_the_second_look_and_that_comes
     bench.cameras = CAMERAS.model_copy(update={"settle_s": 3600.0, "rescan_s": 3600.0})
     (bench.root / "0.MP4").write_bytes(b"x")
     bench.copier.at_read = bench.abandon.set
-    looks = []
-    walk = scan.list_volume
-
-    def counting(*arguments):
-        looks.append(1)
-        return walk(*arguments)
-
-    monkeypatch.setattr(working, "list_volume", counting)
+    looks = note(monkeypatch, working, "list_volume")
     bench.docking.run()
     assert len(looks) == 2
 

@@ -16,19 +16,15 @@ from bodycam_ingest.errors import AbandonedError, SourceUnreadableError
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.release.decision import Live
 from bodycam_ingest.release.releaser import Releaser
-from tests.docking.test_tracker import Bench
+from tests.docking.test_tracker import bench
+from tests.support.patching import fail, note
+
+__all__ = ["bench"]
 
 pytestmark = pytest.mark.long
 
 FILES = 2_000
 BATCH = 1_000
-
-
-@pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 def fill(bench, count):
@@ -83,9 +79,7 @@ def test_the_finding_counts_what_goes_later_and_closes_once_all_are_back(bench):
     (bench.root / "0002.MP4").unlink()
     bench.list(2)
     assert "3 recordings" in bench.findings()["item_vanished"]
-    with bench.engine.connect() as conn:
-        still = conn.execute(sa.select(finding).where(finding.c.closed_at.is_(None))).all()
-    (row,) = [row for row in still if row.code == "item_vanished"]
+    (row,) = [row for row in bench.open_findings() if row.code == "item_vanished"]
     assert row.docking_id == bench.record.row.docking_id
     for name, left in (("0000.MP4", True), ("0001.MP4", True), ("0002.MP4", False)):
         bench.write(name)
@@ -100,17 +94,10 @@ def test_a_step_that_was_cut_off_is_gone_on_with_by_the_next_docking(bench, monk
     bench.plug(settle_s=100).list()
     format_card(bench)
     bench.list()
-    record, calls = vanishing.record, []
-
-    def once(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise AbandonedError("cut off")
-        record(*arguments)
-
-    monkeypatch.setattr(vanishing, "record", once)
-    with pytest.raises(AbandonedError):
-        bench.list()
+    with monkeypatch.context() as patch:
+        fail(patch, vanishing, "record", AbandonedError("cut off"), after=1)
+        with pytest.raises(AbandonedError):
+            bench.list()
     assert vanished(bench) == BATCH
     bench.pull()
     bench.plug(settle_s=100).list(2)
@@ -134,14 +121,7 @@ def asked_in(bench, act):
 def test_what_is_unread_is_read_from_the_database_once_a_listing(bench, count, monkeypatch):
     fill(bench, count)
     bench.plug(settle_s=100).list(3)
-    asked = []
-    unread_items = bench.record.unread_items
-
-    def ask():
-        asked.append(1)
-        return unread_items()
-
-    monkeypatch.setattr(bench.record, "unread_items", ask)
+    asked = note(monkeypatch, bench.record, "unread_items")
     bench.list(4)
     assert len(asked) == 4
 
@@ -151,14 +131,7 @@ def test_what_is_released_alone_is_asked_once_however_many_dockings_wait(bench, 
         bench.plug()
         bench.pull()
     live = bench.plug().record.row.docking_id
-    gathered = []
-    inventory_items = dockings.inventory_items
-
-    def count(conn, docking_id):
-        gathered.append(docking_id)
-        return inventory_items(conn, docking_id)
-
-    monkeypatch.setattr(dockings, "inventory_items", count)
+    gathered = note(monkeypatch, dockings, "inventory_items")
     releaser = Releaser(bench.engine, bench.ledger, ["nas"])
     asked = asked_in(bench, lambda: releaser.tick({live: Live(0, 0)}))
     assert len([one for one in asked if one[0].startswith("SELECT")]) <= 4
@@ -181,11 +154,7 @@ def test_what_is_no_file_is_told_once_a_docking_and_kind(bench, monkeypatch):
 def test_files_that_cannot_be_compared_are_told_once_a_docking_and_fault(bench, monkeypatch):
     fill(bench, 20)
     bench.docked_once()
-
-    def failing(_root_fd, path, _signature):
-        raise SourceUnreadableError(f"{path!r}: EIO")
-
-    monkeypatch.setattr(tracker, "sample", failing)
+    fail(monkeypatch, tracker, "sample", SourceUnreadableError("EIO"))
     with structlog.testing.capture_logs() as logs:
         bench.plug().list(5)
     (line,) = told(logs, "camera.sample_failed", "warning")

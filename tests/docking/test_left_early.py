@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.db import dockings, findings
-from bodycam_ingest.db.schema import finding
-from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.docking import undock
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.undock import DockContext, end_docking
 from bodycam_ingest.model import subjects
+from tests.support.ledgers import NewLedger
 
-ORIGIN = "police.example.org/dock-1"
 
-
-class Station:
+class Station(NewLedger):
     """A ledger on which cameras come and go."""
 
     def __init__(self, tmp_path):
-        initialise(tmp_path / "state", ORIGIN)
-        self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
-        # Ids of one millisecond are in no order.
-        self.ids = itertools.count()
+        super().__init__(tmp_path)
         self.dock = DockContext("dock-1", self.engine, self.ledger, [("nas", True)])
 
     def docked(self, volume="", *, whole=False):
@@ -41,9 +33,7 @@ class Station:
         end_docking(self.dock, record.row.docking_id, reason)
 
     def told(self):
-        with self.engine.connect() as conn:
-            query = sa.select(finding).where(finding.c.closed_at.is_(None))
-            return [(row.code, row.docking_id) for row in conn.execute(query)]
+        return [(row.code, row.docking_id) for row in self.open_findings()]
 
     def complete(self, record):
         with self.engine.connect() as conn:
@@ -54,8 +44,7 @@ class Station:
 def station(tmp_path):
     made = Station(tmp_path)
     yield made
-    made.ledger.close()
-    made.engine.dispose()
+    made.close()
 
 
 @pytest.fixture

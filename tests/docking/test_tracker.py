@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 
@@ -14,8 +15,7 @@ from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, items
-from bodycam_ingest.db.schema import finding, item, ledger_entry
-from bodycam_ingest.db.state_dir import initialise, open_ledger
+from bodycam_ingest.db.schema import item, ledger_entry
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker, ScanResult
@@ -25,14 +25,14 @@ from bodycam_ingest.model.evidence import (
     Acquired,
     Digests,
     EntryKind,
-    StatSignature,
     Verdict,
     decode_path,
 )
 from bodycam_ingest.model.lifecycle import ItemState
+from tests.support.ledgers import NewLedger
+from tests.support.patching import fail
 from tests.support.recordings import limits_of
 
-ORIGIN = "police.example.org/dock-1"
 LIMITS = limits_of(10_000, 4096, 24)
 HOUR_NS = 3_600_000_000_000
 T0_NS = 1_750_000_000_000_000_000
@@ -41,21 +41,16 @@ NUMBERED = CameraProfile(
 )
 
 
-class Bench:
+class Bench(NewLedger):
     """A card, the ledger, and a docking at a time."""
 
     def __init__(self, tmp_path):
         self.root = tmp_path / "X812"
         self.root.mkdir()
-        initialise(tmp_path / "state", ORIGIN)
-        self.engine, self.ledger = open_ledger(tmp_path / "state", ORIGIN)
+        super().__init__(tmp_path)
         self.dock = DockContext("dock-1", self.engine, self.ledger, [("nas", True)])
         self.now_s = 0.0
         self.result = ScanResult([], [], {}, 0, 0, frozenset())
-
-    def close(self):
-        self.ledger.close()
-        self.engine.dispose()
 
     def plug(self, settle_s=0.0):
         mounted = MountedVolume("X812", "folder:X812", "", self.root, 1, 0)
@@ -136,9 +131,7 @@ class Bench:
             ).scalar_one()
 
     def findings(self):
-        with self.engine.connect() as conn:
-            rows = conn.execute(sa.select(finding).where(finding.c.closed_at.is_(None)))
-            return {row.code: row.detail for row in rows}
+        return {row.code: row.detail for row in self.open_findings()}
 
 
 @pytest.fixture
@@ -224,14 +217,8 @@ def test_a_file_that_a_process_still_writes_is_not_read(bench):
 def test_a_file_that_cannot_be_opened_holds_up_no_other(bench, monkeypatch):
     bench.write("0001.MP4")
     bench.write("0002.MP4")
-    real = files.open_beneath
-
-    def failing(root_fd, path):
-        if path == b"0001.MP4":
-            raise SourceUnreadableError("0001.MP4: EIO")
-        return real(root_fd, path)
-
-    monkeypatch.setattr(files, "open_beneath", failing)
+    error = SourceUnreadableError("0001.MP4: EIO")
+    fail(monkeypatch, files, "open_beneath", error, lambda _, path: path == b"0001.MP4")
     bench.plug().list()
     assert b"0002.MP4" in bench.due()
 
@@ -240,18 +227,12 @@ def test_a_sample_that_cannot_be_taken_leaves_its_file_unjudged_and_unreleased(b
     bench.write("0001.MP4")
     bench.write("0002.MP4", b"another")
     bench.docked_once()
-    real = listing.sample
-
-    def failing(root_fd, path, signature):
-        if path == b"0001.MP4":
-            raise SourceUnreadableError("0001.MP4: EIO")
-        return real(root_fd, path, signature)
-
-    monkeypatch.setattr(tracker, "sample", failing)
+    error = SourceUnreadableError("0001.MP4: EIO")
+    fail(monkeypatch, tracker, "sample", error, lambda _, path, _s: path == b"0001.MP4")
     bench.plug().list()
     assert bench.result.unclassified == 1
     assert bench.verdicts() == {b"0002.MP4": Verdict.SAME}
-    monkeypatch.setattr(tracker, "sample", real)
+    monkeypatch.undo()
     bench.list()
     assert bench.result.unclassified == 0
     assert len(bench.items()) == 2
@@ -297,12 +278,7 @@ def test_inode_numbers_that_change_write_nothing_and_read_nothing_twice(bench, m
 
     def fat(status):
         signature = real(status)
-        return StatSignature(
-            signature.size_bytes,
-            signature.mtime_ns,
-            signature.inode + generation[0],
-            signature.device,
-        )
+        return dataclasses.replace(signature, inode=signature.inode + generation[0])
 
     monkeypatch.setattr(files, "signature_from", fat)
     bench.plug().list()

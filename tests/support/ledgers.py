@@ -6,13 +6,14 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from bodycam_ingest.db.state_dir import open_ledger
+import sqlalchemy as sa
+
+from bodycam_ingest.db.schema import finding
+from bodycam_ingest.db.state_dir import initialise, open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from bodycam_ingest.db.ledger import LedgerWriter
 
@@ -36,6 +37,33 @@ def start_and_stop(state: Path, origin: str = ORIGIN) -> int:
         with ledger.transaction() as txn:
             txn.append("daemon.started", "daemon", {})
         return ledger.head.size
+
+
+class NewLedger:
+    """A new ledger below a directory, open.
+
+    Args:
+        directory: where its state directory is to be.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        initialise(directory / "state", ORIGIN)
+        self.engine, self.ledger = open_ledger(directory / "state", ORIGIN)
+
+    def close(self) -> None:
+        """As at the process's end."""
+        self.ledger.close()
+        self.engine.dispose()
+
+    def open_findings(self) -> list[sa.Row[Any]]:
+        """What is not closed."""
+        return open_findings(self.engine)
+
+
+def open_findings(engine: sa.Engine) -> list[sa.Row[Any]]:
+    """The same, of any ledger."""
+    with engine.connect() as conn:
+        return list(conn.execute(sa.select(finding).where(finding.c.closed_at.is_(None))))
 
 
 @contextlib.contextmanager
