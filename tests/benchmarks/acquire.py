@@ -281,7 +281,6 @@ def _ratio(runs: Sequence[Figures], others: Sequence[Figures]) -> float:
 
 
 def main() -> None:
-    """Measure all cases and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each chain gets")

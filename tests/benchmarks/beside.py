@@ -58,7 +58,6 @@ class Card:
         return found
 
     def remove(self) -> None:
-        """Remove the card."""
         shutil.rmtree(self.path)
 
 
@@ -109,7 +108,6 @@ def uploads(base: Path, scale: float, rounds: int, table: Mapping[str, object], 
 
 
 def main() -> None:
-    """Measure all and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each way gets")

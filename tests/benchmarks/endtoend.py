@@ -63,16 +63,9 @@ class Target:
         self.name = "S3 (SeaweedFS, TLS)" if server else "directory"
 
     def table(self, root: Path) -> str:
-        """The `[[stores]]` table."""
         if self.server is None:
             return '[[stores]]\nname = "nas"\ntype = "directory"\npath = "store"\n'
-        keys = self.server.write_keys_file(root / "keys.ini")
-        return (
-            f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{self.server.bucket}"\n'
-            f'prefix = "{root.name}"\nendpoint_url = "{self.server.url}"\nregion = "us-east-1"\n'
-            f'ca_bundle = "{self.server.ca_bundle}"\n'
-            f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
-        )
+        return self.server.table(root, root.name)
 
     def rclone(self, source: Path, root: Path) -> list[str]:
         """Commands that send a directory and compare what is there."""
@@ -146,7 +139,6 @@ def last_entry_s(dock: Dock, kind: str) -> float:
 
 
 def daemon(root: Path, target: Target, card: Path, image: Path | None, *, count: bool) -> Run:
-    """One docking by the daemon, until it is released."""
     dock = Dock(root, stores=target.table(root))
     dock.config.write_text(
         re.sub("settle_s = 0.1\nrescan_s = 0.1\n", "", dock.config.read_text()).replace(
@@ -291,7 +283,6 @@ def report(case: Case, target: Target, ours: list[Run], theirs: list[Run], count
 
 
 def main() -> None:
-    """Measure all cases and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each chain gets")

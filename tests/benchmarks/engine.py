@@ -291,7 +291,6 @@ def _ignore(_count: int) -> None:
 
 
 def main() -> None:
-    """Run one and print what it took, as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["daemon", "copier", "limit"])
     parser.add_argument("source", type=Path)

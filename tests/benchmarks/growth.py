@@ -260,7 +260,6 @@ def logged(dock: Dock, event: str, times: int) -> None:
 
 
 def main() -> None:
-    """Measure each size and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--entries", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--card", type=int, default=10_000, help="files of the known camera")

@@ -36,11 +36,9 @@ class _File:
         self._fd = os.open(path, os.O_RDONLY)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`."""
         return os.pread(self._fd, length, offset)
 
     def close(self) -> None:
-        """Close it."""
         os.close(self._fd)
 
 
@@ -68,7 +66,6 @@ class Uploads:
         self._threads: list[threading.Thread] = []
 
     def begin(self, copying: Callable[[], bool]) -> None:
-        """Begin to send."""
         if self._makes_room:
             self._connections.courtesy.copying = copying
         self._threads = [

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bodycam_ingest.cli.check import Limits, State, judge
-from tests.support.dock import Dock
+from tests.support.dock import NO_ROOM, RESERVE, Dock
 from tests.support.terminal import said
 
 NOW = "2026-11-24T12:00:00.000Z"
@@ -100,10 +100,7 @@ def test_a_monitoring_system_hears_how_a_dock_stands(tmp_path):
         assert " cameras=1;" in well.stdout
         assert " staging_free=" in well.stdout
 
-        full = dock.config.read_text()
-        dock.config.write_text(
-            full.replace("min_free_bytes = 1000000", f"min_free_bytes = {10**17}")
-        )
+        dock.edit(RESERVE, NO_ROOM)
         assert "nothing more is copied" in dock.run("check").stdout
         dock.config.write_text("nonsense")
         assert dock.run("check").returncode == 3
@@ -111,9 +108,7 @@ def test_a_monitoring_system_hears_how_a_dock_stands(tmp_path):
 
 @pytest.mark.long
 def test_a_store_that_fails_is_heard_of(tmp_path):
-    dock = Dock(tmp_path)
-    dock.store.mkdir()
-    dock.init()
+    dock = Dock.ready(tmp_path)
     with dock.running():
         dock.wait_for(lambda: "store.probed" in dock.events())
         dock.store.rename(tmp_path / "away")

@@ -152,22 +152,9 @@ class Run:
     def __init__(self, root: Path, server: SeaweedServer, name: str) -> None:
         root.mkdir()
         self.prefix = f"crash/{name}-{uuid.uuid4().hex}"
-        keys = server.write_keys_file(root / "keys.ini")
-        self.dock = Dock(
-            root,
-            stores=(
-                f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{server.bucket}"\n'
-                f'prefix = "{self.prefix}"\nendpoint_url = "{server.url}"\n'
-                f'region = "us-east-1"\nca_bundle = "{server.ca_bundle}"\n'
-                f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
-            ),
-        )
-        text = self.dock.config.read_text()
-        self.dock.config.write_text(
-            text.replace("settle_s = 0.1", "settle_s = 0.05").replace(
-                "min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0"
-            )
-        )
+        self.dock = Dock(root, stores=server.table(root, self.prefix))
+        self.dock.edit("settle_s = 0.1", "settle_s = 0.05")
+        self.dock.keep_days(0)
         self.server = server
         self.marks = root / "marks"
         self.phase = 0
@@ -231,15 +218,9 @@ class Run:
         assert self.command("verify", "--files", "--stores") == 0, self.dock.tail()
 
     def _objects(self) -> Iterator[str]:
-        client = self.server.client()
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.server.bucket, Prefix=f"{self.prefix}/evidence/"
-        )
-        for page in pages:
-            for found in page.get("Contents", []):
-                if not found["Key"].endswith("/manifest.json"):
-                    body = client.get_object(Bucket=self.server.bucket, Key=found["Key"])["Body"]
-                    yield hashlib.sha256(body.read()).hexdigest()
+        for key, body in self.server.objects(f"{self.prefix}/evidence/"):
+            if not key.endswith("/manifest.json"):
+                yield hashlib.sha256(body).hexdigest()
 
 
 def whole_way(root: Path, server: SeaweedServer, name: str, kill_at: Moment | None) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bodycam_ingest.daemon import control
 from bodycam_ingest.errors import NotRunningError
@@ -40,6 +40,16 @@ dir = "staging"
 name = "archive"
 type = "directory"
 path = "archive"
+"""
+# The room that is kept free, as `Dock` configures it, and more than any disk has.
+RESERVE = "min_free_bytes = 1000000"
+NO_ROOM = f"min_free_bytes = {10**17}"
+# What a program ends with that changed the product before.
+RUN = """
+import sys
+from bodycam_ingest.cli import main
+sys.argv = ["bodycam-ingest", "run"]
+sys.exit(main())
 """
 DIRECTORY_STORE = '[[stores]]\nname = "nas"\ntype = "directory"\npath = "store"\n'
 
@@ -81,11 +91,30 @@ class Dock:
             '[dock]\nid = "dock-1"\nagency = "police.example.org"\nstate_dir = "state"\n'
             '[cameras]\nsource = "folder"\nmount_roots = ["mnt"]\nsettle_s = 0.1\n'
             f"rescan_s = 0.1\n{cameras}"
-            '[staging]\ndir = "staging"\nmin_free_bytes = 1000000\n'
+            f'[staging]\ndir = "staging"\n{RESERVE}\n'
             f"{stores}"
             "[upload]\npart_size_bytes = 5242880\nbackoff_initial_s = 0.1\nbackoff_max_s = 0.5\n"
             f'[log]\nformat = "json"\nlevel = "debug"\n{extra}'
         )
+
+    @classmethod
+    def ready(cls, root: Path, **options: Any) -> Self:
+        """A dock after `init`, with its one directory as a store."""
+        root.mkdir(exist_ok=True)
+        made = cls(root, **options)
+        made.store.mkdir(exist_ok=True)
+        made.init()
+        return made
+
+    def edit(self, old: str, new: str) -> None:
+        """Change a line of the configuration."""
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def keep_days(self, days: int) -> None:
+        """Released copies are kept for so long."""
+        self.edit(RESERVE, f"{RESERVE}\nkeep_days = {days}")
 
     # -- commands --
 
@@ -126,13 +155,16 @@ class Dock:
         return json.loads(done.stdout)
 
     def init(self) -> None:
-        """`init`."""
         self.ok("init")
 
     # -- the daemon --
 
-    def start(self, *, wait: bool = True, command: list[str] | None = None) -> None:
-        """Start the daemon; returns when it answers."""
+    def start(
+        self, *, wait: bool = True, command: list[str] | None = None, changed: str = ""
+    ) -> None:
+        """Start the daemon; returns when it answers. `changed` is what is done to it before."""
+        if changed:
+            command = [sys.executable, "-c", changed + RUN]
         self.log.touch()
         before = self.events().count("daemon.ready")
         if command is None:
@@ -166,7 +198,6 @@ class Dock:
             raise
 
     def signal(self, number: int) -> None:
-        """Send the daemon a signal."""
         assert self.daemon is not None
         self.daemon.send_signal(number)
 
@@ -182,11 +213,9 @@ class Dock:
                 assert code == 0, self.tail()
 
     def events(self) -> list[str]:
-        """Names of all log events so far."""
         return [line["event"] for line in self.lines()]
 
     def lines(self) -> list[dict[str, Any]]:
-        """All log lines so far."""
         found = []
         for line in self.log.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
@@ -237,9 +266,16 @@ class Dock:
     # -- what is so --
 
     def items(self) -> list[dict[str, Any]]:
-        """All items."""
         found: list[dict[str, Any]] = self.json("items")
         return found
+
+    def states(self) -> dict[str, str]:
+        """The state of each item, by path."""
+        return {item["path"]: item["state"] for item in self.items()}
+
+    def alarms(self) -> dict[str, dict[str, Any]]:
+        """What `status` shows as alarms, by code."""
+        return {alarm["code"]: alarm for alarm in self.json("status")["alarms"]}
 
     def bay(self, camera: str) -> dict[str, Any] | None:
         """The bay of a camera, None while it has none."""

@@ -37,7 +37,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bodycam_ingest.config import FileCredentials, S3StoreConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BUCKET = "evidence"
 LOCKED_BUCKET = "locked"
@@ -146,7 +146,6 @@ class SeaweedServer:
 
     @property
     def url(self) -> str:
-        """The address over TLS."""
         return f"https://127.0.0.1:{self.https_port}"
 
     @property
@@ -307,6 +306,25 @@ class SeaweedServer:
         """Keys of unfinished uploads in parts."""
         page = self.admin().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
         return [one["Key"] for one in page.get("Uploads") or []]
+
+    def objects(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Keys and bytes below a prefix."""
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for found in page.get("Contents", []):
+                body = client.get_object(Bucket=self.bucket, Key=found["Key"])["Body"]
+                yield found["Key"], body.read()
+
+    def table(self, directory: Path, prefix: str) -> str:
+        """A `[[stores]]` table; its keys lie in that directory."""
+        keys = self.write_keys_file(directory / "keys.ini")
+        return (
+            f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{self.bucket}"\n'
+            f'prefix = "{prefix}"\nendpoint_url = "{self.url}"\nregion = "us-east-1"\n'
+            f'ca_bundle = "{self.ca_bundle}"\n'
+            f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
+        )
 
     def write_keys_file(self, path: Path) -> Path:
         """The uploader's keys as a credentials file."""

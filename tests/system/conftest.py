@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def dock(tmp_path: Path) -> Iterator[Dock]:
     """A dock after `init`, with one directory as its store; its daemon is ended."""
-    made = Dock(tmp_path)
-    made.store.mkdir()
-    made.init()
+    made = Dock.ready(tmp_path)
     yield made
     if made.daemon is not None:
         made.stop(kill=True)

@@ -21,6 +21,13 @@ UNKNOWN = (
     (("cameras", "assign", "NOPE", "officer"), "no camera"),
     (("findings", "close", NOBODY, "--reason", "x"), "no finding"),
     (("items", NOBODY), "no item"),
+    (("items", "--camera", "NOPE"), "no camera"),
+    (("items", "--store", "nasty"), "no store"),
+    (("items", "--not-in", "nope"), "no store"),
+    (("items", "--docking", "ZZZ"), "no docking"),
+    (("items", "--bay", "nope"), "no bay"),
+    (("dockings", "--camera", "NOPE"), "no camera"),
+    (("findings", "--store", "nope"), "no store"),
 )
 
 
@@ -29,6 +36,7 @@ def refusals(dock):
     for arguments, words in UNKNOWN:
         done = dock.run(*arguments)
         assert words in done.stderr, (arguments, done.stderr)
+        assert done.stdout == "", arguments
         found.append((arguments, done.returncode))
     return found
 

@@ -14,10 +14,6 @@ WITHOUT_OVERRIDE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 RUN = [sys.executable, "-m", "bodycam_ingest", "run"]
 
 
-def alarms(dock):
-    return {alarm["code"]: alarm for alarm in dock.json("status")["alarms"]}
-
-
 def count(dock, event):
     return dock.events().count(event)
 
@@ -32,13 +28,13 @@ def test_a_camera_that_cannot_be_listed_wants_attention_and_goes_on_by_itself(do
     assert any("EACCES" in reason for reason in bay["reasons"]), bay
     assert not any("growing" in reason for reason in bay["reasons"]), bay
     assert bay["percent"] is None
-    (alarm,) = dock.wait_for(lambda: list(alarms(dock).values()))
+    (alarm,) = dock.wait_for(lambda: list(dock.alarms().values()))
     assert alarm["code"] == ("camera_unlistable" if closed == "." else "inventory_incomplete")
     assert "CAM1" in alarm["detail"]
     assert "EACCES" in alarm["detail"]
     (card / closed).chmod(0o755)
     dock.wait_state("CAM1", "confirmed")
-    assert alarms(dock) == {}
+    assert dock.alarms() == {}
     assert count(dock, "camera.not_listed") == 1
     assert count(dock, "camera.listed_again") == 1
     assert dock.stop() == 0
@@ -53,7 +49,7 @@ def test_a_camera_that_left_early_is_told_until_it_brought_the_rest(dock, again)
     # A file that is held open for writing is not read: the camera leaves before it is copied.
     card = dock.plug("CAM1", {"A.MP4": b"one", "B.MP4": b"two", "C.MP4": b"three"})
     with (card / "B.MP4").open("ab"), dock.running():
-        dock.wait_for(lambda: {i["path"]: i["state"] for i in dock.items()}.get("A.MP4"))
+        dock.wait_for(lambda: dock.states().get("A.MP4"))
         dock.wait_for(lambda: sum(i["state"] != "discovered" for i in dock.items()) == 2)
         dock.wait_for(lambda: dock.json("dockings")[0]["inventoried"])
         dock.unplug("CAM1")
@@ -61,7 +57,7 @@ def test_a_camera_that_left_early_is_told_until_it_brought_the_rest(dock, again)
         assert told == (
             "camera CAM1 left folder:CAM1 early: 1 of 3 recordings not copied; dock it again"
         )
-        assert alarms(dock) == {}
+        assert dock.alarms() == {}
         (listed,) = dock.json("findings")
         assert (listed["code"], listed["subject"]) == ("left_early", "camera:CAM1")
         assert "left_early" in dock.ok("status")
@@ -103,15 +99,15 @@ def test_a_complete_docking_closes_the_notice_and_a_restart_raises_none(dock):
 def test_a_mount_root_that_is_not_there_is_an_alarm_until_it_is(dock):
     dock.mnt.rmdir()
     with dock.running():
-        alarm = dock.wait_for(lambda: alarms(dock).get("mount_root_unusable"))
+        alarm = dock.wait_for(lambda: dock.alarms().get("mount_root_unusable"))
         assert "no such directory" in alarm["detail"]
         assert str(dock.mnt) in alarm["detail"]
         dock.mnt.mkdir()
-        dock.wait_for(lambda: alarms(dock) == {})
+        dock.wait_for(lambda: dock.alarms() == {})
         dock.mnt.rename(dock.root / "away")
-        dock.wait_for(lambda: "mount_root_unusable" in alarms(dock))
+        dock.wait_for(lambda: "mount_root_unusable" in dock.alarms())
         (dock.root / "away").rename(dock.mnt)
-        dock.wait_for(lambda: alarms(dock) == {})
+        dock.wait_for(lambda: dock.alarms() == {})
         dock.plug("CAM1", {"A.MP4": b"one"})
         dock.wait_state("CAM1", "confirmed")
 
@@ -121,7 +117,7 @@ def test_one_file_that_is_not_readable_is_told_with_its_camera_and_what_to_do(do
     (card / "B.MP4").chmod(0)
     dock.start(command=WITHOUT_OVERRIDE + RUN if os.geteuid() == 0 else RUN)
     dock.wait_state("CAM1", "attention", 20)
-    alarm = dock.wait_for(lambda: alarms(dock).get("source_forbidden"))
+    alarm = dock.wait_for(lambda: dock.alarms().get("source_forbidden"))
     for words in ("CAM1", "B.MP4", "EACCES", "daemon's user", "retry"):
         assert words in alarm["detail"]
     (waiting,) = [item for item in dock.items() if item["state"] == "discovered"]
@@ -132,5 +128,5 @@ def test_one_file_that_is_not_readable_is_told_with_its_camera_and_what_to_do(do
     (card / "B.MP4").chmod(0o644)
     dock.ok("retry", waiting["item_id"])
     dock.wait_state("CAM1", "confirmed")
-    assert alarms(dock) == {}
+    assert dock.alarms() == {}
     assert dock.stop() == 0

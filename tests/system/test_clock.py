@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 
 import pytest
@@ -25,9 +24,6 @@ time.time = lambda: time.time_ns() / 1e9
 time.clock_gettime_ns = lambda which: since_boot(which) + ahead_ns("boot")
 from bodycam_ingest.linux import clock
 clock.synchronised = lambda: (hands / "ntp").read_text() == "yes"
-from bodycam_ingest.cli import main
-sys.argv = ["bodycam-ingest", "run"]
-sys.exit(main())
 """
 
 
@@ -48,9 +44,7 @@ class Hands:
 
 @pytest.fixture
 def dock(tmp_path):
-    made = Dock(tmp_path, extra="[custody]\nanchor_interval_s = 1\n")
-    made.store.mkdir()
-    made.init()
+    made = Dock.ready(tmp_path, extra="[custody]\nanchor_interval_s = 1\n")
     yield made
     if made.daemon is not None:
         made.stop(kill=True)
@@ -63,13 +57,7 @@ def hands(tmp_path):
 
 def start(dock: Dock, hands: Hands) -> None:
     dock.log.write_text("")
-    dock.start(command=[sys.executable, "-c", CLOCKS.format(hands=os.fspath(hands.directory))])
-
-
-def keep_days(dock: Dock, days: int) -> None:
-    text = dock.config.read_text()
-    room = "min_free_bytes = 1000000"
-    dock.config.write_text(text.replace(room, f"{room}\nkeep_days = {days}"))
+    dock.start(changed=CLOCKS.format(hands=os.fspath(hands.directory)))
 
 
 def docked(dock: Dock, camera: str, count: int = 3) -> None:
@@ -78,7 +66,7 @@ def docked(dock: Dock, camera: str, count: int = 3) -> None:
 
 
 def states(dock: Dock) -> set[str]:
-    return {item["state"] for item in dock.items()}
+    return set(dock.states().values())
 
 
 def findings(dock: Dock) -> set[str]:
@@ -86,7 +74,7 @@ def findings(dock: Dock) -> set[str]:
 
 
 def test_a_year_forward_purges_nothing_running_or_restarted_confirmed_or_not(dock, hands):
-    keep_days(dock, 30)
+    dock.keep_days(30)
     docked(dock, "CAM1")
     start(dock, hands)
     dock.wait_state("CAM1", "confirmed")
@@ -112,7 +100,7 @@ def test_a_year_forward_purges_nothing_running_or_restarted_confirmed_or_not(doc
 
 
 def test_copies_whose_days_have_passed_wait_for_a_clock_that_somebody_vouches_for(dock, hands):
-    keep_days(dock, 30)
+    dock.keep_days(30)
     docked(dock, "CAM1")
     start(dock, hands)
     dock.wait_state("CAM1", "confirmed")
@@ -161,12 +149,8 @@ def test_a_clock_set_back_a_year_stops_neither_anchors_nor_release(dock, hands):
 
 @pytest.mark.parametrize("back_s", [3600, 366 * DAY_S])
 def test_a_store_that_was_paused_when_the_clock_was_set_back_is_asked_again(dock, hands, back_s):
-    text = dock.config.read_text()
-    dock.config.write_text(
-        text.replace("backoff_initial_s = 0.1", "backoff_initial_s = 5").replace(
-            "backoff_max_s = 0.5", "backoff_max_s = 20"
-        )
-    )
+    dock.edit("backoff_initial_s = 0.1", "backoff_initial_s = 5")
+    dock.edit("backoff_max_s = 0.5", "backoff_max_s = 20")
     docked(dock, "CAM1")
     dock.store.rename(dock.root / "gone")
     start(dock, hands)

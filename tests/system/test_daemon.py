@@ -6,7 +6,7 @@ import os
 import random
 import signal
 
-from tests.support.dock import Dock, sha256
+from tests.support.dock import NO_ROOM, RESERVE, Dock, sha256
 
 
 def content(seed: int, size: int = 40_000) -> bytes:
@@ -63,23 +63,20 @@ def test_a_file_that_still_grows_is_not_read_and_holds_the_camera(dock):
 def test_a_file_seen_and_never_read_that_disappears_is_an_alarm(dock):
     card = dock.plug("CAM1", {"A.MP4": content(1), "B.MP4": content(2)})
     # No room for anything: items are seen, and cannot be read.
-    text = dock.config.read_text()
-    dock.config.write_text(text.replace("min_free_bytes = 1000000", f"min_free_bytes = {10**17}"))
+    dock.edit(RESERVE, NO_ROOM)
     with dock.running():
         bay = dock.wait_state("CAM1", "attention")
         assert any("staging_full" in reason for reason in bay["reasons"])
         (card / "A.MP4").unlink()
         dock.wait_for(lambda: "item.vanished" in dock.events())
-        codes = {alarm["code"] for alarm in dock.json("status")["alarms"]}
-        assert codes >= {"staging_full", "item_vanished"}
+        assert dock.alarms().keys() >= {"staging_full", "item_vanished"}
         # Space comes back: work goes on by itself, and the alarm about the lost item stays.
-        dock.config.write_text(text)
+        dock.edit(NO_ROOM, RESERVE)
         dock.signal(signal.SIGHUP)
-        dock.wait_for(lambda: {i["path"]: i["state"] for i in dock.items()}["B.MP4"] == "confirmed")
+        dock.wait_for(lambda: dock.states()["B.MP4"] == "confirmed")
         bay = dock.wait_state("CAM1", "attention")
         assert not bay["release"]
-        codes = {alarm["code"] for alarm in dock.json("status")["alarms"]}
-        assert codes == {"item_vanished"}
+        assert dock.alarms().keys() == {"item_vanished"}
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
 
 
@@ -117,6 +114,7 @@ def test_init_never_touches_an_existing_state(dock):
     before = {p: p.read_bytes() for p in dock.state_dir.rglob("*") if p.is_file()}
     again = dock.run("init")
     assert again.returncode == 11
+    assert "exists already" in again.stderr
     assert {p: p.read_bytes() for p in dock.state_dir.rglob("*") if p.is_file()} == before
 
 

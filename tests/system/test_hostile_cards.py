@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.dock import Dock
+from tests.support.plants import hole
 
 MEMORY = Path("/dev/shm")
 PEBI = 2**50
@@ -20,21 +21,10 @@ def dock():
     if not os.access(MEMORY, os.W_OK):
         pytest.skip("expected: no file system in memory")
     with tempfile.TemporaryDirectory(prefix="bodycam-card-", dir=MEMORY) as directory:
-        made = Dock(Path(directory))
-        made.store.mkdir()
-        made.init()
+        made = Dock.ready(Path(directory))
         yield made
         if made.daemon is not None:
             made.stop(kill=True)
-
-
-def alarms(dock):
-    return {alarm["code"]: alarm for alarm in dock.json("status")["alarms"]}
-
-
-def hole(path, size_bytes):
-    with path.open("wb") as file:
-        file.truncate(size_bytes)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +40,9 @@ def test_lengths_that_nothing_holds_stop_neither_the_dock_nor_the_other_files(do
     dock.plug("CAM2", {"A.MP4": b"another"})
     with dock.running():
         dock.wait_state("CAM2", "confirmed")
-        dock.wait_for(
-            lambda: {i["path"]: i["state"] for i in dock.items()}["good.MP4"] == "confirmed"
-        )
-        dock.wait_for(lambda: "file_size_absurd" in alarms(dock))
-        detail = alarms(dock)["file_size_absurd"]["detail"]
+        dock.wait_for(lambda: dock.states()["good.MP4"] == "confirmed")
+        dock.wait_for(lambda: "file_size_absurd" in dock.alarms())
+        detail = dock.alarms()["file_size_absurd"]["detail"]
         assert "BAD" in detail
         assert "huge0.MP4" in detail
         assert dock.bay("BAD")["state"] == "attention"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from functools import partial
 
 import pytest
 
 from tests.support.dock import Dock
 
-KEEP = "min_free_bytes = 1000000"
 # A store that takes a question about a recording and does not answer while a file is there.
 HANGS = """
 import pathlib, sys, time
@@ -22,22 +20,7 @@ def hanging(self, obj, *rest):
         time.sleep(0.05)
     return confirm(self, obj, *rest)
 directory.DirectoryStore.confirm = hanging
-from bodycam_ingest.cli import main
-sys.argv = ["bodycam-ingest", "run"]
-sys.exit(main())
 """
-
-
-def made(tmp_path, extra: str = "") -> Dock:
-    dock = Dock(tmp_path, extra=extra)
-    dock.store.mkdir()
-    dock.init()
-    return dock
-
-
-def purge_at_once(dock: Dock) -> None:
-    """From now on a released copy need not be kept."""
-    dock.config.write_text(dock.config.read_text().replace(KEEP, f"{KEEP}\nkeep_days = 0"))
 
 
 def released(dock: Dock, count: int) -> dict[str, str]:
@@ -48,14 +31,6 @@ def released(dock: Dock, count: int) -> dict[str, str]:
         dock.wait_state("CAM1", "confirmed")
         dock.unplug("CAM1")
     return {item["path"]: item["item_id"] for item in dock.items()}
-
-
-def states(dock: Dock) -> dict[str, str]:
-    return {item["path"]: item["state"] for item in dock.items()}
-
-
-def alarms(dock: Dock) -> set[str]:
-    return {alarm["code"] for alarm in dock.json("status")["alarms"]}
 
 
 def anchored_more(dock: Dock, before: int) -> bool:
@@ -69,7 +44,7 @@ def overwrite(path, content: bytes) -> None:
 
 @pytest.mark.parametrize("what", ["zeros", "another with its note"])
 def test_a_copy_stays_while_the_store_holds_other_bytes_of_the_same_size(tmp_path, what):
-    dock = made(tmp_path)
+    dock = Dock.ready(tmp_path)
     ids = released(dock, 3)
     by_name = {key.rpartition("/")[2]: dock.store / key for key in dock.stored()}
     bad, other = by_name["0.MP4"], by_name["1.MP4"]
@@ -79,12 +54,12 @@ def test_a_copy_stays_while_the_store_holds_other_bytes_of_the_same_size(tmp_pat
     overwrite(bad, bytes(len(well)) if what == "zeros" else other.read_bytes())
     if what != "zeros":
         overwrite(note, other.with_name(f".{other.name}.meta.json").read_bytes())
-    purge_at_once(dock)
+    dock.keep_days(0)
     with dock.running():
-        dock.wait_for(lambda: states(dock)["2.MP4"] == "purged")
-        dock.wait_for(lambda: alarms(dock) == {"purge_held"})
+        dock.wait_for(lambda: dock.states()["2.MP4"] == "purged")
+        dock.wait_for(lambda: dock.alarms().keys() == {"purge_held"})
         dock.wait_for(
-            lambda: states(dock) == {"0.MP4": "released", "1.MP4": "purged", "2.MP4": "purged"}
+            lambda: dock.states() == {"0.MP4": "released", "1.MP4": "purged", "2.MP4": "purged"}
         )
         assert dock.events().count("item.purge_held") == 1
         (item,) = [item for item in dock.items() if item["item_id"] == ids["0.MP4"]]
@@ -94,18 +69,18 @@ def test_a_copy_stays_while_the_store_holds_other_bytes_of_the_same_size(tmp_pat
         assert "object_altered" in broken.stdout
         overwrite(bad, well)
         overwrite(note, noted)
-        dock.wait_for(lambda: states(dock)["0.MP4"] == "purged")
-        assert alarms(dock) == set()
+        dock.wait_for(lambda: dock.states()["0.MP4"] == "purged")
+        assert dock.alarms() == {}
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
 
 
 def test_a_store_that_hangs_under_a_purge_stops_neither_anchors_nor_commands(tmp_path):
-    dock = made(tmp_path, extra="[custody]\nanchor_interval_s = 1\n")
+    dock = Dock.ready(tmp_path, extra="[custody]\nanchor_interval_s = 1\n")
     released(dock, 5)
-    purge_at_once(dock)
+    dock.keep_days(0)
     flag = tmp_path / "hang"
     flag.touch()
-    dock.start(command=[sys.executable, "-c", HANGS.format(flag=os.fspath(flag))])
+    dock.start(changed=HANGS.format(flag=os.fspath(flag)))
     try:
         # The intents are anchored, and the first question about one of them hangs.
         dock.wait_for(
@@ -119,21 +94,21 @@ def test_a_store_that_hangs_under_a_purge_stops_neither_anchors_nor_commands(tmp
             anchored = dock.events().count("ledger.anchor_queued")
             dock.ok("retry")
             dock.wait_for(partial(anchored_more, dock, anchored))
-        assert set(states(dock).values()) == {"released"}
+        assert set(dock.states().values()) == {"released"}
         flag.unlink()
-        dock.wait_for(lambda: set(states(dock).values()) == {"purged"})
+        dock.wait_for(lambda: set(dock.states().values()) == {"purged"})
     finally:
         assert dock.stop() == 0
 
 
 def test_a_dead_store_under_announced_purges_is_the_stores_trouble_alone(tmp_path):
-    dock = made(tmp_path)
+    dock = Dock.ready(tmp_path)
     released(dock, 30)
-    purge_at_once(dock)
+    dock.keep_days(0)
     flag = tmp_path / "hang"
     flag.touch()
     # Announced and anchored first, so that each copy is due when the store dies.
-    dock.start(command=[sys.executable, "-c", HANGS.format(flag=os.fspath(flag))])
+    dock.start(changed=HANGS.format(flag=os.fspath(flag)))
     dock.wait_for(lambda: "ledger.anchor_queued" in dock.events()[-30:])
     dock.wait_for(
         lambda: all(
@@ -150,8 +125,8 @@ def test_a_dead_store_under_announced_purges_is_the_stores_trouble_alone(tmp_pat
         for _ in range(20):
             dock.wait_for(lambda: dock.json("status")["stores"])
         assert "item.purge_held" not in dock.events()
-        assert alarms(dock) <= {"store_unreachable"}
-        assert set(states(dock).values()) == {"released"}
+        assert dock.alarms().keys() <= {"store_unreachable"}
+        assert set(dock.states().values()) == {"released"}
         (tmp_path / "gone").rename(dock.store)
-        dock.wait_for(lambda: set(states(dock).values()) == {"purged"})
-        assert alarms(dock) == set()
+        dock.wait_for(lambda: set(dock.states().values()) == {"purged"})
+        assert dock.alarms() == {}

@@ -8,17 +8,13 @@ import re
 
 import pytest
 
-from tests.support.dock import Dock, sha256
+from tests.support.dock import NO_ROOM, RESERVE, Dock, sha256
 from tests.support.terminal import on_a_terminal
 
 
 @pytest.fixture
 def dock(tmp_path):
-    (tmp_path / "dock").mkdir()
-    made = Dock(tmp_path / "dock")
-    made.store.mkdir()
-    made.init()
-    return made
+    return Dock.ready(tmp_path / "dock")
 
 
 def plain(text):
@@ -76,8 +72,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_taken(dock, tmp_path):
     rescue = tmp_path / "card"
     rescue.mkdir()
     (rescue / "A.MP4").write_bytes(os.urandom(1000))
-    text = dock.config.read_text()
-    dock.config.write_text(text.replace("min_free_bytes = 1000000", f"min_free_bytes = {10**17}"))
+    dock.edit(RESERVE, NO_ROOM)
     done = dock.run("ingest", str(rescue), "--camera", "CAM1")
     assert done.returncode == 1
     assert "NOT TAKEN" in done.stdout

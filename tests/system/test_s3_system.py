@@ -5,49 +5,21 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from bodycam_ingest.demo.cards import make_clip
 from tests.support.dock import Dock
 
-if TYPE_CHECKING:
-    from tests.support.seaweedfs import SeaweedServer
-
 pytestmark = pytest.mark.timeout(400)
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-def server(seaweed):
-    return seaweed
-
-
-def store_table(server: SeaweedServer, dock_root, prefix: str) -> str:
-    keys = server.write_keys_file(dock_root / f"{prefix}.ini")
-    return (
-        f'[[stores]]\nname = "cloud"\ntype = "s3"\nbucket = "{server.bucket}"\n'
-        f'prefix = "{prefix}"\nendpoint_url = "{server.url}"\nregion = "us-east-1"\n'
-        f'ca_bundle = "{server.ca_bundle}"\n'
-        f'credentials = {{ source = "file", path = "{keys}", profile = "default" }}\n'
-    )
-
-
-def objects(server: SeaweedServer, prefix: str) -> dict[str, bytes]:
-    client = server.client()
-    found = {}
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=server.bucket, Prefix=prefix)
-    for page in pages:
-        for entry in page.get("Contents", []):
-            body = client.get_object(Bucket=server.bucket, Key=entry["Key"])["Body"]
-            found[entry["Key"]] = body.read()
-    return found
-
-
-def test_sixty_recordings_survive_a_daemon_that_is_killed_and_one_that_is_stopped(tmp_path, server):
-    dock = Dock(tmp_path, stores=store_table(server, tmp_path, "sixty"))
+def test_sixty_recordings_survive_a_daemon_that_is_killed_and_one_that_is_stopped(
+    tmp_path, seaweed
+):
+    dock = Dock(tmp_path, stores=seaweed.table(tmp_path, "sixty"))
     dock.init()
     cards = {
         f"CAM{camera}": {
@@ -79,10 +51,10 @@ def test_sixty_recordings_survive_a_daemon_that_is_killed_and_one_that_is_stoppe
     items = dock.items()
     assert sorted(item["sha256"] for item in items) == expected
     assert collections.Counter(item["state"] for item in items) == {"released": 60}
-    stored = objects(server, "sixty/evidence/")
+    stored = dict(seaweed.objects("sixty/evidence/"))
     evidence = {k: v for k, v in stored.items() if not k.endswith("/manifest.json")}
     assert sorted(hashlib.sha256(body).hexdigest() for body in evidence.values()) == expected
-    assert server.uploads(prefix="sixty/") == []
+    assert seaweed.uploads(prefix="sixty/") == []
     named = {
         line["sha256"]
         for key, body in stored.items()
@@ -94,12 +66,12 @@ def test_sixty_recordings_survive_a_daemon_that_is_killed_and_one_that_is_stoppe
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
 
 
-def test_a_store_that_is_down_holds_up_neither_the_other_store_nor_the_copying(tmp_path, server):
+def test_a_store_that_is_down_holds_up_neither_the_other_store_nor_the_copying(tmp_path, seaweed):
     (tmp_path / "store").mkdir()
     nas = '[[stores]]\nname = "nas"\ntype = "directory"\npath = "store"\n'
-    dock = Dock(tmp_path, stores=nas + store_table(server, tmp_path, "down"))
+    dock = Dock(tmp_path, stores=nas + seaweed.table(tmp_path, "down"))
     dock.init()
-    server.stop()
+    seaweed.stop()
     try:
         dock.plug("CAM1", {"A.MP4": make_clip(1), "B.MP4": make_clip(2)})
         dock.start()
@@ -111,19 +83,19 @@ def test_a_store_that_is_down_holds_up_neither_the_other_store_nor_the_copying(t
         assert [(s["store"], s["last_error"]) for s in failing] == [("cloud", "store_unreachable")]
         assert dock.wait_state("CAM1", "copied")["release"] is False
     finally:
-        server.start()
+        seaweed.start()
     dock.wait_state("CAM1", "confirmed", timeout_s=120)
     assert dock.json("status")["alarms"] == []
     assert dock.stop() == 0
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
 
 
-def test_wrong_credentials_are_an_alarm_at_once_and_nothing_is_lost(tmp_path, server):
-    dock = Dock(tmp_path, stores=store_table(server, tmp_path, "wrong"))
+def test_wrong_credentials_are_an_alarm_at_once_and_nothing_is_lost(tmp_path, seaweed):
+    dock = Dock(tmp_path, stores=seaweed.table(tmp_path, "wrong"))
     dock.init()
-    keys = tmp_path / "wrong.ini"
+    keys = tmp_path / "keys.ini"
     right = keys.read_text()
-    keys.write_text(right.replace(server.secret_key, "0" * 32))
+    keys.write_text(right.replace(seaweed.secret_key, "0" * 32))
     keys.chmod(0o600)
     dock.plug("CAM1", {"A.MP4": make_clip(1)})
     with dock.running():

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from typing import Any
 
@@ -31,11 +30,7 @@ def manager(tmp_path):
 
 
 def made(root, **options) -> Dock:
-    (root / "dock").mkdir()
-    dock = Dock(root / "dock", **options)
-    dock.store.mkdir()
-    dock.init()
-    return dock
+    return Dock.ready(root / "dock", **options)
 
 
 def test_systemd_hears_ready_then_pings_then_stopping(tmp_path, manager):
@@ -72,7 +67,7 @@ def test_systemd_shows_cameras_alarms_and_failing_stores(tmp_path, manager):
 
 def test_a_docking_is_a_handful_of_lines_unless_debug_is_asked_for(tmp_path):
     dock = made(tmp_path)
-    dock.config.write_text(dock.config.read_text().replace('level = "debug"', 'level = "info"'))
+    dock.edit('level = "debug"', 'level = "info"')
     with dock.running():
         dock.plug("CAM1", {f"{number}.MP4": bytes([number]) * 100 for number in range(40)})
         dock.wait_state("CAM1", "confirmed")
@@ -95,11 +90,8 @@ def test_a_frozen_worker_gets_no_pings_so_that_systemd_restarts_the_daemon(tmp_p
         "import bodycam_ingest.daemon.workers as w, bodycam_ingest.daemon.components as a\n"
         "w._SILENCE_MAX_S = 7.0\n"
         "a.Components.housekeeping = lambda self: time.sleep(3600)\n"
-        "from bodycam_ingest.cli import main\n"
-        "sys.argv = ['bodycam-ingest', 'run']\n"
-        "main()\n"
     )
-    dock.start(command=[sys.executable, "-c", program])
+    dock.start(changed=program)
     try:
         dock.wait_for(lambda: "daemon.stalled" in dock.events())
         (stalled,) = [line for line in dock.lines() if line["event"] == "daemon.stalled"]
@@ -154,8 +146,7 @@ def test_the_ledger_has_every_setting_and_each_change_at_a_start(tmp_path):
     (first,) = changes()
     assert (first["before"], first["needs_restart"]) == ("", [])
     assert first["values"] == settings(load(dock.config))
-    text = dock.config.read_text()
-    dock.config.write_text(text.replace("settle_s = 0.1", "settle_s = 0.2"))
+    dock.edit("settle_s = 0.1", "settle_s = 0.2")
     with dock.running():
         pass
     (_, second) = changes()
@@ -170,10 +161,7 @@ def test_the_ledger_has_every_setting_and_each_change_at_a_start(tmp_path):
 
 def test_a_copy_is_purged_only_after_its_time_and_the_store_still_has_it(tmp_path):
     dock = made(tmp_path)
-    text = dock.config.read_text()
-    dock.config.write_text(
-        text.replace("min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0")
-    )
+    dock.keep_days(0)
     data = {f"{n}.MP4": random.Random(n).randbytes(30_000) for n in range(3)}
     dock.plug("CAM1", data)
     with dock.running():
@@ -184,30 +172,6 @@ def test_a_copy_is_purged_only_after_its_time_and_the_store_still_has_it(tmp_pat
     kinds = [entry["type"] for entry in history]
     assert kinds[-3:] == ["item.released", "item.purging", "item.purged"]
     assert dock.json("verify", "--files", "--stores")["result"] == "holds"
-
-
-def test_a_copy_stays_until_the_store_has_again_what_it_lost(tmp_path):
-    dock = made(tmp_path)
-    dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
-    with dock.running():
-        dock.wait_state("CAM1", "confirmed")
-    (key,) = dock.stored()
-    (dock.store / key).unlink()
-    text = dock.config.read_text()
-    dock.config.write_text(
-        text.replace("min_free_bytes = 1000000", "min_free_bytes = 1000000\nkeep_days = 0")
-    )
-    with dock.running():
-        dock.wait_for(lambda: "item.purge_held" in dock.events())
-        # The dock had the only copy: it is sent again, and goes only when the store has it.
-        dock.wait_for(lambda: [item["state"] for item in dock.items()] == ["purged"])
-    assert list(dock.stored()) == [key]
-    assert dock.json("verify", "--files", "--stores")["result"] == "holds"
-
-
-RUN = (
-    "from bodycam_ingest.cli import main\nsys.argv = ['bodycam-ingest', 'run']\nsys.exit(main())\n"
-)
 
 
 def test_a_defect_in_one_worker_is_an_alarm_until_it_works_and_the_others_go_on(tmp_path):
@@ -224,7 +188,7 @@ def test_a_defect_in_one_worker_is_an_alarm_until_it_works_and_the_others_go_on(
         "a.CheckpointPublisher.tick = broken\n"
     )
     dock.plug("CAM1", {"A.MP4": os.urandom(30_000)})
-    dock.start(command=[sys.executable, "-c", program + RUN])
+    dock.start(changed=program)
     dock.wait_for(lambda: dock.items() and dock.items()[0]["state"] == "confirmed")
     (alarm,) = dock.json("status")["alarms"]
     assert alarm["code"] == "worker_crashed"
@@ -251,9 +215,8 @@ def test_a_ledger_fault_while_the_configuration_is_read_again_ends_as_every_halt
     with dock.running():
         pass
     dock.log.unlink()
-    dock.start(command=[sys.executable, "-c", program + RUN])
-    text = dock.config.read_text()
-    dock.config.write_text(text.replace("settle_s = 0.1", "settle_s = 0.2"))
+    dock.start(changed=program)
+    dock.edit("settle_s = 0.1", "settle_s = 0.2")
     dock.signal(signal.SIGHUP)
     assert dock.daemon is not None
     assert dock.daemon.wait(30) == 14

@@ -10,20 +10,12 @@ import time
 
 import pytest
 
-from tests.support.dock import sha256
+from tests.support.dock import NO_ROOM, RESERVE, sha256
 
 pytestmark = pytest.mark.timeout(400)
 
-RESERVE = "min_free_bytes = 1000000"
-NO_ROOM = f"min_free_bytes = {10**17}"
 DEFAULT_BACKOFF = ("backoff_initial_s = 0.1\nbackoff_max_s = 0.5\n", "")
 WATCHED_S = 15
-
-
-def edit(dock, old, new):
-    text = dock.config.read_text()
-    assert old in text
-    dock.config.write_text(text.replace(old, new))
 
 
 def alarms(dock):
@@ -44,8 +36,8 @@ def commits_in(dock, span_s):
 
 
 def test_a_thousand_files_that_wait_for_a_full_disk_are_one_trouble(dock):
-    edit(dock, RESERVE, NO_ROOM)
-    edit(dock, *DEFAULT_BACKOFF)
+    dock.edit(RESERVE, NO_ROOM)
+    dock.edit(*DEFAULT_BACKOFF)
     dock.plug("CAM1", {f"{n:04}.MP4": random.Random(n).randbytes(50) for n in range(1000)})
     with dock.running():
         bay = dock.wait_state("CAM1", "attention")
@@ -63,7 +55,7 @@ def test_a_thousand_files_that_wait_for_a_full_disk_are_one_trouble(dock):
         assert len(dock.lines()) - lines <= 20 * WATCHED_S / 60
         assert dock.events().count("staging.full") == 1
 
-        edit(dock, NO_ROOM, RESERVE)
+        dock.edit(NO_ROOM, RESERVE)
         dock.signal(signal.SIGHUP)
         dock.wait_for(lambda: dock.json("status")["bays"][0]["state"] == "copied", 120)
         assert alarms(dock) == []
@@ -76,9 +68,7 @@ def test_a_file_larger_than_all_of_staging_waits_alone(dock):
         file.truncate(2**43)
     with dock.running():
         dock.wait_state("CAM1", "attention")
-        dock.wait_for(
-            lambda: {i["path"]: i["state"] for i in dock.items()}["small.MP4"] != "discovered"
-        )
+        dock.wait_for(lambda: dock.states()["small.MP4"] != "discovered")
         dock.wait_for(lambda: alarms(dock) == ["file_size_absurd", "staging_too_small"])
         for alarm in dock.json("status")["alarms"]:
             assert "CAM1" in alarm["detail"]
@@ -118,9 +108,7 @@ def test_staging_that_was_removed_and_made_again_is_used_again(dock):
         dock.staging.mkdir()
         (dock.mnt / "CAM1" / "B.MP4").write_bytes(b"another")
         dock.wait_for(lambda: "staging" not in alarms(dock), 20)
-        dock.wait_for(
-            lambda: [i for i in dock.items() if i["path"] == "B.MP4" and i["state"] == "released"]
-        )
+        dock.wait_for(lambda: dock.states().get("B.MP4") == "released")
 
 
 def test_a_start_without_staging_is_an_alarm_and_no_end(dock):
@@ -161,7 +149,7 @@ def test_a_copy_that_was_deleted_is_read_again_and_its_alarm_ends(dock):
 def test_copies_that_a_crash_left_are_taken_and_odd_ones_hold_up_no_start(dock):
     files = {f"{n}.MP4": random.Random(n).randbytes(5000) for n in range(4)}
     dock.plug("CAM1", files)
-    edit(dock, RESERVE, NO_ROOM)
+    dock.edit(RESERVE, NO_ROOM)
     with dock.running():
         dock.wait_for(lambda: len(dock.items()) == 4)
         dock.wait_state("CAM1", "attention")
@@ -186,7 +174,7 @@ def test_copies_that_a_crash_left_are_taken_and_odd_ones_hold_up_no_start(dock):
         dock.wait_for(lambda: dock.items()[0]["state"] in {"confirmed", "released"})
         places[2].unlink()
         places[3].unlink()
-        edit(dock, NO_ROOM, RESERVE)
+        dock.edit(NO_ROOM, RESERVE)
         dock.signal(signal.SIGHUP)
         dock.replug("CAM1")
         dock.wait_for(lambda: {i["state"] for i in dock.items()} == {"released"})

@@ -34,12 +34,8 @@ class Station:
             path = text.split('path = "')[1].split('"')[0]
             (self.root / path).mkdir(exist_ok=True)
         self._stores = stores
-        self.dock.config.write_text(
-            self._template.replace("@STORES@", "\n".join(stores)).replace(
-                "min_free_bytes = 1000000",
-                f"min_free_bytes = 1000000\nkeep_days = {self._keep_days}",
-            )
-        )
+        self.dock.config.write_text(self._template.replace("@STORES@", "\n".join(stores)))
+        self.dock.keep_days(self._keep_days)
 
     def keep_days(self, days: int) -> None:
         self._keep_days = days
