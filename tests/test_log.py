@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import re
-import threading
 import warnings
 
 import pytest
 import structlog
 
 from bodycam_ingest import log
+from tests.support.threads import together
 
 HOSTILE = (
     "a.mp4\n2026-01-01T00:00:00.000Z info     item.confirmed item_id=X\x1b[2K\x1b[1A\u2028\x9b"
@@ -38,6 +38,14 @@ def _restore():
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def stream():
+    """What is no terminal, and logged to."""
+    made = _Stream(terminal=False)
+    log.configure(stream=made)
+    return made
 
 
 def _fail(message):
@@ -67,8 +75,7 @@ def test_a_hostile_value_stays_inside_of_its_line(log_format, value, terminal):
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_hostile_exception_cannot_forge_a_line(log_format):
-    stream = _Stream(terminal=False)
+def test_a_hostile_exception_cannot_forge_a_line(log_format, stream):
     log.configure(format=log_format, stream=stream)
     try:
         _fail(HOSTILE)
@@ -81,8 +88,7 @@ def test_a_hostile_exception_cannot_forge_a_line(log_format):
     assert all(c.isprintable() for line in (first, *others) for c in line)
 
 
-def test_a_json_line_has_the_keys_that_the_journal_is_searched_by():
-    stream = _Stream(terminal=False)
+def test_a_json_line_has_the_keys_that_the_journal_is_searched_by(stream):
     log.configure(dock="dock-7", stream=stream)
     log.log.warning("item.waiting", docking_id="D", size_bytes=7, ok=None)
     line = json.loads(stream.getvalue())
@@ -106,8 +112,7 @@ def test_auto_is_console_on_a_terminal_alone():
     assert json.loads(pipe.getvalue())["name"] == "two words"
 
 
-def test_the_level_changes_for_loggers_that_exist_already():
-    stream = _Stream(terminal=False)
+def test_the_level_changes_for_loggers_that_exist_already(stream):
     log.configure(level="warning", stream=stream)
     logger = log.log
     logger.info("a.dropped")
@@ -119,9 +124,7 @@ def test_the_level_changes_for_loggers_that_exist_already():
     assert [json.loads(line)["event"] for line in lines(stream)] == ["a.kept", "b.kept"]
 
 
-def test_exceptions_are_data_with_their_cause_and_without_variables():
-    stream = _Stream(terminal=False)
-    log.configure(stream=stream)
+def test_exceptions_are_data_with_their_cause_and_without_variables(stream):
 
     def fail(secret):
         raise OSError(5, f"Input/output error of {len(secret)}")
@@ -139,8 +142,7 @@ def test_exceptions_are_data_with_their_cause_and_without_variables():
     assert "hunter2" not in stream.getvalue()
 
 
-def test_libraries_warnings_come_through_and_their_chatter_does_not():
-    stream = _Stream(terminal=False)
+def test_libraries_warnings_come_through_and_their_chatter_does_not(stream):
     log.configure(level="debug", stream=stream)
     logging.getLogger("botocore.credentials").info("Found credentials")
     logging.getLogger("urllib3.pool").warning("retry %s", "a\nb")
@@ -154,33 +156,23 @@ def test_libraries_warnings_come_through_and_their_chatter_does_not():
     assert "old call" in second["message"]
 
 
-def test_configuring_twice_writes_each_line_once():
-    stream = _Stream(terminal=False)
-    log.configure(stream=stream)
+def test_configuring_twice_writes_each_line_once(stream):
     log.configure(stream=stream)
     logging.getLogger("x").warning("once")
     assert len(lines(stream)) == 1
 
 
-def test_lines_of_threads_do_not_mix():
-    stream = _Stream(terminal=False)
-    log.configure(stream=stream)
+def test_lines_of_threads_do_not_mix(stream):
 
     def work(number):
         for _ in range(200):
             log.log.info("a.b", number=number, filler="y" * 300)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(4))
     assert len([json.loads(line) for line in lines(stream)]) == 800
 
 
-def test_a_closed_journal_does_not_stop_the_work():
-    stream = _Stream(terminal=False)
-    log.configure(stream=stream)
+def test_a_closed_journal_does_not_stop_the_work(stream):
     stream.close()
     log.log.info("a.b")
 

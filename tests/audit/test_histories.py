@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import random
 
 import pytest
@@ -30,7 +31,7 @@ from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.release.releaser import Releaser
 from bodycam_ingest.upload.checkpoints import CheckpointPublisher
 from tests.support import facts
-from tests.support.dockbench import CAMERA, DOCKING_ID, ORIGIN, digests_of, random_bytes
+from tests.support.dockbench import CAMERA, DOCKING_ID, ORIGIN, digests_of
 from tests.support.memory_store import Fault
 from tests.support.store_dock import StoreDock
 
@@ -52,7 +53,7 @@ class House(StoreDock):
         self.releaser = Releaser(engine, ledger, REQUIRED)
 
     def add(self, size_bytes=3000):
-        item = self.bench.add(random_bytes(size_bytes), STORES)
+        item = self.bench.add(os.urandom(size_bytes), STORES)
         self.known.append(item)
         return item
 
@@ -70,10 +71,22 @@ class House(StoreDock):
         for store, _ in STORES:
             self.send(store)
 
+    def anchor(self):
+        """A checkpoint, sent to every store."""
+        self.anchors.tick()
+        self.send_all()
+
+    def confirmed(self):
+        """An item that every store proved, below a checkpoint."""
+        item = self.add()
+        self.send_all()
+        self.anchor()
+        return item
+
     def read_again(self, item):
         """What the pipeline does for an item that is to be read: copy, record, read back, queue."""
         row = self.bench.item(item)
-        body = random_bytes(row.size_bytes)
+        body = os.urandom(row.size_bytes)
         digests = digests_of(body, 1024)
         staged = self.bench.staging.sealed_name(DOCKING_ID, item, digests.sha256)
         (self.staging / staged).write_bytes(body)
@@ -81,16 +94,19 @@ class House(StoreDock):
             record_acquired(txn, [(row, Acquired(item, digests, staged))], recovered=False)
             facts.verify(txn, item, digests)
 
-    def verify(self, *, everything=True):
+    def verify(self):
         return Audit(
             Scope(
                 state_dir=self.bench.directory / "state",
                 origin=ORIGIN,
-                copies=self.copies if everything else None,
-                stores=self.stores if everything else None,
+                copies=self.copies,
+                stores=self.stores,
                 progress=lambda _bytes: None,
             )
         ).run()
+
+    def codes(self):
+        return [finding.code for finding in self.verify().findings]
 
     def holds(self):
         """True, or the report that says why not; the stores' faults to come are kept for later."""
@@ -141,14 +157,11 @@ def test_a_confirmation_taken_back_by_nobodys_leave_is_found(house):
     house.send_all()
     with house.bench.ledger.transaction() as txn:
         txn.conn.execute(upload.update().where(upload.c.store == "main").values(state="queued"))
-    assert {finding.code for finding in house.verify().findings} == {"row_differs"}
+    assert set(house.codes()) == {"row_differs"}
 
 
 def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
-    item = house.add()
-    house.send_all()
-    house.anchors.tick()
-    house.send_all()
+    item = house.confirmed()
     assert house.releaser.tick({}) == 1
     rehash = house.copies.rehash
     purged: list[int] = []
@@ -156,8 +169,7 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
     def purge_first(*arguments):
         if not purged:
             house.purger.step(REQUIRED)
-            house.anchors.tick()
-            house.send_all()
+            house.anchor()
             house.purger.step(REQUIRED)
             purged.append(1)
         return rehash(*arguments)
@@ -170,16 +182,12 @@ def test_a_copy_purged_while_files_are_checked(house, monkeypatch):
 
 
 def test_a_purge_cut_off_before_its_outcome_is_left_open(house):
-    item = house.add()
-    house.send_all()
-    house.anchors.tick()
-    house.send_all()
+    item = house.confirmed()
     house.releaser.tick({})
     house.purger.step(REQUIRED)
     (house.staging / house.bench.item(item).staged_path).unlink()
     assert house.verify().result() == "unchecked"
-    house.anchors.tick()
-    house.send_all()
+    house.anchor()
     house.purger.step(REQUIRED)
     assert state(house, item) is ItemState.PURGED
     assert house.holds() is True
@@ -192,7 +200,7 @@ def test_a_purge_that_nobody_announced(house):
     with house.bench.ledger.transaction() as txn:
         txn.conn.exec_driver_sql("UPDATE item SET purging_seq = 1")
     path.unlink()
-    assert "row_differs" in {finding.code for finding in house.verify().findings}
+    assert "row_differs" in set(house.codes())
 
 
 def test_a_mistaken_requeue_leaves_the_copy_where_it_is(house):
@@ -207,7 +215,7 @@ def test_an_item_whose_copy_is_lost_can_be_read_again(house):
     item = house.add()
     house.pull("quarantine", item=item)
     (house.staging / house.bench.item(item).staged_path).unlink()
-    assert [finding.code for finding in house.verify().findings] == ["file_missing"]
+    assert house.codes() == ["file_missing"]
     house.pull("requeue", item=item)
     house.read_again(item)
     house.send_all()
@@ -225,8 +233,7 @@ def checkpoint_key(house):
 
 def anchored(house):
     house.add()
-    house.anchors.tick()
-    house.send_all()
+    house.anchor()
     return checkpoint_key(house)
 
 
@@ -254,7 +261,7 @@ def test_an_anchor_marked_as_stored_that_never_was(house):
         )
     assert house.releaser.tick({}) == 0
     assert state(house, item) is ItemState.CONFIRMED
-    assert [f.code for f in house.verify().findings] == ["row_planted"] * len(STORES)
+    assert house.codes() == ["row_planted"] * len(STORES)
 
 
 def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
@@ -273,9 +280,9 @@ def test_an_anchor_whose_key_was_taken_is_found_where_it_went(house):
     (finding,) = house.verify().findings
     assert (finding.code, key in finding.message) == ("signature_bad", True)
     main.objects[moved].body = b"forged"
-    assert [f.code for f in house.verify().findings] == ["signature_bad"] * 2 + ["object_altered"]
+    assert house.codes() == ["signature_bad"] * 2 + ["object_altered"]
     del main.objects[moved]
-    assert [f.code for f in house.verify().findings] == ["signature_bad", "object_missing"]
+    assert house.codes() == ["signature_bad", "object_missing"]
 
 
 def test_a_manifest_altered_in_a_store(house):
@@ -297,7 +304,7 @@ def test_a_manifest_altered_in_a_store(house):
     assert house.holds() is True
     (key,) = [key for key in house.stores["second"].objects if key.endswith("manifest.json")]
     house.stores["second"].objects[key].body = b"[]"
-    assert [finding.code for finding in house.verify().findings] == ["object_altered"]
+    assert house.codes() == ["object_altered"]
     # Whoever alters the row as well only adds a finding.
     altered = hashlib.sha256(b"[]").digest()
     with house.bench.ledger.transaction() as txn:
@@ -306,11 +313,10 @@ def test_a_manifest_altered_in_a_store(house):
             .where(metadata_object.c.store == "second", metadata_object.c.key == key)
             .values(sha256=altered)
         )
-    codes = {finding.code for finding in house.verify().findings}
-    assert codes == {"object_altered", "row_differs"}
+    assert set(house.codes()) == {"object_altered", "row_differs"}
     with house.bench.ledger.transaction() as txn:
         txn.conn.execute(document.delete())
-    assert "document_missing" in {finding.code for finding in house.verify().findings}
+    assert "document_missing" in set(house.codes())
 
 
 def test_another_place_under_a_stores_name_is_named(house):
@@ -318,7 +324,7 @@ def test_another_place_under_a_stores_name_is_named(house):
     house.send_all()
     assert house.holds() is True
     house.stores["second"].identity_now = "memory:elsewhere"
-    assert {finding.code for finding in house.verify().findings} == {"store_replaced"}
+    assert set(house.codes()) == {"store_replaced"}
 
 
 def test_two_stores_that_became_one_place_are_named(house):
@@ -326,8 +332,7 @@ def test_two_stores_that_became_one_place_are_named(house):
     house.send_all()
     first, second = house.stores["main"], house.stores["second"]
     second.identity_now = first.identity_now
-    codes = {finding.code for finding in house.verify().findings}
-    assert codes == {"store_replaced", "stores_are_one"}
+    assert set(house.codes()) == {"store_replaced", "stores_are_one"}
 
 
 def test_a_huge_object_in_an_anchors_place_is_not_read_to_its_end(house):
@@ -342,7 +347,7 @@ def test_a_huge_object_in_an_anchors_place_is_not_read_to_its_end(house):
 
     store = house.stores["main"]
     store.read, before = endless, store.read
-    codes = [finding.code for finding in house.verify().findings]
+    codes = house.codes()
     store.read = before
     assert codes == ["signature_bad", "object_altered"]
     assert key in store.objects

@@ -57,6 +57,11 @@ class FakeUdev:
         )
         self.write()
 
+    def insert(self, name, number=1, *, mount_id=40, **more):
+        """Plugged in, and mounted as it should be."""
+        self.plug(name, number, **more)
+        self.mount(name, mount_id)
+
     def umount(self, name):
         del self.mounts[name]
         self.write()
@@ -123,8 +128,7 @@ def test_a_camera_is_there_once_it_is_mounted(dock, source):
 
 
 def test_a_pulled_camera_is_gone_though_its_mount_stays(dock, source):
-    dock.plug("sdb1")
-    dock.mount("sdb1")
+    dock.insert("sdb1")
     (one,) = source.present()
     dock.pull("sdb1")
     assert not source.is_present(one)
@@ -132,12 +136,10 @@ def test_a_pulled_camera_is_gone_though_its_mount_stays(dock, source):
 
 
 def test_the_same_numbers_after_a_pull_are_another_docking(dock, source):
-    dock.plug("sdb1")
-    dock.mount("sdb1", mount_id=40)
+    dock.insert("sdb1")
     (before,) = source.present()
     dock.pull("sdb1")
-    dock.plug("sdb1")
-    dock.mount("sdb1", mount_id=40)
+    dock.insert("sdb1")
     (after,) = source.present()
     assert not source.is_present(before)
     assert before != after
@@ -145,8 +147,7 @@ def test_the_same_numbers_after_a_pull_are_another_docking(dock, source):
 
 
 def test_a_volume_that_was_mounted_anew_is_another_docking(dock, source):
-    dock.plug("sdb1")
-    dock.mount("sdb1", mount_id=40)
+    dock.insert("sdb1")
     (before,) = source.present()
     dock.mount("sdb1", mount_id=41)
     assert not source.is_present(before)
@@ -176,11 +177,9 @@ def test_what_is_mounted_elsewhere_or_writable_is_not_touched(dock, source):
 
 
 def test_volumes_and_card_slots_of_one_device_are_one_camera(dock, source):
-    dock.plug("sdb1", 1, ID_PART_ENTRY_NUMBER="1")
-    dock.plug("sdb2", 2, ID_PART_ENTRY_NUMBER="2")
-    dock.plug("sdc1", 3, lun=1, ID_PART_ENTRY_NUMBER="1")
-    for number, name in enumerate(dock.devices):
-        dock.mount(name, mount_id=40 + number)
+    dock.insert("sdb1", 1, ID_PART_ENTRY_NUMBER="1")
+    dock.insert("sdb2", 2, mount_id=41, ID_PART_ENTRY_NUMBER="2")
+    dock.insert("sdc1", 3, mount_id=42, lun=1, ID_PART_ENTRY_NUMBER="1")
     bay = "pci-0000:00:14.0-usb-1"
     assert seen(source) == [("X81A", bay, ""), ("X81A", bay, "lun1"), ("X81A", bay, "part2")]
 
@@ -192,25 +191,22 @@ def test_the_first_volume_keeps_its_name_whatever_else_shows(dock):
 
 
 def test_two_devices_of_one_serial_stand_in_two_bays(dock, source):
-    dock.plug("sdb1", 1, port="1")
-    dock.plug("sdc1", 2, port="2", lun=1)
-    dock.mount("sdb1", mount_id=40)
-    dock.mount("sdc1", mount_id=41)
+    dock.insert("sdb1", 1, port="1")
+    dock.insert("sdc1", 2, mount_id=41, port="2", lun=1)
     bay = "pci-0000:00:14.0-usb-"
     assert seen(source) == [("X81A", f"{bay}1", ""), ("X81A", f"{bay}2", "lun1")]
 
 
 def test_a_camera_without_serial_is_taken_and_said(dock, source):
-    dock.plug("sdb1", serial="")
-    dock.mount("sdb1")
+    dock.insert("sdb1", serial="")
     assert events(source) == ["source.no_serial"]
     assert seen(source) == [("", "pci-0000:00:14.0-usb-1", "")]
 
 
 def test_cloned_cards_are_said_once_and_stay_apart(dock, source):
     for number, name in enumerate(("sdb1", "sdc1"), 1):
-        dock.plug(name, number, port=str(number), serial=f"S{number}", ID_FS_UUID="CAFE-0001")
-        dock.mount(name, mount_id=40 + number)
+        alike = {"port": str(number), "serial": f"S{number}", "ID_FS_UUID": "CAFE-0001"}
+        dock.insert(name, number, mount_id=40 + number, **alike)
     assert events(source) == ["source.volumes_alike"]
     assert events(source) == []
     assert [camera for camera, _, _ in seen(source)] == ["S1", "S2"]
@@ -252,8 +248,7 @@ def test_a_port_keeps_its_name_over_both_speeds_and_kinds_of_path(dock):
 
 
 def test_hostile_properties_stay_short_and_printable(dock, source):
-    dock.plug("sdb1", serial="\x1b[2J" + "9" * 1000, ID_MODEL="m\n" * 1000)
-    dock.mount("sdb1")
+    dock.insert("sdb1", serial="\x1b[2J" + "9" * 1000, ID_MODEL="m\n" * 1000)
     (one,) = source.present()
     assert one.camera.isprintable()
     assert len(one.camera) <= 256

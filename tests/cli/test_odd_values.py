@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from bodycam_ingest.db.engine import open_database
 from bodycam_ingest.db.schema import metadata
 from bodycam_ingest.db.state_dir import initialise
 from tests.support.dock import SMALL_CONFIG
+from tests.support.ledgers import shell, sql
 from tests.support.terminal import said
 
 # Some thousand commands.
@@ -83,28 +83,21 @@ def filled(tmp_path_factory) -> Path:
     (root / "config.toml").write_text(SMALL_CONFIG)
     initialise(root / "state", "police.example.org/custody/dock-7")
     engine = open_database(root / "state/bodycam.db")
-    with sqlite3.connect(root / "state/bodycam.db") as raw:
-        raw.row_factory = None
+    with shell(root / "state") as raw:
         for table in metadata.sorted_tables:
             if not table.name.startswith("ledger_"):
                 row = [plain(table, column) for column in table.columns]
                 marks = ", ".join("?" * len(row))
                 raw.execute(f"INSERT INTO {table.name} VALUES ({marks})", row)
-    raw.close()
     assert explain(engine) is None
     engine.dispose()
-    loosen(root / "state/bodycam.db")
-    return root
-
-
-def loosen(database: Path) -> None:
-    with sqlite3.connect(database) as raw:
+    with shell(root / "state") as raw:
         for table in metadata.sorted_tables:
             raw.execute(f"CREATE TABLE loose AS SELECT * FROM {table.name}")
             raw.execute(f"DROP TABLE {table.name}")
             raw.execute(f"ALTER TABLE loose RENAME TO {table.name}")
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    raw.close()
+    return root
 
 
 def cases() -> list[tuple[str, str, str, tuple[tuple[str, ...], ...]]]:
@@ -128,11 +121,12 @@ def cases() -> list[tuple[str, str, str, tuple[tuple[str, ...], ...]]]:
 def test_verify_on_a_terminal_judges_sizes_that_no_file_has(filled, tmp_path, size):
     root = tmp_path / "dock"
     shutil.copytree(filled, root)
-    with sqlite3.connect(root / "state/bodycam.db") as raw:
-        raw.execute(f"UPDATE item SET size_bytes = {size}, staged_path = 'a/b'")
-        raw.execute("INSERT INTO item SELECT * FROM item")
-        raw.execute("UPDATE upload SET state = 'confirmed'")
-    raw.close()
+    sql(
+        root / "state",
+        f"UPDATE item SET size_bytes = {size}, staged_path = 'a/b'",
+        "INSERT INTO item SELECT * FROM item",
+        "UPDATE upload SET state = 'confirmed'",
+    )
     env = {"BODYCAM_INGEST_CONFIG": str(root / "config.toml")}
     done = said("verify", "--files", "--stores", env=env, columns=80)
     assert done.returncode == 1, done.stderr
@@ -152,9 +146,7 @@ def test_no_value_in_any_column_ends_in_a_traceback(filled, tmp_path, monkeypatc
             if table != name:
                 continue
             shutil.copyfile(kept, database)
-            with sqlite3.connect(database) as raw:
-                raw.execute(f"UPDATE [{table}] SET [{column}] = {value}")
-            raw.close()
+            sql(database, f"UPDATE [{table}] SET [{column}] = {value}")
             for command in commands:
                 monkeypatch.setattr(sys, "argv", ["bodycam-ingest", *command])
                 code = main()

@@ -6,7 +6,6 @@ import datetime as dt
 import time
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,11 +15,11 @@ from bodycam_ingest.daemon.clock_watch import GAP_MAX_MS, STEP_MS, ClockWatch, j
 from bodycam_ingest.daemon.control import ConfirmClockRequest
 from bodycam_ingest.db import dock_time, store_health
 from bodycam_ingest.db.dock_time import NTP, PERSON, Known, Word
-from bodycam_ingest.db.schema import finding, store_work
 from bodycam_ingest.errors import IllegalTransitionError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.linux.clock import Reading, parse_rfc3339, rfc3339
 from bodycam_ingest.staging.copies import open_copies
+from tests.support.ledgers import open_findings
 
 START = dt.datetime(2026, 3, 14, 9, 26, 53, 589000, tzinfo=dt.UTC)
 DAY_MS = 24 * 3_600_000
@@ -144,9 +143,7 @@ def steps(bench) -> list[int]:
 
 
 def told(bench) -> list[str]:
-    with bench.engine.connect() as conn:
-        rows = conn.execute(sa.select(finding.c.code).where(finding.c.closed_at.is_(None)))
-        return list(rows.scalars())
+    return [row.code for row in open_findings(bench.engine)]
 
 
 def confirm(bench) -> None:
@@ -269,8 +266,7 @@ def test_a_step_back_undoes_waits(bench, hands):
         )
     hands.wall_ms -= 2 * 3_600_000
     watching.tick()
-    with bench.engine.connect() as conn:
-        row = conn.execute(sa.select(store_work)).one()
+    row = bench.store_row("a")
     assert (row.paused_until_ms, row.attempts) == (0, 3)
 
 
@@ -286,8 +282,7 @@ def test_dock_time_goes_on_over_restarts_and_reboots(bench, hands):
     hands.wall_ms += DAY_MS
     watch(bench)
     hands.pass_time(1000)
-    with bench.engine.connect() as conn:
-        assert dock_time.now_ms(conn) == 3 * DAY_MS + 1000
+    assert dock_ms(bench) == 3 * DAY_MS + 1000
 
 
 def other_entry(bench) -> None:

@@ -286,27 +286,10 @@ def test_a_daemon_that_ends_refuses_what_it_has_not_begun(house):
     assert [request.item for request, _ in house.asked] == ["A"]
 
 
-def test_a_daemon_that_dies_meanwhile_is_not_told_as_a_failure_of_the_request(tmp_path):
-    with short_address(tmp_path) as address, socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-
-        def die():
-            connection, _ = listener.accept()
-            connection.recv(1000)
-            connection.close()
-
-        thread = threading.Thread(target=die)
-        thread.start()
-        with pytest.raises(ControlError) as caught:
-            ask(tmp_path, RetryRequest())
-        thread.join(10)
-    assert "not known" in caught.value.hint
-
-
-@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"{}\n", b"[" * 100_000 + b"\n"])
-def test_an_answer_in_other_words_is_a_typed_fault(tmp_path, line):
-    with short_address(tmp_path) as address, socket.socket(socket.AF_UNIX) as listener:
+@contextlib.contextmanager
+def answering_once(state_dir, line: bytes):
+    """A server of something else, which says this to one client and ends the connection."""
+    with short_address(state_dir) as address, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
 
@@ -318,9 +301,20 @@ def test_an_answer_in_other_words_is_a_typed_fault(tmp_path, line):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(ControlError):
-            ask(tmp_path, RetryRequest())
+        yield
         thread.join(10)
+
+
+def test_a_daemon_that_dies_meanwhile_is_not_told_as_a_failure_of_the_request(tmp_path):
+    with answering_once(tmp_path, b""), pytest.raises(ControlError) as caught:
+        ask(tmp_path, RetryRequest())
+    assert "not known" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b"{}\n", b"[" * 100_000 + b"\n"])
+def test_an_answer_in_other_words_is_a_typed_fault(tmp_path, line):
+    with answering_once(tmp_path, line), pytest.raises(ControlError):
+        ask(tmp_path, RetryRequest())
 
 
 def test_a_defect_is_told_to_its_sender_and_handed_to_the_worker(house):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 
 from bodycam_ingest.acquire.acquirer import Acquirer
@@ -20,6 +18,7 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.model.lifecycle import ItemState
 from tests.support import facts
 from tests.support.dockbench import DOCKING, DOCKING_ID, digests_of
+from tests.support.patching import fail
 
 IDS = ["01J00000000000000000000AAA", "01J00000000000000000000BBB"]
 
@@ -39,18 +38,12 @@ def bench(bench):
 def recovery(bench, monkeypatch, error):
     acquirer = Acquirer(bench.directory / "staging")
     copies = acquirer.copies
-    real = copies.rehash
-
-    def rehash(staged_path, *arguments):
-        if IDS[0] in staged_path and error is not None:
-            raise error
-        return real(staged_path, *arguments)
-
-    monkeypatch.setattr(copies, "rehash", rehash)
+    if error is not None:
+        fail(monkeypatch, copies, "rehash", error, lambda staged_path, *_: IDS[0] in staged_path)
     watch = StagingWatch(bench.engine, bench.ledger, acquirer.free_space, lambda *_: 60.0)
     dock = DockContext("dock-1", bench.engine, bench.ledger, [])
     made = Recovery(dock, copies, watch, part_size_bytes=1024, delay_s=lambda *_: 60.0)
-    return made, watch, cast("Any", copies)
+    return made, watch
 
 
 @pytest.mark.parametrize(
@@ -65,7 +58,7 @@ def recovery(bench, monkeypatch, error):
 def test_a_copy_that_cannot_be_read_is_an_alarm_and_the_others_are_taken(
     bench, monkeypatch, error, waits, alarm
 ):
-    made, watch, _copies = recovery(bench, monkeypatch, error)
+    made, watch = recovery(bench, monkeypatch, error)
     made.begin(lambda: None)
     # The start itself hashes nothing; until that is done nobody reads the items anew.
     assert watch.recovering == set(IDS)
@@ -90,11 +83,11 @@ def test_a_copy_that_cannot_be_read_is_an_alarm_and_the_others_are_taken(
 
 
 def test_a_stop_in_the_middle_leaves_the_rest_to_the_next_start(bench, monkeypatch):
-    made, _watch, _copies = recovery(bench, monkeypatch, AbandonedError("stopping"))
+    made, _ = recovery(bench, monkeypatch, AbandonedError("stopping"))
     made.begin(lambda: None)
     with pytest.raises(AbandonedError):
         made.step(lambda _count: None)
-    again, _watch, _copies = recovery(bench, monkeypatch, None)
+    again, _ = recovery(bench, monkeypatch, None)
     again.begin(lambda: None)
     while again.step(lambda _count: None) == 0.0:
         pass

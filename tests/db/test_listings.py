@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
 from bodycam_ingest.db import listings, schema
 from bodycam_ingest.db.listings import Choice
-from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.model import rows
 from tests.support.facts import item_values as item
+from tests.support.facts import tables
 from tests.support.facts import upload_values as upload
 
 STATES = ["verified", "released", "released", "quarantined", "verified", "purged"]
@@ -19,44 +18,24 @@ def at(hour):
     return f"2026-11-24T{hour:02d}:00:00.000Z"
 
 
+CAMERAS = [rows.Camera(serial, False, "", None, at(0), at(0)) for serial in "AB"]
+DOCKINGS = [
+    rows.Docking(f"D{n}", "AB"[n], f"bay{n}", "", b"/", at(n), at(n + 1), complete=bool(n))
+    for n in range(2)
+]
+
+
 @pytest.fixture
 def conn():
-    engine = sa.create_engine("sqlite://")
-    schema.metadata.create_all(engine)
-    with engine.connect() as made:
-        kept = ProjectedRows(made)
-        for number, serial in enumerate(("A", "B")):
-            bay, start, end = f"bay{number}", at(number), at(number + 1)
-            kept.put(rows.Camera(serial, False, "", None, at(0), at(0)))
-            kept.put(
-                rows.Docking(f"D{number}", serial, bay, "", b"/", start, end, complete=bool(number))
-            )
-        kept.flush()
-        for number, state in enumerate(STATES):
-            made.execute(
-                schema.item.insert().values(
-                    item(
-                        f"I{number}",
-                        "AB"[number % 2],
-                        f"D{number % 2}",
-                        f"{9 - number}.MP4".encode(),
-                        size_bytes=(number * 7) % 5,
-                        state=state,
-                        discovered_at=at(number),
-                    )
-                )
-            )
-            made.execute(
-                schema.upload.insert().values(
-                    upload(
-                        f"I{number}",
-                        "nas" if number < 4 else "cloud",
-                        "confirmed" if number < 2 else "queued",
-                    )
-                )
-            )
+    with tables(*CAMERAS, *DOCKINGS) as made:
+        for n, state in enumerate(STATES):
+            where = (f"I{n}", "AB"[n % 2], f"D{n % 2}", f"{9 - n}.MP4".encode())
+            more = {"size_bytes": (n * 7) % 5, "state": state, "discovered_at": at(n)}
+            made.execute(schema.item.insert().values(item(*where, **more)))
+            store = "nas" if n < 4 else "cloud"
+            sent = upload(f"I{n}", store, "confirmed" if n < 2 else "queued")
+            made.execute(schema.upload.insert().values(sent))
         yield made
-    engine.dispose()
 
 
 def ids(conn, choice, **more):

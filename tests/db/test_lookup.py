@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
 from bodycam_ingest.db import lookup, schema
-from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.errors import UnknownSubjectError, UsageError
 from bodycam_ingest.model import rows
-from tests.support.facts import item_values
+from tests.support.facts import item_values, tables
 
 AT = "2026-11-24T19:12:04.000Z"
 DOCKING = "01M878AAAAAAAAAAAAAAAAAAAA"
@@ -24,30 +22,15 @@ FIRST, SECOND, THIRD, DIGITS = IDS
 
 @pytest.fixture
 def conn():
-    engine = sa.create_engine("sqlite://")
-    schema.metadata.create_all(engine)
-    with engine.connect() as made:
-        kept = ProjectedRows(made)
-        for serial in ("X60A1001", "x60a1001", "CAM7"):
-            kept.put(rows.Camera(serial, False, "", None, AT, AT))
-        kept.put(rows.Docking(DOCKING, "CAM7", "usb:1-2", "", b"/m", AT))
-        kept.flush()
+    cameras = [
+        rows.Camera(one, False, "", None, AT, AT) for one in ("X60A1001", "x60a1001", "CAM7")
+    ]
+    with tables(*cameras, rows.Docking(DOCKING, "CAM7", "usb:1-2", "", b"/m", AT)) as made:
         for item_id, digest in IDS.items():
-            made.execute(
-                schema.item.insert().values(
-                    item_values(
-                        item_id,
-                        "CAM7",
-                        DOCKING,
-                        item_id.encode(),
-                        state="verified",
-                        discovered_at=AT,
-                        sha256=digest,
-                    )
-                )
-            )
+            where = (item_id, "CAM7", DOCKING, item_id.encode())
+            values = item_values(*where, state="verified", discovered_at=AT, sha256=digest)
+            made.execute(schema.item.insert().values(values))
         yield made
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bodycam_ingest.doctor import machine
 from bodycam_ingest.doctor.result import Outcome
+from tests.support.patching import fail
 
 
 def library():
@@ -53,10 +54,7 @@ def test_both_work_here():
 
 @pytest.mark.parametrize("error", [UnsupportedAlgorithm("not in FIPS"), InternalError("x", [])])
 def test_a_library_that_refuses_to_sign_is_told(monkeypatch, error):
-    def refuse():
-        raise error
-
-    monkeypatch.setattr(Ed25519PrivateKey, "generate", refuse)
+    fail(monkeypatch, Ed25519PrivateKey, "generate", error)
     assert machine.ed25519_fault()
     assert machine.fips().outcome is Outcome.FAIL
 
@@ -76,10 +74,7 @@ def test_a_signature_that_does_not_verify_is_told(monkeypatch):
 
 
 def test_a_refused_or_wrong_sha_256_is_told(monkeypatch):
-    def refuse(_message):
-        raise ValueError("disabled for FIPS")
-
-    monkeypatch.setattr(hashlib, "sha256", refuse)
+    fail(monkeypatch, hashlib, "sha256", ValueError("disabled for FIPS"))
     assert machine.sha256_fault() == "disabled for FIPS"
     monkeypatch.setattr(hashlib, "sha256", hashlib.sha512)
     assert machine.sha256_fault().startswith("a wrong digest")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import resource
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -25,6 +23,9 @@ from bodycam_ingest.model.evidence import StoreProbe
 from bodycam_ingest.stores.directory import DirectoryStore
 from bodycam_ingest.stores.registry import prepare_store
 from tests.support.dock import SMALL_CONFIG
+from tests.support.ledgers import opened, sql, start_and_stop
+from tests.support.patching import fail
+from tests.support.recordings import refuse_direct_at_open
 
 ORIGIN = "police.example.org/custody/dock-7"
 HEAD, MARK, DIRECTORY = SMALL_CONFIG.partition("[[stores]]")
@@ -46,9 +47,17 @@ def machine(tmp_path):
     return tmp_path
 
 
-def found(machine, change=None):
-    config = load(machine / "config.toml")
-    return {check.name: check for check in checkup.directories(config)}
+def named(checks):
+    return {check.name: check for check in checks}
+
+
+def found(machine):
+    return named(checkup.directories(load(machine / "config.toml")))
+
+
+def edit(machine, old, new):
+    path = machine / "config.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
 def failing(machine):
@@ -88,21 +97,12 @@ def test_staging_that_cannot_be_written_fails(machine):
 
 
 def test_too_little_room_fails_before_the_first_recording_does(machine):
-    path = machine / "config.toml"
-    text = path.read_text(encoding="utf-8").replace("= 1\n", "= 9_000_000_000_000_000\n")
-    path.write_text(text, encoding="utf-8")
+    edit(machine, "= 1\n", "= 9_000_000_000_000_000\n")
     assert failing(machine) == {"staging.dir.free"}
 
 
 def test_a_file_system_without_o_direct_is_told_not_failed(machine, monkeypatch):
-    real = os.open
-
-    def refuse(path, flags, *rest, **more):
-        if flags & os.O_DIRECT:
-            raise OSError(22, "Invalid argument")
-        return real(path, flags, *rest, **more)
-
-    monkeypatch.setattr(os, "open", refuse)
+    refuse_direct_at_open(monkeypatch)
     check = found(machine)["staging.dir.direct"]
     assert (check.outcome, check.found) == (Outcome.WARN, "no O_DIRECT")
     assert list((machine / "staging").iterdir()) == []
@@ -111,13 +111,13 @@ def test_a_file_system_without_o_direct_is_told_not_failed(machine, monkeypatch)
 @pytest.mark.parametrize(("state", "outcome"), [(True, "ok"), (False, "warn"), (None, "warn")])
 def test_a_clock_that_nobody_keeps_is_told(monkeypatch, state, outcome):
     monkeypatch.setattr(clock, "synchronised", lambda: state)
-    checks = {check.name: check for check in checkup.machine()}
+    checks = named(checkup.machine())
     assert checks["machine.clock"].outcome == outcome
 
 
 def test_a_low_limit_of_open_files_is_told(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, 4096))
-    checks = {check.name: check for check in checkup.machine()}
+    checks = named(checkup.machine())
     assert checks["machine.open_files"].outcome is Outcome.WARN
 
 
@@ -152,23 +152,8 @@ def dock(tmp_path):
 
 def test_ledger_and_store_of_a_fresh_dock_are_told_of(dock):
     assert fitness.ledger(dock).found == "police.example.org/custody/dock-7, 1 entries"
-    (store,) = [c for c in fitness.stores(dock) if c.name == "stores.archive"]
+    store = named(fitness.stores(dock))["stores.archive"]
     assert (store.outcome, store.found) == (Outcome.OK, "is confirmed by reading back")
-
-
-@pytest.mark.parametrize("harm", ["missing", "no database", "newer schema"])
-def test_a_ledger_that_the_daemon_would_refuse_fails_here_too(dock, harm):
-    path = dock.dock.state_dir / "bodycam.db"
-    if harm == "missing":
-        path.unlink()
-    elif harm == "no database":
-        path.write_bytes(b"x" * 8192)
-    else:
-        with contextlib.closing(sqlite3.connect(path)) as database, database:
-            database.execute("UPDATE alembic_version SET version_num = '9999'")
-    check = fitness.ledger(dock)
-    assert check.outcome is Outcome.FAIL
-    assert check.todo
 
 
 @pytest.mark.parametrize(("required", "outcome"), [(True, Outcome.FAIL), (False, Outcome.WARN)])
@@ -176,7 +161,7 @@ def test_a_store_that_does_not_answer_is_told_without_ending_the_rest(dock, requ
     (dock.dock.state_dir.parent / "archive").rename(dock.dock.state_dir.parent / "elsewhere")
     store = dock.stores[0].model_copy(update={"required": required})
     config = dock.model_copy(update={"stores": (store,)})
-    (check,) = [c for c in fitness.stores(config) if c.name == "stores.archive"]
+    check = named(fitness.stores(config))["stores.archive"]
     assert check.outcome is outcome
     assert check.todo
 
@@ -186,7 +171,7 @@ def test_a_store_that_proves_nothing_is_no_store(dock, monkeypatch):
         verifies_checksum=False, verifies_payload=False, returns_checksum=True, reads_back=False
     )
     monkeypatch.setattr(DirectoryStore, "probe", lambda _self: nothing)
-    (check,) = [c for c in fitness.stores(dock) if c.name == "stores.archive"]
+    check = named(fitness.stores(dock))["stores.archive"]
     assert check.outcome is Outcome.FAIL
 
 
@@ -196,23 +181,10 @@ def test_a_store_that_proves_nothing_is_no_store(dock, monkeypatch):
 def _older_database(state):
     path = state / "bodycam.db"
     old = path.read_bytes()
-    engine, ledger = open_ledger(state, ORIGIN)
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    ledger.close()
-    engine.dispose()
+    start_and_stop(state, ORIGIN)
     path.write_bytes(old)
     for side in ("-wal", "-shm"):
         path.with_name(path.name + side).unlink(missing_ok=True)
-
-
-def _sql(statement):
-    def harm(state):
-        raw = sqlite3.connect(state / "bodycam.db", isolation_level=None)
-        raw.execute(statement)
-        raw.close()
-
-    return harm
 
 
 @pytest.mark.parametrize(
@@ -226,11 +198,14 @@ def _sql(statement):
         lambda state: (state / "lock").unlink(),
         lambda state: state.chmod(0o755),
         _older_database,
-        _sql("DELETE FROM ledger_log"),
-        _sql("UPDATE ledger_head SET size = 'many'"),
-        _sql("DELETE FROM alembic_version"),
-        _sql("UPDATE alembic_version SET version_num = '0000'"),
-        _sql("DROP TABLE ledger_head"),
+        lambda state: sql(state, "DELETE FROM ledger_log"),
+        lambda state: sql(state, "UPDATE ledger_head SET size = 'many'"),
+        lambda state: sql(state, "DELETE FROM alembic_version"),
+        lambda state: sql(state, "UPDATE alembic_version SET version_num = '0000'"),
+        lambda state: sql(state, "UPDATE alembic_version SET version_num = '9999'"),
+        lambda state: sql(state, "DROP TABLE ledger_head"),
+        lambda state: (state / "bodycam.db").unlink(),
+        lambda state: (state / "bodycam.db").write_bytes(b"x" * 8192),
     ],
 )
 def test_what_the_daemon_refuses_is_never_called_fit(dock, harm):
@@ -240,31 +215,27 @@ def test_what_the_daemon_refuses_is_never_called_fit(dock, harm):
         open_ledger(state, dock.origin)
     check = fitness.ledger(dock)
     assert (check.outcome, check.found) == (Outcome.FAIL, refused.value.message)
-    assert check.todo == refused.value.hint
+    assert check.todo == refused.value.hint != ""
 
 
 def test_a_ledger_is_examined_beside_the_daemon(dock):
-    engine, ledger = open_ledger(dock.dock.state_dir, dock.origin)
-    with ledger.transaction() as txn:
-        txn.append("daemon.started", "daemon", {})
-    assert fitness.ledger(dock).found.endswith("2 entries")
-    ledger.close()
-    engine.dispose()
+    with opened(dock.dock.state_dir, dock.origin) as (_, ledger):
+        with ledger.transaction() as txn:
+            txn.append("daemon.started", "daemon", {})
+        assert fitness.ledger(dock).found.endswith("2 entries")
 
 
 def test_another_disk_in_an_archives_place_fails(dock):
-    engine, ledger = open_ledger(dock.dock.state_dir, dock.origin)
-    with ledger.transaction() as txn:
-        txn.add(entries.store_pinned("archive", identity="directory:OTHER"))
-    ledger.close()
-    engine.dispose()
-    check = {c.name: c for c in fitness.stores(dock)}["stores.archive"]
+    pinned = entries.store_pinned("archive", identity="directory:OTHER")
+    with opened(dock.dock.state_dir, dock.origin) as (_, ledger), ledger.transaction() as txn:
+        txn.add(pinned)
+    check = named(fitness.stores(dock))["stores.archive"]
     assert check.outcome is Outcome.FAIL
     assert "directory:OTHER at first contact" in check.found
 
 
 def test_an_archives_room_is_told(dock):
-    assert "free" in {c.name: c for c in fitness.stores(dock)}["stores.archive.free"].found
+    assert "free" in named(fitness.stores(dock))["stores.archive.free"].found
 
 
 @pytest.mark.parametrize(
@@ -287,20 +258,16 @@ def test_the_sandbox_of_the_service_is_looked_at(properties, path, writable):
 
 def test_an_archive_that_the_service_may_not_write_fails(dock, monkeypatch):
     monkeypatch.setattr(fitness, "_sandbox", lambda: {"ProtectSystem": "strict"})
-    check = {c.name: c for c in fitness.stores(dock)}["stores.archive.sandbox"]
+    check = named(fitness.stores(dock))["stores.archive.sandbox"]
     assert check.outcome is Outcome.FAIL
     assert f"ReadWritePaths={dock.stores[0].path}" in check.todo
 
 
 def test_keys_that_only_the_service_has_are_no_fault(machine, monkeypatch):
-    path = machine / "config.toml"
-    text = path.read_text(encoding="utf-8").replace(
-        '{ source = "file", path = "keys.ini" }', '{ source = "environment" }'
-    )
-    path.write_text(text, encoding="utf-8")
+    edit(machine, '{ source = "file", path = "keys.ini" }', '{ source = "environment" }')
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    config = load(path)
+    config = load(machine / "config.toml")
     (check,) = fitness.stores(config)
     assert (check.outcome, "only the service has them" in check.found) == (Outcome.WARN, True)
     told = {"store": "cloud", "identity": "s3:x", "last_error": None}
@@ -323,10 +290,7 @@ def test_a_file_system_that_nobody_names_is_not_called_good(machine, monkeypatch
 
 
 def test_a_full_staging_disk_is_not_told_as_one_without_o_direct(machine, monkeypatch):
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "write", full)
+    fail(monkeypatch, os, "write", errno.ENOSPC)
     checks = found(machine)
     assert "No space" in checks["staging.dir"].found
     assert "staging.dir.direct" not in checks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from bodycam_ingest.release import Live, Releaser
 from tests.audit.test_histories import REQUIRED, House, house
 from tests.db.test_projected_columns import another
 from tests.support.dockbench import CAMERA, DOCKING_ID
+from tests.support.ledgers import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,34 +44,18 @@ def changed(house: House, kind: type[Row], name: str) -> Iterator[None]:
     """As with an SQL shell beside the daemon; put back at the end."""
     table = TABLE_NAMES[kind]
     value = another(metadata.tables[table].c[name])
-    with shell(house) as connection:
+    with shell(house.bench.directory / "state") as connection:
         before = connection.execute(f"SELECT rowid, {name} FROM {table}").fetchall()
         connection.execute(f"UPDATE {table} SET {name} = {value}")
         assert connection.execute(f"SELECT rowid, {name} FROM {table}").fetchall() != before
     yield
-    with shell(house) as connection:
+    with shell(house.bench.directory / "state") as connection:
         for rowid, was in before:
             connection.execute(f"UPDATE {table} SET {name} = ? WHERE rowid = ?", (was, rowid))
 
 
-@contextlib.contextmanager
-def shell(house: House) -> Iterator[sqlite3.Connection]:
-    path = house.bench.directory / "state/bodycam.db"
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        yield connection
-
-
-def confirmed(house: House) -> str:
-    """An item that may be released."""
-    item: str = house.add()
-    house.send_all()
-    house.anchors.tick()
-    house.send_all()
-    return item
-
-
 def test_no_release_on_the_word_of_a_changed_row(house: House) -> None:
-    item = confirmed(house)
+    item = house.confirmed()
     for kind, name in COLUMNS:
         with changed(house, kind, name):
             assert house.releaser.tick({}) == 0, name
@@ -85,11 +69,10 @@ def test_no_release_on_the_word_of_a_changed_row(house: House) -> None:
 
 
 def test_no_purge_on_the_word_of_a_changed_row(house: House) -> None:
-    item = confirmed(house)
+    item = house.confirmed()
     assert house.releaser.tick({}) == 1
     house.purger.step(REQUIRED)
-    house.anchors.tick()
-    house.send_all()
+    house.anchor()
     copy = house.staging / house.bench.item(item).staged_path
     for kind, name in COLUMNS:
         with changed(house, kind, name):
@@ -124,7 +107,7 @@ def listed(house: House, *, final: bool = True) -> Live:
 
 
 def test_no_release_while_the_ledger_says_that_the_card_was_not_listed(house: House) -> None:
-    confirmed(house)
+    house.confirmed()
     live = listed(house, final=False)
     assert house.releaser.tick({DOCKING_ID: live}) == 0
     with changed(house, rows.Docking, "inventoried"):
@@ -143,10 +126,10 @@ def test_no_release_while_the_ledger_says_that_the_card_was_not_listed(house: Ho
     ],
 )
 def test_no_release_of_a_card_on_which_an_unread_item_was_hidden(house: House, change: str) -> None:
-    confirmed(house)
+    house.confirmed()
     unread = house.add()
     live = listed(house)
-    with shell(house) as connection:
+    with shell(house.bench.directory / "state") as connection:
         connection.execute("UPDATE upload SET state = 'confirmed'")
         connection.execute(f"UPDATE item SET {change} WHERE item_id = '{unread}'")
     assert house.releaser.judge(DOCKING_ID, live).release
@@ -155,16 +138,16 @@ def test_no_release_of_a_card_on_which_an_unread_item_was_hidden(house: House, c
 
 
 def test_a_whole_card_is_released(house: House) -> None:
-    confirmed(house)
+    house.confirmed()
     assert house.releaser.tick({DOCKING_ID: listed(house)}) == 1
 
 
 def test_no_release_while_the_ledger_says_that_an_alarm_is_open(house: House) -> None:
-    confirmed(house)
+    house.confirmed()
     with house.bench.ledger.transaction() as txn:
         findings.alarm(txn, subjects.camera(CAMERA), "c", "d")
     live = listed(house)
-    with shell(house) as connection:
+    with shell(house.bench.directory / "state") as connection:
         connection.execute("UPDATE finding SET closed_at = opened_at")
     assert house.releaser.judge(DOCKING_ID, live).release
     assert house.releaser.tick({DOCKING_ID: live}) == 0

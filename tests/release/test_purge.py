@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 import structlog
@@ -19,8 +20,9 @@ from bodycam_ingest.errors import (
 from bodycam_ingest.model.lifecycle import ItemState
 from bodycam_ingest.upload.checkpoints import CheckpointPublisher
 from tests.support import facts
-from tests.support.dockbench import DOCKING_ID, Bench, random_bytes
-from tests.support.memory_store import Fault, MemoryStore, _Kept
+from tests.support.dockbench import DOCKING_ID, Bench
+from tests.support.memory_store import Fault, MemoryStore
+from tests.support.patching import fail
 from tests.support.store_dock import StoreDock
 
 pytestmark = pytest.mark.long
@@ -46,7 +48,7 @@ class Dock(StoreDock):
     def released(self, count: int) -> list[str]:
         """So many items that every store confirmed, and that were released."""
         stores = [(name, True) for name in self.stores]
-        ids = [self.bench.add(random_bytes(500), stores) for _ in range(count)]
+        ids = [self.bench.add(os.urandom(500), stores) for _ in range(count)]
         self.send()
         with self.bench.ledger.transaction() as txn:
             for item_id in ids:
@@ -126,38 +128,32 @@ def test_nothing_goes_before_its_intent_is_anchored_in_every_required_store(make
     assert dock.copy(item_id).exists()
 
 
-def _zeros(kept, _other):
+def _zeros(kept, _other=None):
     return dataclasses.replace(kept, body=bytes(len(kept.body)))
 
 
-def _another_recording(_kept, other):
-    return other
-
-
-def _another_under_our_name(kept, other):
-    return dataclasses.replace(other, metadata=kept.metadata)
-
-
-def _ours_under_another_name(kept, other):
-    return dataclasses.replace(kept, metadata=other.metadata)
-
-
-def _nobodys(kept, _other):
-    return _Kept(kept.body, {}, kept.etag, kept.checksum)
+REPLACED = {
+    "zeros": _zeros,
+    "another recording": lambda _kept, other: other,
+    "another under our name": lambda kept, other: dataclasses.replace(
+        other, metadata=kept.metadata
+    ),
+    "ours under another name": lambda kept, other: dataclasses.replace(
+        kept, metadata=other.metadata
+    ),
+    "nobody's": lambda kept, _other: dataclasses.replace(kept, metadata={}),
+}
 
 
 def _put_zeros(dock, item_id):
     """Have the store hold other bytes; returns what it held."""
     objects = dock.stores["a"].objects
     well = objects[dock.key(item_id)]
-    objects[dock.key(item_id)] = _zeros(well, None)
+    objects[dock.key(item_id)] = _zeros(well)
     return well
 
 
-@pytest.mark.parametrize(
-    "replace",
-    [_zeros, _another_recording, _another_under_our_name, _ours_under_another_name, _nobodys],
-)
+@pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
 @pytest.mark.parametrize("where", ["a", "b"])
 def test_a_copy_stays_when_a_store_holds_something_else_of_the_same_size(
     make, replace, where
@@ -306,12 +302,8 @@ def test_without_any_required_store_nothing_goes(make) -> None:
 def test_a_disk_that_cannot_delete_is_one_finding_for_all_copies(make, monkeypatch) -> None:
     dock = make("a")
     ids = dock.announced(8)
-
-    def refuse(_path: str) -> bool:
-        raise StagingReadOnlyError("read-only file system")
-
     with monkeypatch.context() as patch:
-        patch.setattr(dock.copies.staging, "purge", refuse)
+        fail(patch, dock.copies.staging, "purge", StagingReadOnlyError("read-only file system"))
         with structlog.testing.capture_logs() as lines:
             dock.pass_time(1)
         assert dock.bench.open_alarms() == [("purge_held", "dock:staging")]

@@ -8,6 +8,7 @@ import pytest
 from bodycam_ingest.errors import AbandonedError
 from bodycam_ingest.staging.pump import DEPTH, HUGE_PAGE_BYTES, BufferPool, Pump
 from tests.support.recordings import PAGE_BYTES, content
+from tests.support.threads import together
 
 
 class Tape:
@@ -124,11 +125,7 @@ def test_many_pumps_share_few_buffers_and_all_come_to_the_end():
     def one(ears: list[Ear]) -> None:
         Pump(pool).run(Tape(data).fill, len(data), [ear.take for ear in ears], ignore)
 
-    threads = [threading.Thread(target=one, args=(ears,)) for ears in listening]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    together(one, listening)
 
     assert all(ear.heard == data for ears in listening for ear in ears)
     assert pool.in_use_max <= pool.made <= pool.count_max == 3

@@ -16,6 +16,7 @@ from bodycam_ingest.errors import (
     StoreUnreachableError,
 )
 from tests.support.sending import PART_BYTES, Bytes, Journal, Sent, clip, object_of, some_bytes
+from tests.support.threads import together
 
 SIZES = {
     "empty": 0,
@@ -267,11 +268,7 @@ def test_of_many_writers_one_wins_and_knows_it(store):
                 store.confirm(objects[number], stored)
                 won.append(number)
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(len(bodies))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(write, range(len(bodies)))
     assert len(won) == 1
     assert sorted(won + lost) == list(range(len(bodies)))
     assert b"".join(store.read(key)) == bodies[won[0]]

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
-from bodycam_ingest.db import items, known_stores, uploads
+from bodycam_ingest.db import items, known_stores, own_objects, uploads
 from bodycam_ingest.db.known_stores import Wanted
 from bodycam_ingest.db.schema import finding, ledger_entry, store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model import rows
-from bodycam_ingest.model.evidence import Digests, StoreObject
+from bodycam_ingest.model.evidence import Digests
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.area import StagingArea
 from tests.support import facts
@@ -87,7 +85,6 @@ class Bench:
             txn.add(docked(CAMERA, DOCKING_ID, profile="x81"))
 
     def close(self) -> None:
-        """As at the process's end."""
         self.ledger.close()
         self.engine.dispose()
 
@@ -120,15 +117,19 @@ class Bench:
         """Have these stores be the configuration's, as a start of the daemon notes them."""
         known_stores.note(txn, [Wanted(name, "directory", required) for name, required in stores])
 
+    def record(self, *drafts: entries.Draft) -> None:
+        """Entries, in one transaction."""
+        with self.ledger.transaction() as txn:
+            for draft in drafts:
+                txn.add(draft)
+
     # -- looking --
 
     def item(self, item_id: str) -> items.ItemRow:
-        """The item's row."""
         with self.engine.connect() as conn:
             return items.get(conn, item_id)
 
     def upload(self, item_id: str, store: str) -> uploads.UploadRow:
-        """The upload's row."""
         with self.engine.connect() as conn:
             return uploads.get(conn, item_id, store)
 
@@ -152,67 +153,11 @@ class Bench:
             )
             return [(row.code, row.subject) for row in rows]
 
+    def anchored(self, *stores: str) -> int:
+        """How many entries stand under a checkpoint in each of these."""
+        with self.engine.connect() as conn:
+            return own_objects.anchored_size(conn, stores)
+
     def store_row(self, store: str) -> Any:
-        """The store's row."""
         with self.engine.connect() as conn:
             return conn.execute(sa.select(store_work).where(store_work.c.store == store)).one()
-
-
-@dataclass
-class MemoryJournal:
-    """An upload's journal in memory, with everything it was told."""
-
-    upload_id: str = ""
-    completing: bool = False
-    told: list[str] = field(default_factory=list)
-    kept: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def etags(self) -> dict[int, str]:
-        """Tags of the parts that were sent."""
-        return dict(self.kept)
-
-    def begun(self, upload_id: str) -> None:
-        """As `UploadJournal.begun`."""
-        self.told.append("begun")
-        self.upload_id, self.completing, self.kept = upload_id, False, {}
-
-    def part_stored(self, number: int, etag: str) -> None:
-        """As `UploadJournal.part_stored`."""
-        self.told.append(f"part {number}")
-        self.kept[number] = etag
-
-    def completing_now(self) -> None:
-        """As `UploadJournal.completing_now`."""
-        self.told.append("completing")
-        self.completing = True
-
-    def forgotten(self) -> None:
-        """As `UploadJournal.forgotten`."""
-        self.told.append("forgotten")
-        self.upload_id, self.completing, self.kept = "", False, {}
-
-
-class BytesSource:
-    """Bytes in memory as a local copy."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """As `ByteSource.read_at`."""
-        return self.body[offset : offset + length]
-
-
-def store_object(key: str, body: bytes, part_size_bytes: int, item_id: str) -> StoreObject:
-    """An object as an upload would make it."""
-    return StoreObject(
-        key=key,
-        digests=digests_of(body, part_size_bytes),
-        metadata={"item-id": item_id, "sha256": hashlib.sha256(body).hexdigest()},
-    )
-
-
-def random_bytes(count: int) -> bytes:
-    """Bytes that no two calls share."""
-    return os.urandom(count)

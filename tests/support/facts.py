@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from bodycam_ingest.custody import item_entries
+from bodycam_ingest.db import schema
+from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import (
     Acquired,
@@ -18,6 +23,8 @@ from bodycam_ingest.model.evidence import (
 from bodycam_ingest.model.lifecycle import UploadState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.model.evidence import Digests
 
@@ -78,6 +85,20 @@ def release(
             item_id, docking_id=docking_id, docked=docked, dock_ms=dock_ms, policy="keep"
         )
     )
+
+
+@contextlib.contextmanager
+def tables(*kept: Any) -> Iterator[sa.Connection]:
+    """The tables in memory, with these rows in them."""
+    engine = sa.create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+    with engine.connect() as conn:
+        projected = ProjectedRows(conn)
+        for row in kept:
+            projected.put(row)
+        projected.flush()
+        yield conn
+    engine.dispose()
 
 
 def item_values(

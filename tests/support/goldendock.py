@@ -16,8 +16,9 @@ from bodycam_ingest.model.evidence import EntryKind, StoreObject, Verdict
 from bodycam_ingest.staging.copies import open_copies
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
 from tests.support import facts, ledgers
-from tests.support.dockbench import BytesSource, MemoryJournal, digests_of, docked
+from tests.support.dockbench import digests_of, docked
 from tests.support.ledgers import ORIGIN
+from tests.support.sending import Bytes, Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,8 +151,7 @@ def build(root):
 
 def take(dock, ledger, item, body):
     digests = digests_of(body, 1024)
-    sha256 = digests.sha256.hex()
-    staged = f"{DOCKING}/{item}-{sha256}"
+    staged = f"{DOCKING}/{item}-{digests.sha256.hex()}"
     with ledger.transaction() as txn:
         facts.discover(txn, item, DOCKED, b"DCIM/a.mp4", size_bytes=len(body))
     if item == DISCOVERED:
@@ -165,8 +165,7 @@ def take(dock, ledger, item, body):
         key = KEYS[item] = items.get(txn.conn, item).key()
     if item == VERIFIED:
         return
-    obj = StoreObject(key, digests, {"item-id": item, "sha256": sha256})
-    dock.store.send(obj, BytesSource(body), MemoryJournal())
+    send(dock, key, item, body)
     with ledger.transaction() as txn:
         facts.confirm(txn, item, "main")
         if item == RELEASED:
@@ -175,8 +174,11 @@ def take(dock, ledger, item, body):
 
 def anchor(dock, ledger):
     head = ledger.head
-    body = head.checkpoint.encode()
-    digests = digests_of(body, 1024)
     key = object_keys.checkpoint_key(ORIGIN, head.size)
-    obj = StoreObject(key, digests, {"item-id": key, "sha256": digests.sha256.hex()})
-    dock.store.send(obj, BytesSource(body), MemoryJournal())
+    send(dock, key, key, head.checkpoint.encode())
+
+
+def send(dock, key, item, body):
+    digests = digests_of(body, 1024)
+    obj = StoreObject(key, digests, {"item-id": item, "sha256": digests.sha256.hex()})
+    dock.store.send(obj, Bytes(body), Journal())

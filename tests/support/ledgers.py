@@ -51,7 +51,6 @@ class NewLedger:
         self.engine, self.ledger = open_ledger(directory / "state", ORIGIN)
 
     def close(self) -> None:
-        """As at the process's end."""
         self.ledger.close()
         self.engine.dispose()
 

@@ -151,7 +151,6 @@ class MemoryStore:
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = at_once
     ) -> StoredObject:
-        """As `ObjectStore.send`."""
         check(obj)
         found = self.look(obj.key)
         if found is None:
@@ -223,7 +222,6 @@ class MemoryStore:
         pace: Pace = at_once,
         source: ByteSource | None = None,
     ) -> Confirmation:
-        """As `ObjectStore.confirm`."""
 
         def do() -> str:
             kept = self.objects.get(obj.key)
@@ -248,7 +246,6 @@ class MemoryStore:
         return Confirmation(stored, proof, checksum)
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
-        """As `ObjectStore.look`."""
         check_key(key)
         found = self._call("look", key, lambda: self._found(key))
         assert found is None or isinstance(found, FoundObject)
@@ -267,15 +264,12 @@ class MemoryStore:
         )
 
     def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
-        """As `ObjectStore.read`."""
         yield self.objects[key].body
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """As `ObjectStore.keys`."""
         yield from sorted(key for key in self.objects if key.startswith(prefix))
 
     def probe(self) -> StoreProbe:
-        """As `ObjectStore.probe`."""
         self._call("probe", "", lambda: None)
         self.probes += 1
         return StoreProbe(
@@ -286,7 +280,6 @@ class MemoryStore:
         )
 
     def identity(self, *, first: bool = True) -> str:
-        """As `ObjectStore.identity`."""
         self._call("identity", "", lambda: None)
         return self.identity_now
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 def always(*_arguments: Any, **_more: Any) -> bool:
-    """Any call."""
     return True
 
 

@@ -112,7 +112,6 @@ class Desk:
         return cls(card, staging, root_fd, str(ULID()))
 
     def close(self) -> None:
-        """Close the card."""
         os.close(self.root_fd)
 
     def acquirer(

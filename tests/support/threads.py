@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 
 def together(act: Callable[[Any], Any], arguments: Iterable[Any]) -> None:
-    """One act for each argument, all at once; returns when they have ended."""
-    threads = [threading.Thread(target=act, args=(argument,)) for argument in arguments]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """One act for each argument, all at once; raises what the first of them that failed raised."""
+    given = list(arguments)
+    with ThreadPoolExecutor(len(given)) as threads:
+        for done in [threads.submit(act, argument) for argument in given]:
+            done.result()

@@ -90,8 +90,7 @@ class Idle(StoreDock):
             )
 
     def anchored(self) -> int:
-        with self.bench.engine.connect() as conn:
-            return own_objects.anchored_size(conn, list(self.stores))
+        return self.bench.anchored(*self.stores)
 
 
 @pytest.fixture

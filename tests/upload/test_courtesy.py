@@ -13,6 +13,7 @@ from bodycam_ingest.errors import AbandonedError
 from bodycam_ingest.upload.connections import AttendedStore, Courtesy, Throttle
 from tests.support.memory_store import MemoryStore
 from tests.support.sending import Bytes, Journal, object_of, some_bytes
+from tests.support.threads import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,11 +98,7 @@ def test_all_uploads_together_have_one_share():
     copying.set()
     courtesy = Courtesy(threading.Event(), copying.is_set)
     began_s = time.monotonic()
-    threads = [threading.Thread(target=courtesy.pay, args=(0.01, nobody)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda spent_s: courtesy.pay(spent_s, nobody), [0.01] * 5)
     assert time.monotonic() - began_s >= 5 * 0.09
 
 
@@ -145,18 +142,16 @@ def test_what_is_paid_is_what_the_work_took_of_this_machine(monkeypatch, on_disk
     assert sum(paid) == pytest.approx(max(clock["disk"], clock["processor"]))
 
 
-def test_copying_lasts_from_the_first_to_a_moment_after_the_last(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+def test_copying_lasts_from_the_first_to_a_moment_after_the_last(passing):
     copying = Activity()
     assert not copying.is_on()
     with copying.busy():
         assert copying.is_on()
         with copying.busy():
             pass
-        clock.now_s += 100.0
+        passing.now_s += 100.0
         assert copying.is_on()
-    clock.now_s += 0.4
+    passing.now_s += 0.4
     assert copying.is_on()
-    clock.now_s += 0.2
+    passing.now_s += 0.2
     assert not copying.is_on()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.daemon.workers import Worker, heartbeat
 from bodycam_ingest.db import findings, items, own_objects, resending, store_health, uploads
-from bodycam_ingest.db.schema import document, object_work
+from bodycam_ingest.db.schema import document, ledger_entry, object_work
 from bodycam_ingest.errors import (
     LedgerUnwritableError,
     LocalCopyDamagedError,
@@ -36,14 +38,17 @@ from bodycam_ingest.model.backoff import StoreLimits
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
-from tests.support.dockbench import CAMERA, DOCKING_ID, random_bytes
+from tests.support.dockbench import CAMERA, DOCKING_ID
 from tests.support.memory_store import Fault, MemoryStore
+from tests.support.patching import fail
+from tests.support.sending import Bytes, Journal, object_of
 from tests.support.store_dock import StoreDock
+from tests.support.threads import together
 
 if TYPE_CHECKING:
     from bodycam_ingest.db.standing import LedgerHead
 
-BODY = random_bytes(5000)
+BODY = os.urandom(5000)
 HOUR_MS = 3_600_000
 
 
@@ -59,6 +64,18 @@ class Dock(StoreDock):
             self.clock.ms += round(wait_s * 1000) + 1
         raise AssertionError("it still waits")
 
+    def state(self, item_id: str) -> ItemState:
+        """The item's."""
+        return self.bench.item(item_id).state
+
+    def confirmed(self, *ids: str) -> bool:
+        """Whether all of them are."""
+        return all(self.state(item_id) is ItemState.CONFIRMED for item_id in ids)
+
+    def asked(self, call: str) -> list[str]:
+        """The keys that the one store was asked for by a call."""
+        return [key for name, key in self.stores["main"].calls if name == call]
+
 
 @pytest.fixture
 def dock(bench):
@@ -67,6 +84,13 @@ def dock(bench):
 
 def add(dock: Dock, body: bytes = BODY, stores=(("main", True),)) -> str:
     return dock.bench.add(body, stores)
+
+
+def occupy(dock: Dock, key: str) -> None:
+    """Have an object of somebody else lie at a key."""
+    other = MemoryStore("x")
+    other.send(object_of(b"foreign", key), Bytes(b"foreign"), Journal())
+    dock.stores["main"].objects[key] = other.objects[key]
 
 
 def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) -> None:
@@ -108,8 +132,6 @@ def test_the_entry_that_confirms_is_the_one_that_release_waits_for(dock) -> None
     dock.drain("main")
     row = dock.bench.item(item_id)
     with dock.bench.engine.connect() as conn:
-        from bodycam_ingest.db.schema import ledger_entry  # noqa: PLC0415 - only here
-
         kind = conn.execute(
             ledger_entry.select().where(ledger_entry.c.seq == row.confirmed_seq)
         ).one()
@@ -143,14 +165,14 @@ def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
     main = dock.stores["main"]
     main.faults.append(Fault(call, done=done))
     dock.drain("main")
-    sent = [c for c in main.calls if c[0] == "part"]
+    sent = dock.asked("part")
     waits = dock.bench.store_row("main").paused_until_ms
     assert waits > dock.clock.ms
     dock.restart()
     assert dock.uploader.run_due("main") == pytest.approx((waits - dock.clock.ms) / 1000)
     dock.work_on("main")
     assert dock.bench.upload(item_id, "main").state is UploadState.CONFIRMED
-    parts = [c for c in main.calls if c[0] == "part"]
+    parts = dock.asked("part")
     # Five parts; at most the one whose answer was lost is sent twice.
     assert len(parts) <= 6
     assert len(parts) >= len(sent)
@@ -163,7 +185,7 @@ def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
         uploads.update_work(txn.conn, item_id, "main", upload_id="gone", completing=True)
     dock.restart()
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 @pytest.mark.long
@@ -221,7 +243,7 @@ def test_a_dead_store_holds_up_no_other(bench) -> None:
 @pytest.mark.parametrize("error", [StoreUnreachableError, StoreError, StoreMisconfiguredError])
 def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     bad = add(dock)
-    ids = [add(dock, random_bytes(100)) for _ in range(20)]
+    ids = [add(dock, os.urandom(100)) for _ in range(20)]
     key = dock.bench.item(bad).key()
     dock.stores["main"].faults.append(
         Fault("look", lambda: error("injected"), times=-1, matches=lambda k: k == key)
@@ -229,10 +251,10 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     start_ms = dock.clock.ms
     for _ in range(20):
         wait_s = dock.drain("main")
-        if all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids):
+        if dock.confirmed(*ids):
             break
         dock.clock.ms += round((wait_s or 0) * 1000) + 1
-    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.confirmed(*ids)
     assert dock.clock.ms - start_ms <= HOUR_MS, "it was held up at most by one pause"
     assert dock.bench.upload(bad, "main").shown_state == "waiting"
     # Its second failure is its own: the store stays open for what comes after.
@@ -241,7 +263,7 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     assert dock.bench.upload(bad, "main").attempts >= 2
     more = add(dock, b"later")
     dock.drain("main")
-    assert dock.bench.item(more).state is ItemState.CONFIRMED
+    assert dock.confirmed(more)
 
 
 def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(dock) -> None:
@@ -257,7 +279,7 @@ def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(doc
     assert row.last_error == "store_unreachable"
     assert row.paused_until_ms > dock.clock.ms
     dock.work_on("main")
-    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.confirmed(*ids)
 
 
 def claimed(queue: UploadQueue, *, failing: bool = False) -> Claim:
@@ -270,7 +292,7 @@ def test_small_items_are_handed_out_together_and_large_ones_alone(dock) -> None:
     small, big = [], []
     for _ in range(3):
         small.append(add(dock, b"small"))
-        big.append(add(dock, random_bytes(SMALL_BYTES + 1)))
+        big.append(add(dock, os.urandom(SMALL_BYTES + 1)))
     queue = UploadQueue(dock.bench.engine, ["main"], dock.clock)
     claims = [claimed(queue) for _ in range(4)]
     assert [sorted(claim.names()) for claim in claims] == [small, *([one] for one in big)]
@@ -296,34 +318,20 @@ def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
     bad, good = add(dock), add(dock, b"good")
     key = dock.bench.item(bad).key()
     main = dock.stores["main"]
-    other = MemoryStore("x")
-    item = other_item(dock, key)
-    other.send(*item)
-    main.objects[key] = other.objects[key]
+    occupy(dock, key)
     dock.drain("main")
     assert main.objects[key].body == b"foreign"
     assert dock.bench.upload(bad, "main").state is UploadState.REFUSED
     assert dock.bench.open_alarms() == [("store_conflict", f"upload:{bad}:main")]
     assert dock.bench.entries("upload.refused")[0]["reason"] == "store_conflict"
-    assert dock.bench.item(bad).state is ItemState.VERIFIED
-    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.state(bad) is ItemState.VERIFIED
+    assert dock.confirmed(good)
     del main.objects[key]
     with dock.bench.ledger.transaction() as txn:
         assert resending.retry_item(txn, items.get(txn.conn, bad), ["main"]).due == 1
     dock.drain("main")
-    assert dock.bench.item(bad).state is ItemState.CONFIRMED
+    assert dock.confirmed(bad)
     assert dock.bench.open_alarms() == []
-
-
-def other_item(dock: Dock, key: str):
-    from tests.support.dockbench import (  # noqa: PLC0415 - only here
-        BytesSource,
-        MemoryJournal,
-        store_object,
-    )
-
-    obj = store_object(key, b"foreign", 1024, "01J00000000000000000009999")
-    return obj, BytesSource(b"foreign"), MemoryJournal()
 
 
 def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> None:
@@ -337,7 +345,7 @@ def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> No
     dock.drain("main")
     assert dock.bench.upload(item_id, "main").state is UploadState.REFUSED
     assert dock.bench.open_alarms()[-1] == ("store_mismatch", f"upload:{item_id}:main")
-    assert dock.bench.item(item_id).state is ItemState.VERIFIED
+    assert dock.state(item_id) is ItemState.VERIFIED
     assert dock.bench.entries("item.confirmed") == []
 
 
@@ -351,23 +359,17 @@ def test_a_damaged_copy_is_quarantined_and_never_sent_as_good(dock) -> None:
     assert (row.state, row.quarantine_reason) == (ItemState.QUARANTINED, LocalCopyDamagedError.code)
     assert dock.bench.open_alarms() == [("local_copy_damaged", f"item:{item_id}")]
     assert dock.stores["main"].look(dock.bench.item(item_id).key()) is None
-    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.confirmed(good)
     assert dock.drain("main") is None, "it is not tried again and again"
 
 
 def test_an_unreadable_staging_disk_is_the_items_fault_not_the_stores(dock, monkeypatch) -> None:
     bad, good = add(dock), add(dock, b"good")
     staged = dock.bench.item(bad).staged_path
-    really = dock.bench.staging.open_staged
-
-    def open_staged(path: str):
-        if path == staged:
-            raise StagingUnreadableError("injected")
-        return really(path)
-
-    dock.uploader._open_staged = open_staged
+    error = StagingUnreadableError("injected")
+    fail(monkeypatch, dock.uploader, "_open_staged", error, lambda path: path == staged)
     dock.drain("main")
-    assert dock.bench.item(good).state is ItemState.CONFIRMED
+    assert dock.confirmed(good)
     assert dock.bench.open_alarms() == [("staging_unreadable", f"upload:{bad}:main")]
     assert dock.bench.upload(bad, "main").shown_state == "waiting"
 
@@ -385,7 +387,7 @@ def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
     assert dock.bench.open_alarms() == [("store_integrity", f"upload:{item_id}:main")]
     dock.clock.ms += 7 * HOUR_MS
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
     assert dock.bench.open_alarms() == []
 
 
@@ -407,13 +409,8 @@ def test_progress_begins_the_waits_anew(dock) -> None:
         dock.drain("main")
         dock.clock.ms += 400_000
     assert dock.bench.store_row("main").attempts == 6
-    parts_seen = [0]
-
-    def third(_key: str) -> bool:
-        parts_seen[0] += 1
-        return parts_seen[0] == 3
-
-    main.faults.append(Fault("part", matches=third))
+    parts = itertools.count(1)
+    main.faults.append(Fault("part", matches=lambda _key: next(parts) == 3))
     dock.drain("main")
     assert dock.bench.store_row("main").attempts == 1
     assert dock.bench.upload(item_id, "main").attempts == 1
@@ -429,8 +426,8 @@ def test_another_store_under_the_same_name_is_refused(dock) -> None:
     dock.drain("main")
     assert dock.stores["main"].objects == {}
     assert dock.bench.open_alarms() == [("store_misconfigured", "store:main")]
-    assert dock.bench.item(first).state is ItemState.CONFIRMED
-    assert dock.bench.item(second).state is ItemState.VERIFIED
+    assert dock.confirmed(first)
+    assert dock.state(second) is ItemState.VERIFIED
 
 
 def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
@@ -447,11 +444,6 @@ def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
     assert dock.bench.store_row("main").probed_at
 
 
-def anchored(dock: Dock, *required: str) -> int:
-    with dock.bench.engine.connect() as conn:
-        return own_objects.anchored_size(conn, required)
-
-
 def queue_checkpoint(dock: Dock) -> tuple[str, LedgerHead]:
     """The checkpoint of now; its key and what it says."""
     head = dock.bench.ledger.head
@@ -466,10 +458,10 @@ def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> No
     key, head = queue_checkpoint(dock)
     main.faults.append(Fault("put", done=True))
     dock.drain("main")
-    assert anchored(dock, "main") == 0
+    assert dock.bench.anchored("main") == 0
     dock.work_on("main")
-    assert anchored(dock, "main") == head.size
-    assert anchored(dock, "main", "other") == anchored(dock) == 0
+    assert dock.bench.anchored("main") == head.size
+    assert dock.bench.anchored("main", "other") == dock.bench.anchored() == 0
     assert main.objects[key].body == head.checkpoint.encode()
 
 
@@ -477,9 +469,7 @@ def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> No
 def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) -> None:
     main = dock.stores["main"]
     key, head = queue_checkpoint(dock)
-    other = MemoryStore("x")
-    other.send(*other_item(dock, key))
-    main.objects[key] = other.objects[key]
+    occupy(dock, key)
     main.faults.append(Fault("put", done=done, matches=lambda k: k.startswith(key + "-")))
     item_id = add(dock)
     dock.work_on("main")
@@ -491,8 +481,8 @@ def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) 
     (refused,) = dock.bench.entries("object.refused")
     assert (refused["key"], refused["reason"]) == (key, "store_conflict")
     assert refused["instead"] == moved[0]
-    assert anchored(dock, "main") == head.size
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.bench.anchored("main") == head.size
+    assert dock.confirmed(item_id)
 
 
 def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_tries(dock) -> None:
@@ -509,27 +499,27 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
         assert wait_s is not None
         dock.clock.ms += round(wait_s * 1000) + 1
     assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
-    tried = [key for call, key in main.calls if call == "look" and key.startswith("ledger/")]
+    tried = [key for key in dock.asked("look") if key.startswith("ledger/")]
     assert len(tried) == len(set(tried)) == 7
     main.faults.clear()
     dock.work_on("main")
-    assert anchored(dock, "main") == head.size
+    assert dock.bench.anchored("main") == head.size
 
 
 @pytest.mark.long
 def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
-    ids = [add(dock, random_bytes(3000)) for _ in range(30)]
+    ids = [add(dock, os.urandom(3000)) for _ in range(30)]
     main = dock.stores["main"]
     main.faults.append(Fault("look", lambda: StoreError("400 InvalidRequest"), times=-1))
     dock.drain("main")
     assert dock.bench.open_alarms() == [("store", "store:main")]
     # Two, and those that were under way beside them.
-    assert len([call for call in main.calls if call[0] == "look"]) <= 10
+    assert len(dock.asked("look")) <= 10
     assert dock.bench.store_row("main").paused_until_ms > dock.clock.ms
     main.faults.clear()
     dock.clock.ms += 7 * HOUR_MS
     dock.work_on("main")
-    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.confirmed(*ids)
     assert dock.bench.open_alarms() == []
 
 
@@ -550,7 +540,7 @@ def test_a_minute_of_a_dead_store_is_told_in_few_lines_and_commits(dock) -> None
     assert dock.bench.ledger.commits - before <= 20
     main.faults.clear()
     dock.work_on("main")
-    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
+    assert dock.confirmed(*ids)
 
 
 def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock) -> None:
@@ -558,8 +548,7 @@ def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock)
     main = dock.stores["main"]
     main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
     dock.drain("main")
-    with dock.bench.ledger.transaction() as txn:
-        txn.add(item_entries.quarantined(item_id, reason="r"))
+    dock.bench.record(item_entries.quarantined(item_id, reason="r"))
     dock.clock.ms += HOUR_MS
     main.faults.append(Fault("identity", lambda: StoreCredentialsError("another")))
     dock.uploader.run_due("main")
@@ -579,7 +568,7 @@ def test_a_start_asks_every_store_at_once(dock) -> None:
     with dock.bench.ledger.transaction() as txn:
         store_health.hurry(txn, ["main"])
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> None:
@@ -592,7 +581,7 @@ def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> 
 
     dock.stores["main"].faults.append(Fault("look", mended_meanwhile))
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
     assert dock.bench.open_alarms() == []
 
 
@@ -622,11 +611,15 @@ def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
     assert faults == []
 
 
-def test_a_line_of_its_own_waits_for_no_other(bench) -> None:
-    dock = Dock(bench, "cloud", "archive")
+def in_an_hour(dock: Dock) -> UploadWindow:
     local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
     minute = local.hour * 60 + local.minute
-    closed = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
+    return UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
+
+
+def test_a_line_of_its_own_waits_for_no_other(bench) -> None:
+    dock = Dock(bench, "cloud", "archive")
+    closed = in_an_hour(dock)
     item_id = add(dock, stores=[("cloud", True), ("archive", True)])
     dock.limits = {"cloud": StoreLimits(1, (closed,)), "archive": StoreLimits(shared=False)}
     assert dock.uploader.run_due("cloud") == pytest.approx(3600)
@@ -680,9 +673,9 @@ def test_a_manifest_is_sent_from_its_document_and_never_without(dock, harm) -> N
         assert dock.bench.open_alarms() == []
 
 
-def reinstate(txn, item_id: str) -> None:
-    sha256 = items.get(txn.conn, item_id).digests().sha256
-    txn.add(item_entries.reinstated(item_id, sha256=sha256))
+def reinstate(dock: Dock, item_id: str) -> None:
+    sha256 = dock.bench.item(item_id).digests().sha256
+    dock.bench.record(item_entries.reinstated(item_id, sha256=sha256))
 
 
 def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
@@ -690,31 +683,27 @@ def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     main = dock.stores["main"]
 
     def set_apart(_key: str) -> bool:
-        if dock.bench.item(item_id).state is ItemState.VERIFIED:
-            with dock.bench.ledger.transaction() as txn:
-                txn.add(item_entries.quarantined(item_id, reason="doubt"))
+        if dock.state(item_id) is ItemState.VERIFIED:
+            dock.bench.record(item_entries.quarantined(item_id, reason="doubt"))
         return False
 
     main.faults.append(Fault("complete", matches=set_apart))
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.QUARANTINED
+    assert dock.state(item_id) is ItemState.QUARANTINED
     assert dock.bench.entries("item.stored") == []
     assert dock.drain("main") is None
-    with dock.bench.ledger.transaction() as txn:
-        reinstate(txn, item_id)
+    reinstate(dock, item_id)
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> None:
     item_id = add(dock)
     dock.drain("main")
-    with dock.bench.ledger.transaction() as txn:
-        txn.add(item_entries.quarantined(item_id, reason="doubt"))
-    with dock.bench.ledger.transaction() as txn:
-        reinstate(txn, item_id)
+    dock.bench.record(item_entries.quarantined(item_id, reason="doubt"))
+    reinstate(dock, item_id)
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
     assert len(dock.stores["main"].objects) == 1
 
 
@@ -742,15 +731,12 @@ def test_retry_makes_everything_due_now(dock) -> None:
     with dock.bench.ledger.transaction() as txn:
         assert resending.retry_all(txn, ["main"]).due == 1
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
     add(dock)
-    local = dt.datetime.fromtimestamp(dock.clock.ms / 1000).astimezone()
-    minute = local.hour * 60 + local.minute
-    window = UploadWindow((minute + 60) % 1440, (minute + 120) % 1440)
-    dock.limits = {"main": StoreLimits(windows=(window,))}
+    dock.limits = {"main": StoreLimits(windows=(in_an_hour(dock),))}
     assert dock.uploader.run_due("main") == pytest.approx(3600)
     assert dock.stores["main"].calls == []
     dock.clock.ms += HOUR_MS
@@ -764,7 +750,7 @@ def test_a_clock_set_back_does_not_hold_uploads_for_days(dock) -> None:
     dock.drain("main")
     dock.clock.ms -= 72 * HOUR_MS
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 def test_a_halting_fault_is_not_swallowed(dock) -> None:
@@ -775,24 +761,11 @@ def test_a_halting_fault_is_not_swallowed(dock) -> None:
 
 
 def test_workers_never_send_one_item_twice_at_once(dock) -> None:
-    ids = [add(dock, random_bytes(3000)) for _ in range(12)]
-    faults: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            dock.drain("main")
-        except BaseException as error:  # noqa: BLE001 - told to the test
-            faults.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    ids = [add(dock, os.urandom(3000)) for _ in range(12)]
+    together(dock.drain, ["main"] * 4)
     dock.drain("main")
-    assert all(dock.bench.item(i).state is ItemState.CONFIRMED for i in ids)
-    puts = [c for c in dock.stores["main"].calls if c[0] == "complete"]
+    assert dock.confirmed(*ids)
+    puts = dock.asked("complete")
     assert len(puts) == len(set(puts)) == 12
 
 
@@ -801,7 +774,7 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
     dock.limits = {"main": StoreLimits(1)}
     thread = threading.Thread(target=dock.uploader.run_due, args=("main",))
     thread.start()
-    while not any(c[0] == "list_parts" for c in dock.stores["main"].calls):
+    while not dock.asked("list_parts"):
         pass
     dock.uploader.stop()
     thread.join(10)
@@ -810,7 +783,7 @@ def test_stopping_breaks_off_without_a_trace(dock) -> None:
     dock.limits = {}
     dock.restart()
     dock.drain("main")
-    assert dock.bench.item(item_id).state is ItemState.CONFIRMED
+    assert dock.confirmed(item_id)
 
 
 def test_a_long_upload_is_seen_to_move(dock) -> None:
@@ -825,14 +798,10 @@ def test_a_long_upload_is_seen_to_move(dock) -> None:
 @pytest.mark.long
 def test_the_limit_holds_for_all_uploads_together(bench) -> None:
     dock = Dock(bench, "a", "b")
-    add(dock, random_bytes(40_000), stores=[("a", True), ("b", True)])
+    add(dock, os.urandom(40_000), stores=[("a", True), ("b", True)])
     dock.limits = {"a": StoreLimits(100_000), "b": StoreLimits(100_000)}
     begun_s = time.monotonic()
-    threads = [threading.Thread(target=dock.drain, args=(name,)) for name in ("a", "b")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(dock.drain, ["a", "b"])
     assert time.monotonic() - begun_s >= 0.78, "80,000 bytes at 100,000 a second"
 
 

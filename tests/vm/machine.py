@@ -321,7 +321,6 @@ class Machine:
 
     @property
     def monitor(self) -> _Monitor:
-        """QEMU's monitor."""
         assert self._monitor is not None
         return self._monitor
 
@@ -349,7 +348,6 @@ class Machine:
         return done.output
 
     def put(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
-        """Write a file."""
         assert self._agent is not None
         data = content.encode() if isinstance(content, str) else content
         done = self._agent.call(data, op="put", path=path, mode=mode).wait()

@@ -66,7 +66,6 @@ def _guarded(fd: int, request: dict[str, Any], payload: bytes) -> None:
 
 
 def main() -> None:
-    """Serve for ever."""
     fd = os.open(_PORT, os.O_RDWR)
     _send(fd, {"id": 0, "code": 0})
     while True:

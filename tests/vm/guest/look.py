@@ -30,7 +30,6 @@ _FINDINGS = "SELECT code FROM finding WHERE closed_at IS NULL ORDER BY code"
 
 
 def main() -> None:
-    """Print it."""
     if sys.argv[1:]:
         print(json.dumps(stored(sys.argv[1])))
     else:
