@@ -117,7 +117,7 @@ def test_a_body_edited_and_its_hash_mended(dock):
     assert f"between entry {good} and {bad - 1}" in mismatches[0].message
 
 
-def rewritten(dock, start, bodies, signer=None, key_of_log=None):
+def rewritten(dock, start, bodies, signer=None):
     """All that one can recompute, from entry `start` on; signed only where a key is given."""
     old = dock.bodies()[:start]
     leaves = [leaf_hash(body) for body in old]

@@ -30,20 +30,22 @@ def test_a_partition_stands_as_its_disk_does(sysfs, minor):
     assert not found.being_removed
 
 
-@pytest.mark.parametrize("state", ["cancel", "deleted"])
-def test_a_disk_that_is_taken_away_is_leaving_before_it_is_gone(sysfs, state):
+@pytest.mark.parametrize(
+    ("state", "leaving"),
+    [
+        ("cancel", True),
+        ("deleted", True),
+        # What does not answer is not well, and not leaving.
+        ("offline", False),
+        ("blocked", False),
+        ("quiesce", False),
+    ],
+)
+def test_a_disk_that_is_taken_away_is_leaving_before_it_is_gone(sysfs, state, leaving):
     (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
     found = disk_health(os.makedev(8, 17), sysfs)
-    assert found.being_removed
     assert not found.ok
-
-
-@pytest.mark.parametrize("state", ["offline", "blocked", "quiesce"])
-def test_a_disk_that_does_not_answer_is_not_well_and_not_leaving(sysfs, state):
-    (sysfs / "devices/sdb/device/state").write_text(f"{state}\n")
-    found = disk_health(os.makedev(8, 17), sysfs)
-    assert not found.ok
-    assert not found.being_removed
+    assert found.being_removed is leaving
 
 
 def test_what_is_no_disk_says_nothing(sysfs):

@@ -36,8 +36,7 @@ Kind = Literal[
     "status_after",  # passes all on, then answers so by itself: done, answer wrong
     "flip",  # flips a bit of the request's body at `after`
     "flip_answer",  # flips a bit of the answer's body at `after`
-    "latency",  # waits `seconds` before passing on
-    "bandwidth",  # passes the body on at `rate` bytes/s
+    "none",  # passes all on
 ]
 _CHUNK_BYTES: Final = 64 * 1024
 _TIMEOUT_S: Final = 60.0
@@ -53,8 +52,6 @@ class Fault:
         after: bytes of a body.
         times: how many requests; -1 for all.
         skip: how many matching requests pass before.
-        seconds: for `latency`.
-        rate: for `bandwidth`, bytes/s.
         status: HTTP status of an answer of its own.
         code: S3 error code of that answer; without one it has no body.
         headers: further headers of that answer.
@@ -65,8 +62,6 @@ class Fault:
     after: int = 0
     times: int = 1
     skip: int = 0
-    seconds: float = 0.0
-    rate: int = 0
     status: int = 503
     code: str = "SlowDown"
     headers: dict[str, str] = field(default_factory=dict)
@@ -80,13 +75,11 @@ class Seen:
     Args:
         line: method and target.
         headers: by lower-case name.
-        fault: the kind of fault that met it, empty for none.
         body_sha256: hex digest of the body as far as it was read.
     """
 
     line: str
     headers: dict[str, str]
-    fault: str
     body_sha256: str = ""
 
 
@@ -164,17 +157,13 @@ class FaultProxy:
 
     Args:
         upstream: host and port of the server, plain HTTP.
-        certificate: certificate and key for TLS towards clients; None for plain HTTP.
+        certificate: certificate and key for TLS towards clients.
     """
 
-    def __init__(
-        self, upstream: tuple[str, int], certificate: tuple[Path, Path] | None = None
-    ) -> None:
+    def __init__(self, upstream: tuple[str, int], certificate: tuple[Path, Path]) -> None:
         self._upstream = upstream
-        self._context: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(*certificate)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*certificate)
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._open: set[socket.socket] = set()
@@ -187,8 +176,7 @@ class FaultProxy:
     @property
     def url(self) -> str:
         """The address for clients."""
-        scheme = "https" if self._context else "http"
-        return f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def add(self, fault: Fault) -> Fault:
         """Have a fault happen; the first that matches a request is taken."""
@@ -262,7 +250,7 @@ class FaultProxy:
                 fault.times -= 1 if fault.times > 0 else 0
                 fault.hits += 1
                 return fault
-        return Fault("latency")
+        return Fault("none")
 
     def _serve(self, plain: socket.socket) -> None:
         plain.settimeout(_TIMEOUT_S)
@@ -270,8 +258,7 @@ class FaultProxy:
         client = plain
         server: socket.socket | None = None
         try:
-            if self._context is not None:
-                client = self._context.wrap_socket(plain, server_side=True)
+            client = self._context.wrap_socket(plain, server_side=True)
             server = socket.create_connection(self._upstream, timeout=_TIMEOUT_S)
             with self._lock:
                 self._open |= {client, server}
@@ -293,20 +280,18 @@ class FaultProxy:
         head = requests.head()
         headers = _headers(head)
         fault = self._pick(head)
-        kind = fault.kind if fault.hits else ""
-        seen = Seen(head.split(b" HTTP/", 1)[0].decode("latin-1"), headers, kind)
+        seen = Seen(head.split(b" HTTP/", 1)[0].decode("latin-1"), headers)
         with self._lock:
             self.requests.append(seen)
             at = len(self.requests) - 1
-        if kind == "refuse":
+        if fault.kind == "refuse":
             raise _CutError
         if "100-continue" in headers.get("expect", ""):
             # Answered here, so that bodies come in and faults have bytes to count.
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = re.sub(rb"(?im)^expect:.*\r\n", b"", head)
-        self._ended.wait(fault.seconds)
         digest = hashlib.sha256()
-        if kind == "status":
+        if fault.kind == "status":
             requests.body(headers, lambda data, _payload: digest.update(data))
             self._answer(client, seen.line, fault)
             return
@@ -388,8 +373,6 @@ class _Sender:
             raise _CutError(reset=fault.kind == "reset")
         if fault.kind == "flip" and self._done <= fault.after < end:
             data = _flipped(data, fault.after - self._done)
-        if fault.kind == "bandwidth":
-            self._ended.wait(len(data) / fault.rate)
         self._server.sendall(data)
         self._done = end
 

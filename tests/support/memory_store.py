@@ -90,7 +90,6 @@ class MemoryStore:
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
         self.aborted: list[str] = []
-        self.overwritten: list[str] = []
         self.probes = 0
         # Read back in pieces of so many bytes when objects are confirmed; 0 for not at all.
         self.read_back_bytes = 0

@@ -148,11 +148,6 @@ class SeaweedServer:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.https_port}"
 
-    @property
-    def http_url(self) -> str:
-        """The address without TLS, for proxies that look into what passes."""
-        return f"http://127.0.0.1:{self.http_port}"
-
     def __enter__(self) -> Self:
         try:
             self.start()
