@@ -290,15 +290,7 @@ def test_a_manifest_altered_in_a_store(house):
     with house.bench.ledger.transaction() as txn:
         for store, required in STORES:
             txn.add(entries.store_added(store, type="s3", required=required, returned=False))
-        undocked = entries.camera_undocked(
-            CAMERA,
-            docking_id=DOCKING_ID,
-            reason="removed",
-            complete=True,
-            items={},
-            manifest_sha256=txn.rows.keep_document(b"{}"),
-        )
-        txn.add(undocked)
+        facts.undock(txn, CAMERA, DOCKING_ID, b"{}")
         own_objects.restore_work(txn.conn)
     house.send_all()
     assert house.holds() is True

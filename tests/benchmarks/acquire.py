@@ -280,12 +280,17 @@ def _ratio(runs: Sequence[Figures], others: Sequence[Figures]) -> float:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+def options(document: str | None) -> argparse.ArgumentParser:
+    """What every benchmark is asked with."""
+    parser = argparse.ArgumentParser(description=(document or "").partition("\n")[0])
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that each chain gets")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that each way gets")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="on the disk to measure")
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = options(__doc__).parse_args()
     scale = asked.scale
     cases = [
         Case("One large file", 1, max(1, round(2e9 * scale))),

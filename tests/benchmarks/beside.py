@@ -9,7 +9,6 @@ python -m tests.benchmarks.beside [--scale 0.1] [--rounds 3] [--dir DIRECTORY]
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.stores.directory import prepare
-from tests.benchmarks.acquire import Case, drop_cached, engine, make_card, warm
+from tests.benchmarks.acquire import Case, drop_cached, engine, make_card, options, warm
 from tests.support.seaweedfs import SeaweedServer
 
 if TYPE_CHECKING:
@@ -108,11 +107,7 @@ def uploads(base: Path, scale: float, rounds: int, table: Mapping[str, object], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that each way gets")
-    parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="on the disk to measure")
-    asked = parser.parse_args()
+    asked = options(__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="bodycam-bench-", dir=asked.dir) as directory:
         base = Path(directory)
         cameras(base, asked.scale, asked.rounds)

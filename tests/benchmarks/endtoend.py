@@ -9,7 +9,6 @@ python -m tests.benchmarks.endtoend [--scale 0.1] [--rounds 3] [--dir DIRECTORY]
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime as dt
 import os
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.acquire import Case, drop_cached, make_card, shell
+from tests.benchmarks.acquire import Case, drop_cached, make_card, options, shell
 from tests.support.dock import Dock
 from tests.support.seaweedfs import SeaweedServer
 
@@ -283,10 +282,7 @@ def report(case: Case, target: Target, ours: list[Run], theirs: list[Run], count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the full amounts")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that each chain gets")
-    parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="on the disk to measure")
+    parser = options(__doc__)
     parser.add_argument("--store", choices=["directory", "s3", "both"], default="both")
     parser.add_argument("--case", choices=["large", "small", "both"], default="both")
     asked = parser.parse_args()

@@ -24,7 +24,7 @@ from typing import Final
 
 from ulid import ULID
 
-from bodycam_ingest.custody import entries, inventory, item_entries
+from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import known_stores
 from bodycam_ingest.db.state_dir import open_ledger
@@ -82,16 +82,7 @@ def one_docking(dock: DockContext, number: int) -> None:
             name = f"DCIM/100MEDIA/F{number * _RECORDINGS + at:08}.MP4".encode()
             facts.discover(txn, item_id, docking, name, size_bytes=_SIZE_BYTES)
             lines.append(Line(name, EntryKind.FILE, _SIZE_BYTES, 0, Verdict.NEW, item_id))
-        listed = entries.camera_inventoried(
-            camera,
-            docking_id=docking_id,
-            lines=lines,
-            inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
-            complete=True,
-            final=True,
-            hour_shift=0,
-        )
-        txn.add(listed)
+        facts.inventory_of(txn, camera, docking_id, lines)
     with ledger.transaction() as txn:
         txn.rows.prefetch(rows.Item, ids)
         for item_id, one, path in zip(ids, digests, paths, strict=True):

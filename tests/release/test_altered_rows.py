@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bodycam_ingest.custody import entries, inventory
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import findings, items
 from bodycam_ingest.db.schema import metadata
@@ -17,6 +16,7 @@ from bodycam_ingest.model.rows import KEY_FIELDS, TABLE_NAMES
 from bodycam_ingest.release import Live, Releaser
 from tests.audit.test_histories import REQUIRED, House, house
 from tests.db.test_projected_columns import another
+from tests.support import facts
 from tests.support.dockbench import CAMERA, DOCKING_ID
 from tests.support.ledgers import shell
 
@@ -92,17 +92,7 @@ def listed(house: House, *, final: bool = True) -> Live:
         for row in map(house.bench.item, house.known)
     ]
     with house.bench.ledger.transaction() as txn:
-        txn.add(
-            entries.camera_inventoried(
-                CAMERA,
-                docking_id=DOCKING_ID,
-                lines=lines,
-                inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
-                complete=True,
-                final=final,
-                hour_shift=0,
-            )
-        )
+        facts.inventory_of(txn, CAMERA, DOCKING_ID, lines, final=final)
     return Live(0, 0)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.custody import item_entries
+from bodycam_ingest.custody import entries, inventory, item_entries
 from bodycam_ingest.db import schema
 from bodycam_ingest.db.projected import ProjectedRows
 from bodycam_ingest.model import rows
@@ -25,6 +25,7 @@ from bodycam_ingest.model.lifecycle import UploadState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bodycam_ingest.custody.inventory import Line
     from bodycam_ingest.db.ledger import Txn
     from bodycam_ingest.model.evidence import Digests
 
@@ -99,6 +100,37 @@ def tables(*kept: Any) -> Iterator[sa.Connection]:
         projected.flush()
         yield conn
     engine.dispose()
+
+
+def inventory_of(
+    txn: Txn, camera: str, docking_id: str, lines: list[Line], *, final: bool = True
+) -> int:
+    """The camera was listed, to its end."""
+    return txn.add(
+        entries.camera_inventoried(
+            camera,
+            docking_id=docking_id,
+            lines=lines,
+            inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
+            complete=True,
+            final=final,
+            hour_shift=0,
+        )
+    )
+
+
+def undock(txn: Txn, camera: str, docking_id: str, manifest: bytes) -> int:
+    """The camera went, after all of it was taken."""
+    return txn.add(
+        entries.camera_undocked(
+            camera,
+            docking_id=docking_id,
+            reason="removed",
+            complete=True,
+            items={},
+            manifest_sha256=txn.rows.keep_document(manifest),
+        )
+    )
 
 
 def item_values(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bodycam_ingest.audit.verify import Audit, Scope
-from bodycam_ingest.custody import entries, inventory
+from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.inventory import Line
 from bodycam_ingest.db import items, known_stores
 from bodycam_ingest.db.guards import GUARDS
@@ -128,17 +128,7 @@ def build(root):
                 Line(b"DCIM/a.mp4", EntryKind.FILE, len(body), 0, Verdict.NEW, item)
                 for item, body in BODIES.items()
             ]
-            txn.add(
-                entries.camera_inventoried(
-                    "CAM",
-                    docking_id=DOCKING,
-                    lines=lines,
-                    inventory_sha256=txn.rows.keep_document(inventory.document(lines)),
-                    complete=True,
-                    final=True,
-                    hour_shift=0,
-                )
-            )
+            facts.inventory_of(txn, "CAM", DOCKING, lines)
             for number in range(258):
                 data = {"code": "test", "severity": "notice", "about": "dock", "detail": "x"}
                 txn.append("finding.raised", f"finding:{number}", data)

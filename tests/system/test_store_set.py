@@ -78,6 +78,12 @@ class Station:
         found: list[dict[str, Any]] = self.dock.json("items", item_id)["entries"]
         return found
 
+    def take(self, count: int) -> None:
+        """So many recordings of a camera, until each store that is required has them."""
+        self.dock.plug("CAM1", some(count))
+        with self.dock.running():
+            self.dock.wait_state("CAM1", "confirmed")
+
     def holds(self) -> None:
         done = self.dock.run("verify", "--files", "--stores", "--json")
         assert done.returncode == 0, done.stdout
@@ -221,9 +227,7 @@ def test_what_a_new_store_can_no_longer_get_is_listed(tmp_path):
 def test_backfill_by_hand_says_what_it_queued(tmp_path):
     station = Station(tmp_path, table("nas"))
     dock = station.dock
-    dock.plug("CAM1", some(2))
-    with dock.running():
-        dock.wait_state("CAM1", "confirmed")
+    station.take(2)
     station.configure(table("nas"), table("cloud"))
     station.mark("cloud")
     assert "cloud: 2 recordings queued" in dock.ok("stores", "backfill", "cloud")
@@ -236,9 +240,7 @@ def test_backfill_by_hand_says_what_it_queued(tmp_path):
 def test_a_renamed_store_is_refused_with_the_way_to_do_it(tmp_path):
     station = Station(tmp_path, table("nas"))
     dock = station.dock
-    dock.plug("CAM1", some(2))
-    with dock.running():
-        dock.wait_state("CAM1", "confirmed")
+    station.take(2)
     station.configure(table("archive", path="nas"))
     for _ in range(2):
         refused = dock.run("run")
@@ -295,9 +297,7 @@ def test_an_optional_store_that_becomes_required_and_back(tmp_path):
     station = Station(tmp_path, table("nas"), table("mirror", required=False))
     dock = station.dock
     station.away("mirror")
-    dock.plug("CAM1", some(2))
-    with dock.running():
-        dock.wait_state("CAM1", "confirmed")
+    station.take(2)
     station.configure(table("nas"), table("mirror"))
     (station.root / "mirror").rmdir()
     dock.plug("CAM2", some(1, "more"))

@@ -38,6 +38,7 @@ from bodycam_ingest.model.backoff import StoreLimits
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
+from tests.support import facts
 from tests.support.dockbench import CAMERA, DOCKING_ID
 from tests.support.memory_store import Fault, MemoryStore
 from tests.support.patching import fail
@@ -61,8 +62,17 @@ class Dock(StoreDock):
             wait_s = self.drain(store)
             if wait_s is None:
                 return
-            self.clock.ms += round(wait_s * 1000) + 1
+            self.wait(wait_s)
         raise AssertionError("it still waits")
+
+    @property
+    def main(self) -> MemoryStore:
+        """The store of a dock that has one."""
+        return self.stores["main"]
+
+    def wait(self, wait_s: float | None) -> None:
+        """Let so much time pass."""
+        self.clock.ms += round((wait_s or 0) * 1000) + 1
 
     def state(self, item_id: str) -> ItemState:
         """The item's."""
@@ -90,7 +100,7 @@ def occupy(dock: Dock, key: str) -> None:
     """Have an object of somebody else lie at a key."""
     other = MemoryStore("x")
     other.send(object_of(b"foreign", key), Bytes(b"foreign"), Journal())
-    dock.stores["main"].objects[key] = other.objects[key]
+    dock.main.objects[key] = other.objects[key]
 
 
 def test_an_item_is_confirmed_only_when_every_required_store_proved_it(bench) -> None:
@@ -145,14 +155,13 @@ def test_the_entry_that_confirms_is_the_one_that_release_waits_for(dock) -> None
 )
 def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body) -> None:
     item_id = add(dock, body)
-    main = dock.stores["main"]
-    main.faults.append(Fault(call, done=done))
+    dock.main.faults.append(Fault(call, done=done))
     dock.work_on("main")
     upload = dock.bench.upload(item_id, "main")
     assert upload.state is UploadState.CONFIRMED
-    assert list(main.objects) == [dock.bench.item(item_id).key()]
-    assert [one.body for one in main.objects.values()] == [body]
-    assert not main.open
+    assert list(dock.main.objects) == [dock.bench.item(item_id).key()]
+    assert [one.body for one in dock.main.objects.values()] == [body]
+    assert not dock.main.open
     assert dock.bench.open_alarms() == []
     assert len(dock.bench.entries("item.confirmed")) == 1
 
@@ -162,8 +171,7 @@ def test_a_fault_in_either_form_ends_in_one_right_object(dock, call, done, body)
 @pytest.mark.parametrize("call", ["create", "part", "complete", "confirm"])
 def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault(call, done=done))
+    dock.main.faults.append(Fault(call, done=done))
     dock.drain("main")
     sent = dock.asked("part")
     waits = dock.bench.store_row("main").paused_until_ms
@@ -176,7 +184,7 @@ def test_a_restart_goes_on_where_it_was(dock, call, done) -> None:
     # Five parts; at most the one whose answer was lost is sent twice.
     assert len(parts) <= 6
     assert len(parts) >= len(sent)
-    assert not main.open
+    assert not dock.main.open
 
 
 def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
@@ -191,26 +199,25 @@ def test_a_process_killed_while_sending_leaves_work_that_is_due(dock) -> None:
 @pytest.mark.long
 def test_next_times_stand_in_the_database_and_grow(dock) -> None:
     add(dock)
-    dock.stores["main"].faults.append(Fault("look", times=-1))
+    dock.main.faults.append(Fault("look", times=-1))
     for attempt in range(1, 8):
         wait_s = dock.drain("main")
         assert wait_s is not None
         assert dock.bench.store_row("main").attempts == attempt
         assert wait_s <= 2 ** (attempt - 1)
         dock.restart()
-        dock.clock.ms += round(wait_s * 1000) + 1
+        dock.wait(wait_s)
 
 
 def test_an_hour_without_progress_is_an_alarm_and_success_ends_it(dock) -> None:
     add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault("look", times=-1))
+    dock.main.faults.append(Fault("look", times=-1))
     dock.drain("main")
     assert dock.bench.open_alarms() == []
     dock.clock.ms += HOUR_MS + 1000
     dock.drain("main")
     assert dock.bench.open_alarms() == [("store_unreachable", "store:main")]
-    main.faults.clear()
+    dock.main.faults.clear()
     dock.clock.ms += HOUR_MS
     dock.drain("main")
     assert dock.bench.open_alarms() == []
@@ -221,7 +228,7 @@ def test_an_hour_without_progress_is_an_alarm_and_success_ends_it(dock) -> None:
 @pytest.mark.parametrize("error", [StoreMisconfiguredError, StoreClockSkewError])
 def test_what_a_person_must_mend_is_an_alarm_at_once(dock, error) -> None:
     add(dock)
-    dock.stores["main"].faults.append(Fault("look", lambda: error("injected")))
+    dock.main.faults.append(Fault("look", lambda: error("injected")))
     dock.drain("main")
     assert dock.bench.open_alarms() == [(error.code, "store:main")]
 
@@ -245,7 +252,7 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
     bad = add(dock)
     ids = [add(dock, os.urandom(100)) for _ in range(20)]
     key = dock.bench.item(bad).key()
-    dock.stores["main"].faults.append(
+    dock.main.faults.append(
         Fault("look", lambda: error("injected"), times=-1, matches=lambda k: k == key)
     )
     start_ms = dock.clock.ms
@@ -253,7 +260,7 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
         wait_s = dock.drain("main")
         if dock.confirmed(*ids):
             break
-        dock.clock.ms += round((wait_s or 0) * 1000) + 1
+        dock.wait(wait_s)
     assert dock.confirmed(*ids)
     assert dock.clock.ms - start_ms <= HOUR_MS, "it was held up at most by one pause"
     assert dock.bench.upload(bad, "main").shown_state == "waiting"
@@ -268,12 +275,11 @@ def test_a_bad_item_holds_up_no_other(dock, error) -> None:
 
 def test_a_store_that_fails_again_right_after_its_return_is_left_alone_again(dock) -> None:
     ids = [add(dock, b"one"), add(dock, b"two")]
-    main = dock.stores["main"]
-    main.faults.append(Fault("look"))
+    dock.main.faults.append(Fault("look"))
     wait_s = dock.drain("main")
     second = dock.bench.item(ids[1]).key()
-    main.faults.append(Fault("look", times=1, matches=lambda key: key == second))
-    dock.clock.ms += round((wait_s or 0) * 1000) + 1
+    dock.main.faults.append(Fault("look", times=1, matches=lambda key: key == second))
+    dock.wait(wait_s)
     assert dock.drain("main") is not None
     row = dock.bench.store_row("main")
     assert row.last_error == "store_unreachable"
@@ -317,16 +323,15 @@ def test_a_failing_store_is_tried_by_one_worker_with_one_thing(dock) -> None:
 def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
     bad, good = add(dock), add(dock, b"good")
     key = dock.bench.item(bad).key()
-    main = dock.stores["main"]
     occupy(dock, key)
     dock.drain("main")
-    assert main.objects[key].body == b"foreign"
+    assert dock.main.objects[key].body == b"foreign"
     assert dock.bench.upload(bad, "main").state is UploadState.REFUSED
     assert dock.bench.open_alarms() == [("store_conflict", f"upload:{bad}:main")]
     assert dock.bench.entries("upload.refused")[0]["reason"] == "store_conflict"
     assert dock.state(bad) is ItemState.VERIFIED
     assert dock.confirmed(good)
-    del main.objects[key]
+    del dock.main.objects[key]
     with dock.bench.ledger.transaction() as txn:
         assert resending.retry_item(txn, items.get(txn.conn, bad), ["main"]).due == 1
     dock.drain("main")
@@ -336,11 +341,10 @@ def test_a_foreign_object_is_never_overwritten_and_is_an_alarm(dock) -> None:
 
 def test_bytes_that_changed_in_the_store_are_told_and_the_copy_stays(dock) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault("confirm"))
+    dock.main.faults.append(Fault("confirm"))
     dock.drain("main")
     key = dock.bench.item(item_id).key()
-    main.objects[key].body = b"?" + BODY[1:]
+    dock.main.objects[key].body = b"?" + BODY[1:]
     dock.clock.ms += HOUR_MS
     dock.drain("main")
     assert dock.bench.upload(item_id, "main").state is UploadState.REFUSED
@@ -358,7 +362,7 @@ def test_a_damaged_copy_is_quarantined_and_never_sent_as_good(dock) -> None:
     row = dock.bench.item(item_id)
     assert (row.state, row.quarantine_reason) == (ItemState.QUARANTINED, LocalCopyDamagedError.code)
     assert dock.bench.open_alarms() == [("local_copy_damaged", f"item:{item_id}")]
-    assert dock.stores["main"].look(dock.bench.item(item_id).key()) is None
+    assert dock.main.look(dock.bench.item(item_id).key()) is None
     assert dock.confirmed(good)
     assert dock.drain("main") is None, "it is not tried again and again"
 
@@ -376,8 +380,7 @@ def test_an_unreadable_staging_disk_is_the_items_fault_not_the_stores(dock, monk
 
 def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault("part", lambda: StoreIntegrityError("injected"), times=3))
+    dock.main.faults.append(Fault("part", lambda: StoreIntegrityError("injected"), times=3))
     for tries in (1, 2):
         dock.drain("main")
         assert dock.bench.open_alarms() == []
@@ -393,7 +396,7 @@ def test_damage_on_the_way_is_sent_again_three_times_then_told(dock) -> None:
 
 def test_a_store_that_asks_for_patience_gets_it(dock) -> None:
     add(dock)
-    dock.stores["main"].faults.append(
+    dock.main.faults.append(
         Fault("part", lambda: StoreThrottledError("slow down", retry_after_s=1234.0))
     )
     wait_s = dock.drain("main")
@@ -403,14 +406,13 @@ def test_a_store_that_asks_for_patience_gets_it(dock) -> None:
 
 def test_progress_begins_the_waits_anew(dock) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault("look", times=6))
+    dock.main.faults.append(Fault("look", times=6))
     for _ in range(6):
         dock.drain("main")
         dock.clock.ms += 400_000
     assert dock.bench.store_row("main").attempts == 6
     parts = itertools.count(1)
-    main.faults.append(Fault("part", matches=lambda _key: next(parts) == 3))
+    dock.main.faults.append(Fault("part", matches=lambda _key: next(parts) == 3))
     dock.drain("main")
     assert dock.bench.store_row("main").attempts == 1
     assert dock.bench.upload(item_id, "main").attempts == 1
@@ -424,23 +426,22 @@ def test_another_store_under_the_same_name_is_refused(dock) -> None:
     dock.restart()
     second = add(dock, b"second")
     dock.drain("main")
-    assert dock.stores["main"].objects == {}
+    assert dock.main.objects == {}
     assert dock.bench.open_alarms() == [("store_misconfigured", "store:main")]
     assert dock.confirmed(first)
     assert dock.state(second) is ItemState.VERIFIED
 
 
 def test_a_store_is_probed_at_first_use_and_daily(dock) -> None:
-    main = dock.stores["main"]
     for body in (b"1", b"2"):
         add(dock, body)
         dock.drain("main")
-    assert main.probes == 1
+    assert dock.main.probes == 1
     # By the clock since boot: a time of day that is set back must not put it off.
     dock.uploader._connections["main"].probed_ms -= 25 * HOUR_MS
     add(dock, b"3")
     dock.drain("main")
-    assert main.probes == 2
+    assert dock.main.probes == 2
     assert dock.bench.store_row("main").probed_at
 
 
@@ -454,28 +455,26 @@ def queue_checkpoint(dock: Dock) -> tuple[str, LedgerHead]:
 
 
 def test_objects_of_the_daemon_go_the_same_way_and_anchor_the_ledger(dock) -> None:
-    main = dock.stores["main"]
     key, head = queue_checkpoint(dock)
-    main.faults.append(Fault("put", done=True))
+    dock.main.faults.append(Fault("put", done=True))
     dock.drain("main")
     assert dock.bench.anchored("main") == 0
     dock.work_on("main")
     assert dock.bench.anchored("main") == head.size
     assert dock.bench.anchored("main", "other") == dock.bench.anchored() == 0
-    assert main.objects[key].body == head.checkpoint.encode()
+    assert dock.main.objects[key].body == head.checkpoint.encode()
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["not done", "done, answer lost"])
 def test_a_checkpoint_whose_key_is_taken_goes_elsewhere_and_anchors(dock, done) -> None:
-    main = dock.stores["main"]
     key, head = queue_checkpoint(dock)
     occupy(dock, key)
-    main.faults.append(Fault("put", done=done, matches=lambda k: k.startswith(key + "-")))
+    dock.main.faults.append(Fault("put", done=done, matches=lambda k: k.startswith(key + "-")))
     item_id = add(dock)
     dock.work_on("main")
-    assert main.objects[key].body == b"foreign"
-    moved = [k for k in main.objects if k.startswith("ledger/") and k != key]
-    assert [main.objects[k].body for k in moved] == [head.checkpoint.encode()]
+    assert dock.main.objects[key].body == b"foreign"
+    moved = [k for k in dock.main.objects if k.startswith("ledger/") and k != key]
+    assert [dock.main.objects[k].body for k in moved] == [head.checkpoint.encode()]
     assert object_keys.checkpoint_size(moved[0].rpartition("/")[2]) == head.size
     assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
     (refused,) = dock.bench.entries("object.refused")
@@ -489,19 +488,18 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
     def taken() -> StoreError:
         return StoreConflictError("injected")
 
-    main = dock.stores["main"]
-    main.faults.append(
+    dock.main.faults.append(
         Fault("look", taken, times=-1, matches=lambda key: key.startswith("ledger/"))
     )
     _, head = queue_checkpoint(dock)
     for _ in range(6):
         wait_s = dock.drain("main")
         assert wait_s is not None
-        dock.clock.ms += round(wait_s * 1000) + 1
+        dock.wait(wait_s)
     assert dock.bench.open_alarms() == [("store_conflict", "anchors:main")]
     tried = [key for key in dock.asked("look") if key.startswith("ledger/")]
     assert len(tried) == len(set(tried)) == 7
-    main.faults.clear()
+    dock.main.faults.clear()
     dock.work_on("main")
     assert dock.bench.anchored("main") == head.size
 
@@ -509,14 +507,13 @@ def test_whoever_occupies_each_anchor_as_it_comes_gets_one_alarm_and_ever_fewer_
 @pytest.mark.long
 def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(dock) -> None:
     ids = [add(dock, os.urandom(3000)) for _ in range(30)]
-    main = dock.stores["main"]
-    main.faults.append(Fault("look", lambda: StoreError("400 InvalidRequest"), times=-1))
+    dock.main.faults.append(Fault("look", lambda: StoreError("400 InvalidRequest"), times=-1))
     dock.drain("main")
     assert dock.bench.open_alarms() == [("store", "store:main")]
     # Two, and those that were under way beside them.
     assert len(dock.asked("look")) <= 10
     assert dock.bench.store_row("main").paused_until_ms > dock.clock.ms
-    main.faults.clear()
+    dock.main.faults.clear()
     dock.clock.ms += 7 * HOUR_MS
     dock.work_on("main")
     assert dock.confirmed(*ids)
@@ -526,31 +523,29 @@ def test_the_same_unknown_fault_of_two_recordings_is_the_stores_and_one_alarm(do
 @pytest.mark.long
 def test_a_minute_of_a_dead_store_is_told_in_few_lines_and_commits(dock) -> None:
     ids = [add(dock, b"%d" % n) for n in range(100)]
-    main = dock.stores["main"]
     dock.uploader.run_due("main")
-    main.faults += [Fault(call, times=-1) for call in ("identity", "look", "confirm")]
+    dock.main.faults += [Fault(call, times=-1) for call in ("identity", "look", "confirm")]
     before, until_ms = dock.bench.ledger.commits, dock.clock.ms + 60_000
     with structlog.testing.capture_logs() as lines:
         while dock.clock.ms < until_ms:
             wait_s = dock.uploader.run_due("main")
-            dock.clock.ms += round((wait_s or 0) * 1000) + 1
+            dock.wait(wait_s)
     told = [line for line in lines if line["log_level"] != "debug"]
     assert [line["event"] for line in told if line["event"] == "store.paused"] == ["store.paused"]
     assert len(told) <= 5
     assert dock.bench.ledger.commits - before <= 20
-    main.faults.clear()
+    dock.main.faults.clear()
     dock.work_on("main")
     assert dock.confirmed(*ids)
 
 
 def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
-    main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    dock.main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
     dock.drain("main")
     dock.bench.record(item_entries.quarantined(item_id, reason="r"))
     dock.clock.ms += HOUR_MS
-    main.faults.append(Fault("identity", lambda: StoreCredentialsError("another")))
+    dock.main.faults.append(Fault("identity", lambda: StoreCredentialsError("another")))
     dock.uploader.run_due("main")
     assert dock.bench.store_row("main").last_error == "store_credentials"
     dock.clock.ms += HOUR_MS
@@ -561,7 +556,7 @@ def test_a_store_that_is_mended_shows_no_old_fault_also_when_nothing_waits(dock)
 
 def test_a_start_asks_every_store_at_once(dock) -> None:
     item_id = add(dock)
-    dock.stores["main"].faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    dock.main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
     wait_s = dock.drain("main")
     assert wait_s is not None
     assert 29 < wait_s <= 60, "what a person mends is tried again soon"
@@ -579,7 +574,7 @@ def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> 
             resending.retry_all(txn, ["main"])
         return StoreCredentialsError("signed with the old key")
 
-    dock.stores["main"].faults.append(Fault("look", mended_meanwhile))
+    dock.main.faults.append(Fault("look", mended_meanwhile))
     dock.drain("main")
     assert dock.confirmed(item_id)
     assert dock.bench.open_alarms() == []
@@ -587,8 +582,7 @@ def test_a_retry_during_a_try_is_not_undone_by_the_failure_of_that_try(dock) -> 
 
 @pytest.mark.long
 def test_a_steady_read_back_is_no_stall_and_ends_when_asked(dock) -> None:
-    main = dock.stores["main"]
-    main.read_back_bytes = 50
+    dock.main.read_back_bytes = 50
     add(dock)
     faults: list[object] = []
     dock.heartbeat = heartbeat
@@ -643,21 +637,13 @@ def test_a_manifest_is_sent_from_its_document_and_never_without(dock, harm) -> N
     body = b'{"v":1}'
     with dock.bench.ledger.transaction() as txn:
         txn.add(entries.store_added("main", type="s3", required=True, returned=False))
-        undocked = entries.camera_undocked(
-            CAMERA,
-            docking_id=DOCKING_ID,
-            reason="removed",
-            complete=True,
-            items={},
-            manifest_sha256=txn.rows.keep_document(body),
-        )
-        txn.add(undocked)
+        facts.undock(txn, CAMERA, DOCKING_ID, body)
         own_objects.restore_work(txn.conn)
         if harm is not None:
             txn.conn.execute(harm)
         own_objects.restore_work(txn.conn)
     dock.work_on("main")
-    sent = [one.body for key, one in dock.stores["main"].objects.items() if "manifest" in key]
+    sent = [one.body for key, one in dock.main.objects.items() if "manifest" in key]
     lost = harm is not None and harm.table is document
     assert sent == ([] if lost else [body])
     told = dock.bench.entries("object.refused" if lost else "object.confirmed")
@@ -680,14 +666,13 @@ def reinstate(dock: Dock, item_id: str) -> None:
 
 def test_an_item_set_apart_while_it_is_sent_is_not_claimed(dock) -> None:
     item_id = add(dock)
-    main = dock.stores["main"]
 
     def set_apart(_key: str) -> bool:
         if dock.state(item_id) is ItemState.VERIFIED:
             dock.bench.record(item_entries.quarantined(item_id, reason="doubt"))
         return False
 
-    main.faults.append(Fault("complete", matches=set_apart))
+    dock.main.faults.append(Fault("complete", matches=set_apart))
     dock.drain("main")
     assert dock.state(item_id) is ItemState.QUARANTINED
     assert dock.bench.entries("item.stored") == []
@@ -704,7 +689,7 @@ def test_an_item_reinstated_after_all_stores_had_it_is_confirmed_again(dock) -> 
     reinstate(dock, item_id)
     dock.drain("main")
     assert dock.confirmed(item_id)
-    assert len(dock.stores["main"].objects) == 1
+    assert len(dock.main.objects) == 1
 
 
 @pytest.mark.parametrize(("body", "call"), [(BODY, "part"), (b"small", "put")])
@@ -712,7 +697,7 @@ def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock, body
     item_id = add(dock, body)
     with dock.bench.engine.connect() as conn:
         uploads.forbid_if_sent(conn, item_id)
-    dock.stores["main"].faults.append(Fault(call))
+    dock.main.faults.append(Fault(call))
     dock.drain("main")
     with dock.bench.engine.connect() as conn, pytest.raises(UsageError):
         uploads.forbid_if_sent(conn, item_id)
@@ -724,7 +709,7 @@ def test_an_item_is_read_anew_only_while_no_store_may_hold_some_of_it(dock, body
 
 def test_retry_makes_everything_due_now(dock) -> None:
     item_id = add(dock)
-    dock.stores["main"].faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
+    dock.main.faults.append(Fault("look", lambda: StoreMisconfiguredError("injected")))
     wait_s = dock.drain("main")
     assert wait_s is not None
     assert wait_s > 20
@@ -738,15 +723,15 @@ def test_nothing_is_sent_outside_of_the_windows(dock) -> None:
     add(dock)
     dock.limits = {"main": StoreLimits(windows=(in_an_hour(dock),))}
     assert dock.uploader.run_due("main") == pytest.approx(3600)
-    assert dock.stores["main"].calls == []
+    assert dock.main.calls == []
     dock.clock.ms += HOUR_MS
     dock.drain("main")
-    assert len(dock.stores["main"].objects) == 1
+    assert len(dock.main.objects) == 1
 
 
 def test_a_clock_set_back_does_not_hold_uploads_for_days(dock) -> None:
     item_id = add(dock)
-    dock.stores["main"].faults.append(Fault("look"))
+    dock.main.faults.append(Fault("look"))
     dock.drain("main")
     dock.clock.ms -= 72 * HOUR_MS
     dock.drain("main")
@@ -755,7 +740,7 @@ def test_a_clock_set_back_does_not_hold_uploads_for_days(dock) -> None:
 
 def test_a_halting_fault_is_not_swallowed(dock) -> None:
     add(dock)
-    dock.stores["main"].faults.append(Fault("look", lambda: LedgerUnwritableError("injected")))
+    dock.main.faults.append(Fault("look", lambda: LedgerUnwritableError("injected")))
     with pytest.raises(LedgerUnwritableError):
         dock.drain("main")
 
