@@ -350,6 +350,7 @@ def test_an_object_that_a_store_lost_comes_back_by_itself_before_the_purge(tmp_p
         dock.wait_for(lambda: station.states() == {"purged": 2})
         assert dock.json("status")["alarms"] == []
     assert lost.exists()
+    assert station.held("nas") == 2
     assert "item.purge_held" in dock.events()
     station.holds()
 
