@@ -7,7 +7,6 @@ import hashlib
 import os
 
 import pytest
-import sqlalchemy as sa
 
 from bodycam_ingest.acquire.records import record_acquired
 from bodycam_ingest.camera import files, listing, profile
@@ -15,7 +14,7 @@ from bodycam_ingest.camera.sources.volume import MountedVolume
 from bodycam_ingest.config import CameraProfile
 from bodycam_ingest.custody.inventory import lines_of
 from bodycam_ingest.db import dockings, items
-from bodycam_ingest.db.schema import item, ledger_entry
+from bodycam_ingest.db.schema import item
 from bodycam_ingest.docking import tracker
 from bodycam_ingest.docking.record import DockingRecord
 from bodycam_ingest.docking.tracker import InventoryTracker, ScanResult
@@ -29,6 +28,7 @@ from bodycam_ingest.model.evidence import (
     decode_path,
 )
 from bodycam_ingest.model.lifecycle import ItemState
+from tests.support import ledgers
 from tests.support.ledgers import NewLedger
 from tests.support.patching import fail
 from tests.support.recordings import limits_of
@@ -123,12 +123,7 @@ class Bench(NewLedger):
         return {path: line["verdict"] for path, line in self.inventory().items()}
 
     def entries(self, kind):
-        with self.engine.connect() as conn:
-            return conn.execute(
-                sa.select(sa.func.count())
-                .select_from(ledger_entry)
-                .where(ledger_entry.c.type == kind)
-            ).scalar_one()
+        return len(ledgers.entries(self.engine, kind))
 
     def findings(self):
         return {row.code: row.detail for row in self.open_findings()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -12,13 +11,13 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db import items, known_stores, own_objects, uploads
 from bodycam_ingest.db.known_stores import Wanted
-from bodycam_ingest.db.schema import finding, ledger_entry, store_work
+from bodycam_ingest.db.schema import store_work
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Digests
 from bodycam_ingest.model.sampling import sample_digest
 from bodycam_ingest.staging.area import StagingArea
-from tests.support import facts
+from tests.support import facts, ledgers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,23 +134,12 @@ class Bench:
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """The data of all entries of a type, oldest first."""
-        with self.engine.connect() as conn:
-            bodies = conn.execute(
-                sa.select(ledger_entry.c.body)
-                .where(ledger_entry.c.type == kind)
-                .order_by(ledger_entry.c.seq)
-            ).scalars()
-            return [json.loads(body)["data"] for body in bodies]
+        return ledgers.entries(self.engine, kind)
 
     def open_alarms(self) -> list[tuple[str, str]]:
         """Code and subject of each open alarm."""
-        with self.engine.connect() as conn:
-            rows = conn.execute(
-                sa.select(finding.c.code, finding.c.subject)
-                .where(finding.c.closed_at.is_(None), finding.c.severity == "alarm")
-                .order_by(finding.c.finding_id)
-            )
-            return [(row.code, row.subject) for row in rows]
+        found = ledgers.open_findings(self.engine)
+        return [(row.code, row.subject) for row in found if row.severity == "alarm"]
 
     def anchored(self, *stores: str) -> int:
         """How many entries stand under a checkpoint in each of these."""

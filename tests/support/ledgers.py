@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db.schema import finding
+from bodycam_ingest.db.schema import finding, ledger_entry
 from bodycam_ingest.db.state_dir import initialise, open_ledger
 
 if TYPE_CHECKING:
@@ -59,10 +60,19 @@ class NewLedger:
         return open_findings(self.engine)
 
 
-def open_findings(engine: sa.Engine) -> list[sa.Row[Any]]:
-    """The same, of any ledger."""
+def entries(engine: sa.Engine, kind: str) -> list[dict[str, Any]]:
+    """The data of all entries of a type, oldest first."""
+    query = sa.select(ledger_entry.c.body).where(ledger_entry.c.type == kind)
     with engine.connect() as conn:
-        return list(conn.execute(sa.select(finding).where(finding.c.closed_at.is_(None))))
+        bodies = conn.execute(query.order_by(ledger_entry.c.seq)).scalars()
+        return [json.loads(body)["data"] for body in bodies]
+
+
+def open_findings(engine: sa.Engine) -> list[sa.Row[Any]]:
+    """The same, of any ledger; in the order of their ids."""
+    query = sa.select(finding).where(finding.c.closed_at.is_(None)).order_by(finding.c.finding_id)
+    with engine.connect() as conn:
+        return list(conn.execute(query))
 
 
 @contextlib.contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import socket
 import time
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from bodycam_ingest.config import digest, load, settings
 from bodycam_ingest.db.reading import open_for_reading
-from bodycam_ingest.db.schema import ledger_entry
+from tests.support import ledgers
 from tests.support.dock import Dock, sha256
 
 
@@ -131,25 +128,16 @@ def test_the_ledger_has_every_setting_and_each_change_at_a_start(tmp_path):
     dock = made(tmp_path)
     engine = open_for_reading(dock.root / "state")
 
-    def changes() -> list[dict[str, Any]]:
-        with engine.connect() as conn:
-            bodies = conn.execute(
-                sa.select(ledger_entry.c.body)
-                .where(ledger_entry.c.type == "config.changed")
-                .order_by(ledger_entry.c.seq)
-            ).scalars()
-            return [json.loads(body)["data"] for body in bodies]
-
     for _ in range(2):
         with dock.running():
             pass
-    (first,) = changes()
+    (first,) = ledgers.entries(engine, "config.changed")
     assert (first["before"], first["needs_restart"]) == ("", [])
     assert first["values"] == settings(load(dock.config))
     dock.edit("settle_s = 0.1", "settle_s = 0.2")
     with dock.running():
         pass
-    (_, second) = changes()
+    (_, second) = ledgers.entries(engine, "config.changed")
     engine.dispose()
     assert (second["values"], second["at"]) == ({"cameras.settle_s": "0.2"}, "start")
     assert (second["before"], second["sha256"]) == (
