@@ -41,6 +41,7 @@ from tests.support.goldendock import (
     anchor,
 )
 from tests.support.ledgers import ORIGIN, shell, sql
+from tests.support.patching import fail
 from tests.support.plants import PLANTS
 
 # Each works on a copy of a whole dock.
@@ -629,14 +630,8 @@ def test_an_anchor_without_its_row(dock):
 
 
 def test_a_temporary_file_without_room_accuses_nobody(dock, monkeypatch):
-    swap = Subjects.swap
-
-    def full(self, subject, ordinal, seq):
-        if seq == 5:
-            raise temporary_fault(sqlite3.OperationalError("database or disk is full"))
-        return swap(self, subject, ordinal, seq)
-
-    monkeypatch.setattr(Subjects, "swap", full)
+    full = temporary_fault(sqlite3.OperationalError("database or disk is full"))
+    fail(monkeypatch, Subjects, "swap", full, lambda *place: place[-1] == 5)
     report = dock.verify(files=True, stores=True)
     assert report.result() == "unchecked", report
     assert {what.partition(":")[0] for what in report.unreachable} >= {
@@ -921,27 +916,10 @@ def test_one_object_that_hangs_holds_up_no_other(dock):
     assert report.checked["objects"] == 1
 
 
-class Broken(Hanging):
-    """A store whose answers are of no use for one object."""
-
-    error: Exception = RecursionError("maximum recursion depth exceeded")
-
-    def __getattr__(self, name):
-        act = super().__getattr__(name)
-
-        def call(first, *rest):
-            if self._hangs(name, getattr(first, "key", first)):
-                raise self.error
-            return act(first, *rest)
-
-        return call
-
-
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), KeyError("x"), OSError(5, "x")])
-def test_an_answer_that_cannot_be_used_is_that_objects_alone(dock, error):
-    store = Broken(dock.store, lambda name, key: (name, key) == ("confirm", KEYS[CONFIRMED]))
-    store.error = error
-    report = dock.verify(stores=store)
+def test_an_answer_that_cannot_be_used_is_that_objects_alone(dock, monkeypatch, error):
+    fail(monkeypatch, dock.store, "confirm", error, lambda obj, *_: obj.key == KEYS[CONFIRMED])
+    report = dock.verify(stores=True)
     assert (report.result(), report.findings) == ("unchecked", [])
     assert report.checked["objects"] == 1
 

@@ -6,10 +6,12 @@ import threading
 
 import pytest
 import structlog
+from watchdog.observers.api import BaseObserver
 
 from bodycam_ingest.camera.sources import folder
 from bodycam_ingest.camera.sources.folder import FolderSource
 from tests.support.mounts import mounted
+from tests.support.patching import fail
 
 WAKE_TIMEOUT_S = 20
 
@@ -94,10 +96,7 @@ def test_events_wake_and_wake_again_when_a_root_came_back(root, start):
 
 
 def test_without_inotify_the_cameras_are_found_all_the_same(root, start, monkeypatch):
-    def refused(*_, **__):
-        raise OSError(24, "inotify instance limit reached")
-
-    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", refused)
+    fail(monkeypatch, BaseObserver, "schedule", OSError(24, "inotify instance limit reached"))
     with structlog.testing.capture_logs() as logs:
         source = start(FolderSource([root]))
         (root / "X812").mkdir()

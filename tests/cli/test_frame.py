@@ -12,9 +12,10 @@ import click
 import pytest
 
 from bodycam_ingest import errors
-from bodycam_ingest.cli import group, main, output
+from bodycam_ingest.cli import group, output
 from bodycam_ingest.cli.tables import Column
 from tests.support.dock import SMALL_CONFIG
+from tests.support.terminal import said
 
 HOSTILE = b"a\n\x1b[2K[bold red]x[/]\xff.mp4"
 
@@ -28,15 +29,9 @@ def config(tmp_path):
     return path
 
 
-@pytest.fixture
-def call(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bodycam-ingest", *map(str, arguments)])
-        code = main()
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+def call(*arguments):
+    done = said(*map(str, arguments), env={})
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def process(*arguments, **more):
 
 
 @pytest.mark.parametrize("fault", errors.all_error_classes(), ids=lambda fault: fault.code)
-def test_each_fault_ends_with_its_own_code_its_message_and_its_hint(call, failing, fault):
+def test_each_fault_ends_with_its_own_code_its_message_and_its_hint(failing, fault):
     failing(fault("what happened"))
     code, out, err = call("status")
     assert code == fault.exit_code
@@ -67,7 +62,7 @@ def test_each_fault_ends_with_its_own_code_its_message_and_its_hint(call, failin
     assert fault.default_hint in err
 
 
-def test_with_json_a_fault_is_one_line_of_json_on_stderr(call, failing):
+def test_with_json_a_fault_is_one_line_of_json_on_stderr(failing):
     failing(errors.StoreFullError("no room\x1b[2K in cloud"))
     code, out, err = call("status", "--json")
     assert (code, out) == (errors.StoreFullError.exit_code, "")
@@ -93,7 +88,7 @@ def test_with_json_a_fault_is_one_line_of_json_on_stderr(call, failing):
         ["ingest", "/x"],
     ],
 )
-def test_what_click_refuses_has_the_form_of_every_other_fault(call, wrong):
+def test_what_click_refuses_has_the_form_of_every_other_fault(wrong):
     code, out, err = call(*wrong)
     assert (code, out) == (2, "")
     assert err.startswith("bodycam-ingest: ")
@@ -104,12 +99,12 @@ def test_what_click_refuses_has_the_form_of_every_other_fault(call, wrong):
     assert (code, out, told["code"], told["exit_code"]) == (2, "", "usage", 2)
 
 
-def test_an_interrupt_ends_with_130(call, failing):
+def test_an_interrupt_ends_with_130(failing):
     failing(KeyboardInterrupt())
     assert call("status")[0] == 130
 
 
-def test_a_defect_is_not_hidden(call, failing):
+def test_a_defect_is_not_hidden(failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         call("status")
@@ -163,7 +158,7 @@ def test_the_configuration_is_found_by_option_then_environment(config, tmp_path)
     assert "none.toml cannot be read" in other.stderr
 
 
-def test_check_config_gives_faults_as_data(call, config):
+def test_check_config_gives_faults_as_data(config):
     code, out, _ = call("--config", config, "check-config", "--json")
     assert (code, json.loads(out)["result"]) == (0, "holds")
     config.write_text(SMALL_CONFIG + "[lgo]\n", encoding="utf-8")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from bodycam_ingest.cli import main
 from bodycam_ingest.custody.note import VerifierKey
 from bodycam_ingest.errors import (
     AlreadyRunningError,
@@ -16,22 +14,21 @@ from bodycam_ingest.errors import (
 )
 from tests.support.dock import SMALL_CONFIG
 from tests.support.ledgers import opened, sql
+from tests.support.terminal import said
 
 ORIGIN = "police.example.org/custody/dock-7"
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capfd):
+def call(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(SMALL_CONFIG, encoding="utf-8")
     for name in ("cameras", "archive"):
         (tmp_path / name).mkdir()
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bodycam-ingest", "--config", str(config), *arguments])
-        code = main()
-        out, err = capfd.readouterr()
-        return code, out, err
+        done = said("--config", str(config), *arguments, env={})
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

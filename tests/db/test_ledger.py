@@ -32,7 +32,7 @@ from bodycam_ingest.linux import durable
 from tests.support import ledgers
 from tests.support.killing import killed
 from tests.support.ledgers import ORIGIN, sql, start_and_stop, unguarded
-from tests.support.patching import fail
+from tests.support.patching import acts, fail
 from tests.support.threads import together
 
 
@@ -286,17 +286,9 @@ def test_a_state_file_that_cannot_be_written_stops_the_ledger(state, opened, mon
 
 def test_a_commit_of_unknown_outcome_stops_the_ledger(state, opened):
     engine, ledger = opened
-
-    def fail(when):
-        if when == "before:ledger.commit":
-            raise OSError(errno.EIO, "Input/output error")
-
-    durable.listen(fail)
-    try:
-        with pytest.raises(OSError, match="Input/output"):
-            add(ledger)
-    finally:
-        durable.listen(None)
+    error = OSError(errno.EIO, "Input/output error")
+    with acts("before:ledger.commit".__eq__, error), pytest.raises(OSError, match="Input/output"):
+        add(ledger)
     with pytest.raises(LedgerUnwritableError, match="no known outcome"):
         add(ledger)
     ledger.close()

@@ -23,11 +23,10 @@ from bodycam_ingest.errors import (
     SchemaUnknownError,
     StateDirectoryError,
 )
-from bodycam_ingest.linux import durable
 from tests.support.goldendock import build
 from tests.support.killing import killed
 from tests.support.ledgers import ORIGIN, opened, sql, start_and_stop
-from tests.support.patching import fail
+from tests.support.patching import acts, fail
 
 NEXT = '''
 """A later schema.
@@ -254,10 +253,6 @@ def test_cut_off_at(state, tmp_path, monkeypatch, moment):
 
 
 def test_acts_are_those_that_are_cut(state, newer):
-    seen: list[str] = []
-    durable.listen(seen.append)
-    try:
+    with acts() as seen:
         migrate(state)
-    finally:
-        durable.listen(None)
     assert seen == [f"{side}:{act}" for act in ACTS for side in ("before", "after")]

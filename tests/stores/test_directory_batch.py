@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -18,7 +19,7 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import durable, group_commit
 from bodycam_ingest.stores.directory import DirectoryStore, prepare
-from tests.support.patching import fail, note
+from tests.support.patching import Crash, acts, fail, note
 from tests.support.recordings import file_of, open_files
 from tests.support.sending import Bytes, Journal, object_of, some_bytes, unfinished
 
@@ -206,10 +207,6 @@ def test_the_end_of_the_process_leaves_nothing_half_made(store, root):
     assert_all_stand(store, root, batch)
 
 
-class Crash(BaseException):
-    """Ends the work at once, as a kill does."""
-
-
 @pytest.mark.parametrize("when", ["before:", "after:"])
 def test_cut_off_at_any_step_each_object_comes_to_stand_once(tmp_path, when):
     for step in itertools.count():
@@ -218,18 +215,13 @@ def test_cut_off_at_any_step_each_object_comes_to_stand_once(tmp_path, when):
         prepare(root)
         batch, steps = batch_of(3), itertools.count()
 
-        def crash(act, steps=steps, step=step):
-            if act.startswith(when) and next(steps) == step:
-                raise Crash
+        def is_end(act, steps=steps, step=step):
+            return act.startswith(when) and next(steps) == step
 
-        durable.listen(crash)
-        try:
+        hit = True
+        with contextlib.suppress(Crash), acts(is_end):
             DirectoryStore("archive", root).write_together(batch)
             hit = False
-        except Crash:
-            hit = True
-        finally:
-            durable.listen(None)
         # What a kill leaves and this did not, since it tidied up.
         for obj, _ in batch:
             if (own := (root / obj.key).parent).is_dir():

@@ -28,7 +28,7 @@ from bodycam_ingest.stores import directory_files
 from bodycam_ingest.stores.directory import MARKER, DirectoryStore, prepare
 from bodycam_ingest.stores.registry import open_store, prepare_store
 from tests.support.mounts import ext4_image, mounted
-from tests.support.patching import fail, note
+from tests.support.patching import Crash, acts, fail, note
 from tests.support.plants import PLANTS
 from tests.support.sending import (
     Bytes,
@@ -92,23 +92,10 @@ def test_objects_are_plain_files_that_nobody_changes_by_accident(store, root):
     assert [entry.name for entry in path.parent.iterdir() if entry.suffix == ".part"] == []
 
 
-class Crash(BaseException):
-    """Ends the try at once, as a kill does; what the code would tidy up is put back by the test."""
-
-
 def test_a_note_without_its_object_is_neither_ours_nor_foreign(store, root, monkeypatch):
     data, obj = clip(10_000)
-
-    def crash(act):
-        if act == "after:store.create":
-            raise Crash
-
-    durable.listen(crash)
-    try:
-        with pytest.raises(Crash):
-            store.send(obj, Bytes(data), Journal())
-    finally:
-        durable.listen(None)
+    with acts("after:store.create".__eq__), pytest.raises(Crash):
+        store.send(obj, Bytes(data), Journal())
     left = (root / obj.key).parent / f".clip.mp4.{'0' * 26}.part"
     left.write_bytes(b"half")
     assert store.look(obj.key) is None

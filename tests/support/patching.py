@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from bodycam_ingest.linux import durable
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pytest
 
@@ -64,3 +67,26 @@ def note(
 
     patch.setattr(where, name, call)
     return noted
+
+
+class Crash(BaseException):
+    """Ends the work at once, as a kill does; what the code tidies up, a test puts back."""
+
+
+@contextlib.contextmanager
+def acts(
+    is_end: Callable[[str], bool] | None = None, error: type[BaseException] | BaseException = Crash
+) -> Iterator[list[str]]:
+    """The sides of durable acts as they are come to; one that `is_end` is true of raises."""
+    seen: list[str] = []
+
+    def listener(side: str) -> None:
+        seen.append(side)
+        if is_end is not None and is_end(side):
+            raise error
+
+    durable.listen(listener)
+    try:
+        yield seen
+    finally:
+        durable.listen(None)
