@@ -183,6 +183,8 @@ def any_store(any_answer, store_at):
 @example(answer=well_formed(403, {"date": "Sat, 14 Mar 2026 09:26:53 +99999999999999999999"}, b""))
 @example(answer=well_formed(200, {"content-length": "x"}, b"<a>" * 1000))
 @example(answer=well_formed(200, {"last-modified": "9" * 400}, b""))
+# A HEAD that says no more than its status, and a GET that breaks off when it is asked for more.
+@example(answer=well_formed(400, {"content-length": "5"}, b"<"))
 def test_whatever_a_server_answers_is_a_fault_of_the_store(any_answer, any_store, answer):
     any_answer.answer = answer
     store = any_store
