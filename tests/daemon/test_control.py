@@ -79,10 +79,10 @@ class House:
                 self.raised.append(error)
 
     def end(self):
+        # First, so that nobody whom `stop` wakes waits for another request.
+        self.ending.set()
         self.server.stop()
         self.long_may_end.set()
-        self.threads[0].join(10)
-        self.ending.set()
         for thread in self.threads:
             thread.join(10)
             assert not thread.is_alive()

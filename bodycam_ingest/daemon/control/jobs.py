@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import queue
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.errors import AbandonedError, ControlError
@@ -36,26 +37,31 @@ class JobKind(enum.StrEnum):
 class Job:
     """One request on its way to its answer.
 
-    `done_bytes` and `begun` are written by the kind's thread and read by the socket's; `reply`, the
-    last line, is set once.
+    `done_bytes` and `begun` are written by the kind's thread and read by its client's; `reply`, the
+    last line, is set once, before `answered`.
     """
 
     request: Request
     user: str
     begun: bool = False
     done_bytes: int = 0
-    reply: bytes | None = None
+    reply: bytes = b""
+    answered: threading.Event = field(default_factory=threading.Event)
 
     def moved(self, count_bytes: int) -> None:
         """Note that so many bytes more are done."""
         self.done_bytes += count_bytes
 
+    def finish(self, reply: bytes) -> None:
+        """Give its sender the last line."""
+        self.reply = reply
+        self.answered.set()
+
 
 class JobQueues:
-    """The queues; `answered` hears of each job that has its reply, from the thread that made it."""
+    """The queues."""
 
-    def __init__(self, answered: Callable[[Job], None]) -> None:
-        self._answered = answered
+    def __init__(self) -> None:
         self._queues: dict[JobKind, queue.Queue[Job | None]] = {
             kind: queue.Queue(WAITING_MAX) for kind in JobKind
         }
@@ -80,11 +86,6 @@ class JobQueues:
         except queue.Empty:
             return None
 
-    def finish(self, job: Job, reply: bytes) -> None:
-        """Give a job its reply."""
-        job.reply = reply
-        self._answered(job)
-
     def wake(self) -> None:
         """Have every thread that waits in `take` return: the daemon ends."""
         for kind in self._queues.values():
@@ -101,6 +102,4 @@ class JobQueues:
                 except queue.Empty:
                     break
                 if job is not None:
-                    self.finish(
-                        job, refuse(AbandonedError("the daemon is stopping; it was not done"))
-                    )
+                    job.finish(refuse(AbandonedError("the daemon is stopping; it was not done")))
