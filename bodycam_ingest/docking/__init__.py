@@ -2,8 +2,7 @@
 
 from bodycam_ingest.docking.camera_findings import MountRoots
 from bodycam_ingest.docking.docking import Docking, Rules
-from bodycam_ingest.docking.identification import CameraIdentification
-from bodycam_ingest.docking.manager import DockingManager
+from bodycam_ingest.docking.manager import CameraIdentification, DockingManager
 from bodycam_ingest.docking.undock import RESTARTED, Absentees, DockContext, end_docking
 
 __all__ = [

@@ -278,7 +278,7 @@ def test_a_daemon_that_ends_refuses_what_it_has_not_begun(house):
         thread = threading.Thread(target=second)
         thread.start()
         until_s = time.monotonic() + 30
-        while not house.server._jobs._queues[JobKind.LONG].qsize() and time.monotonic() < until_s:
+        while not house.server._jobs[JobKind.LONG].qsize() and time.monotonic() < until_s:
             time.sleep(0.01)
         house.server.stop()
         thread.join(30)

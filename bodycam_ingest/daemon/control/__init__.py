@@ -7,12 +7,12 @@ line has `ok`. The daemon's side is `control.server`; no command imports it.
 """
 
 from bodycam_ingest.daemon.control.client import ask, user_name
-from bodycam_ingest.daemon.control.jobs import JobKind
 from bodycam_ingest.daemon.control.requests import (
     AssignRequest,
     BackfillRequest,
     CloseFindingRequest,
     ConfirmClockRequest,
+    JobKind,
     QuarantineRequest,
     ReinstateRequest,
     Request,

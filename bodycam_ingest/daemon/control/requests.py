@@ -6,6 +6,7 @@ same rules.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
@@ -19,7 +20,6 @@ from pydantic import (
     model_validator,
 )
 
-from bodycam_ingest.daemon.control.jobs import JobKind
 from bodycam_ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ REQUEST_BYTES_MAX: Final = 64 * 1024
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 # What a person writes for others to read; an entry of the ledger holds 65,535 bytes.
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class JobKind(enum.StrEnum):
+    """Which threads a request is for."""
+
+    LOOK = "look"
+    ADMIN = "admin"
+    LONG = "long"
 
 
 class Request(BaseModel):

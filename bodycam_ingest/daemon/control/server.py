@@ -14,17 +14,18 @@ import contextlib
 import json
 import math
 import os
+import queue
 import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.daemon.control.client import SOCKET_NAME, short_address, user_name
-from bodycam_ingest.daemon.control.jobs import Job, JobKind, JobQueues
-from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, Request, parse
+from bodycam_ingest.daemon.control.requests import REQUEST_BYTES_MAX, JobKind, Request, parse
 from bodycam_ingest.errors import (
+    AbandonedError,
     ControlError,
     DatabaseDamagedError,
     HaltError,
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 
 CLIENTS_MAX: Final = 64
+# Requests of one kind that wait, also of clients that are gone; threads that take them.
+WAITING_MAX: Final = 64
+_THREADS_MAX: Final = 2
+_TAKE_TIMEOUT_S: Final = 5.0
 ASK_WITHIN_S: Final = 10.0
 _TURN_S: Final = 0.5
 _READ_WITHIN_S: Final = 30.0
@@ -90,6 +95,31 @@ def _check_rights(uid: int, request: Request) -> None:
         )
 
 
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way to its answer.
+
+    `done_bytes` and `begun` are written by the kind's thread and read by its client's; `reply`, the
+    last line, is set once, before `answered`.
+    """
+
+    request: Request
+    user: str
+    begun: bool = False
+    done_bytes: int = 0
+    reply: bytes = b""
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    def moved(self, count_bytes: int) -> None:
+        """Note that so many bytes more are done."""
+        self.done_bytes += count_bytes
+
+    def finish(self, reply: bytes) -> None:
+        """Give its sender the last line."""
+        self.reply = reply
+        self.answered.set()
+
+
 @dataclass(eq=False)
 class _Client:
     """One connection; `asked` once its request waits for an answer or is worked on."""
@@ -119,7 +149,10 @@ class ControlServer:
         self._handle = handle
         self._path = state_dir / SOCKET_NAME
         self._stop = threading.Event()
-        self._jobs = JobQueues()
+        # A look at the dock never waits for an admin's request, nor a short request for a long one.
+        self._jobs: dict[JobKind, queue.Queue[Job | None]] = {
+            kind: queue.Queue(WAITING_MAX) for kind in JobKind
+        }
         # In the order in which they came.
         self._clients: list[_Client] = []
         self._lock = threading.Lock()
@@ -152,7 +185,12 @@ class ControlServer:
         self._ended = True
         self._listener.close()
         self._path.unlink(missing_ok=True)
-        self._jobs.clear(_refused)
+        refusal = _refused(AbandonedError("the daemon is stopping; it was not done"))
+        for waiting in self._jobs.values():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    if (job := waiting.get_nowait()) is not None:
+                        job.finish(refusal)
         until_s = time.monotonic() + _LAST_REPLIES_S
         while self._clients and time.monotonic() < until_s:
             heartbeat()
@@ -168,8 +206,12 @@ class ControlServer:
             HaltError: ledger or state directory are unusable; its sender was told.
             Exception: a defect; its sender was told.
         """
-        job = self._jobs.take(kind)
+        try:
+            job = self._jobs[kind].get(timeout=_TAKE_TIMEOUT_S)
+        except queue.Empty:
+            return
         if job is None:
+            # `stop` wakes who waits here.
             return
         job.begun = True
         try:
@@ -195,7 +237,10 @@ class ControlServer:
         with contextlib.suppress(OSError):
             # Whoever waits in accept(2) returns; a second time there is nothing to end.
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._jobs.wake()
+        for waiting in self._jobs.values():
+            for _ in range(_THREADS_MAX):
+                with contextlib.suppress(queue.Full):
+                    waiting.put_nowait(None)
 
     def _accept(self) -> None:
         try:
@@ -252,7 +297,7 @@ class ControlServer:
             request = _request(connection)
             _check_rights(uid, request)
             job = Job(request, user)
-            self._jobs.put(job)
+            self._put(job)
         except IngestError as error:
             _send(connection, _refused(error))
             return
@@ -261,6 +306,14 @@ class ControlServer:
             waiting = {"begun": job.begun, "done_bytes": job.done_bytes}
             _send(connection, _line({"waiting": waiting}))
         _send(connection, job.reply)
+
+    def _put(self, job: Job) -> None:
+        try:
+            self._jobs[job.request.kind].put_nowait(job)
+        except queue.Full:
+            raise ControlError(
+                f"{WAITING_MAX} requests wait already; nothing was done", hint="Try again later."
+            ) from None
 
 
 def _hang_up(client: _Client) -> None:
