@@ -8,19 +8,19 @@ dropped from it.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import stat
 import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.errors import ReadBackUnprovenError
-from bodycam_ingest.linux import residency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Self
 
 ALIGNMENT_BYTES: Final = 4096
@@ -28,6 +28,43 @@ _WRITE_BACK_EVERY_BYTES: Final = 8 * 1024 * 1024
 _WRITE_BACK_SPAN_BYTES: Final = 16 * 1024 * 1024
 _DROP_TRIES: Final = 5
 _DROP_PAUSE_S: Final = 0.05
+_TMPFS_MAGIC: Final = 0x01021994
+_RAMFS_MAGIC: Final = 0x858458F6
+# struct statfs is 120 bytes on 64-bit Linux; its first field is a long, the type.
+_STATFS_BYTES: Final = 256
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def on_memory_file_system(fd: int) -> bool:
+    """Whether an open file's medium is memory itself (tmpfs, ramfs)."""
+    answer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.fstatfs(fd, answer):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    kind = ctypes.c_ulong.from_buffer(answer).value & 0xFFFFFFFF
+    return kind in {_TMPFS_MAGIC, _RAMFS_MAGIC}
+
+
+def cached(fd: int, size_bytes: int) -> bool:
+    """Whether any page of a file is in the page cache (mincore(2)).
+
+    The kernel answers yes to whoever neither owns the file nor may write it.
+    """
+    if not size_bytes:
+        return False
+    pages = -(-size_bytes // mmap.PAGESIZE)
+    marks = ctypes.create_string_buffer(pages)
+    # A private writable mapping gives ctypes an address; nothing is ever written to it.
+    with mmap.mmap(fd, size_bytes, access=mmap.ACCESS_COPY) as area:
+        start = ctypes.c_char.from_buffer(area)
+        failed = _libc.mincore(
+            ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size_bytes), marks
+        )
+        code = ctypes.get_errno()
+        del start
+    if failed:
+        raise OSError(code, os.strerror(code))
+    return bool(marks.raw.strip(b"\0"))
 
 
 def read_fully(read_some: Callable[[memoryview], int], view: memoryview, length: int) -> int:
@@ -65,10 +102,6 @@ def _unlink_empty(path: str) -> None:
         return
 
 
-def _leave_direct(fd: int) -> None:
-    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_DIRECT)
-
-
 def _size_of_regular(fd: int, path: str) -> int:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
@@ -76,7 +109,31 @@ def _size_of_regular(fd: int, path: str) -> int:
     return found.st_size
 
 
-class NewFile:
+class _File:
+    """A file that is read or written past the page cache for as long as that works."""
+
+    def __init__(self, path: str, flags: int, mode: int = 0) -> None:
+        self._fd, self.direct = _open(path, flags, mode)
+
+    def _leave_direct(self) -> None:
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        self.direct = False
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_fault: object) -> None:
+        self.close()
+
+
+class NewFile(_File):
     """A new file, written front to back, durable after `finish`.
 
     Raises:
@@ -85,7 +142,7 @@ class NewFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._fd, self.direct = _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        super().__init__(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._size_bytes = 0
         self._padded = False
         self._written_back = 0
@@ -114,8 +171,7 @@ class NewFile:
         except OSError as error:
             if error.errno != errno.EINVAL or not self.direct:
                 raise
-            _leave_direct(self._fd)
-            self.direct = False
+            self._leave_direct()
             count = os.write(self._fd, view)
         if not count:
             raise OSError(errno.EIO, "write(2) took no byte")
@@ -134,25 +190,8 @@ class NewFile:
         os.fchmod(self._fd, mode)
         os.fsync(self._fd)
 
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class MediumFile:
+class MediumFile(_File):
     """A file opened for reading what lies on the medium, front to back.
 
     Raises:
@@ -162,10 +201,10 @@ class MediumFile:
     def __init__(self, path: str) -> None:
         self._path = path
         # A FIFO in the file's place must not hold up whoever opens it.
-        self._fd, self.direct = _open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        super().__init__(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self.size_bytes = _size_of_regular(self._fd, path)
-            self.in_memory = residency.on_memory_file_system(self._fd)
+            self.in_memory = on_memory_file_system(self._fd)
             self._drop_cache()
         except OSError:
             self.close()
@@ -183,7 +222,7 @@ class MediumFile:
     def past_cache(self) -> bool:
         """Whether what is read now must come from the medium: nothing of the file is cached."""
         for _ in range(_DROP_TRIES):
-            if self.direct or not residency.cached(self._fd, self.size_bytes):
+            if self.direct or not cached(self._fd, self.size_bytes):
                 return True
             time.sleep(_DROP_PAUSE_S)
             self._drop_cache()
@@ -208,27 +247,9 @@ class MediumFile:
         except OSError as error:
             if error.errno != errno.EINVAL or not self.direct:
                 raise
-        _leave_direct(self._fd)
-        self.direct = False
+        self._leave_direct()
         self._drop_cache()
         # What was answered for reading past the cache proves nothing about reading through it.
         if not self.in_memory and not self.past_cache():
             raise ReadBackUnprovenError(f"{self._path} stays in the page cache")
         return os.readv(self._fd, [view])
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

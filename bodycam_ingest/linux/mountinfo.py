@@ -1,17 +1,19 @@
-"""What is mounted where, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+"""What is mounted where (proc_pid_mountinfo(5)), and word at once when that changes.
 
-Pure: the text is read elsewhere. Paths are bytes, because that is what the kernel shows.
+Reading the text is pure: it is fetched elsewhere. Paths are bytes, as the kernel shows them.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _ESCAPE: Final = re.compile(rb"\\([0-3][0-7]{2})")
 # Before the optional fields; and after the lone hyphen that ends them.
@@ -84,3 +86,31 @@ def _unescaped(field: bytes) -> bytes:
 
 def _options(field: bytes) -> frozenset[str]:
     return frozenset(_unescaped(field).decode("utf-8", "backslashreplace").split(","))
+
+
+class MountWatch:
+    """Calls `wake` after each change of what is mounted, from a thread of its own."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._stopping, self._stop = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="mount-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching; to be called once, after `start`."""
+        os.close(self._stop)
+        self._thread.join()
+        os.close(self._stopping)
+
+    def _run(self) -> None:
+        with open("/proc/self/mountinfo", "rb") as mounts:  # noqa: PTH123 - its descriptor is polled
+            # Changes show as an error and as exceptional data (proc_pid_mounts(5)).
+            poller = select.poll()
+            poller.register(mounts, select.POLLERR | select.POLLPRI)
+            poller.register(self._stopping, select.POLLHUP)
+            while self._stopping not in dict(poller.poll()):
+                self._wake()

@@ -15,7 +15,7 @@ from bodycam_ingest.errors import (
     StagingMissingError,
     StagingUnreadableError,
 )
-from bodycam_ingest.linux import direct_io, durable, residency
+from bodycam_ingest.linux import direct_io, durable
 from bodycam_ingest.linux.direct_io import MediumFile
 from tests.support.patching import fail
 from tests.support.recordings import (
@@ -95,7 +95,7 @@ def test_what_is_in_the_cache_proves_nothing(desk, acquirer, monkeypatch):
     real = os.readv
 
     def looking(fd, views):
-        seen.append(residency.cached(fd, 50_000))
+        seen.append(direct_io.cached(fd, 50_000))
         return real(fd, views)
 
     monkeypatch.setattr(os, "readv", looking)
@@ -150,8 +150,8 @@ def test_a_copy_that_stays_in_the_cache_is_not_proven(desk, acquirer, monkeypatc
     copy = acquired(desk, acquirer)
     refuse_direct_at_open(monkeypatch)
     monkeypatch.setattr(direct_io, "_DROP_PAUSE_S", 0)
-    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
-    monkeypatch.setattr(residency, "cached", lambda *_: True)
+    monkeypatch.setattr(direct_io, "on_memory_file_system", lambda _: False)
+    monkeypatch.setattr(direct_io, "cached", lambda *_: True)
 
     with pytest.raises(ReadBackUnprovenError):
         acquirer.read_back(copy)
@@ -161,13 +161,13 @@ def test_a_copy_that_stays_in_the_cache_is_not_proven(desk, acquirer, monkeypatc
 
 def test_a_file_system_in_memory_is_called_that(desk, acquirer, monkeypatch):
     copy = acquired(desk, acquirer)
-    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: True)
+    monkeypatch.setattr(direct_io, "on_memory_file_system", lambda _: True)
 
     assert acquirer.read_back(copy) == "memory"
 
 
 def test_direct_reading_refused_late_is_not_claimed(desk, acquirer, monkeypatch):
-    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
+    monkeypatch.setattr(direct_io, "on_memory_file_system", lambda _: False)
     copy = acquired(desk, acquirer)
     refuse_direct_at_transfer(monkeypatch)
 
@@ -177,10 +177,10 @@ def test_direct_reading_refused_late_is_not_claimed(desk, acquirer, monkeypatch)
 def test_direct_reading_refused_late_is_no_proof_while_the_file_stays_cached(
     desk, acquirer, monkeypatch
 ):
-    monkeypatch.setattr(residency, "on_memory_file_system", lambda _: False)
+    monkeypatch.setattr(direct_io, "on_memory_file_system", lambda _: False)
     copy = acquired(desk, acquirer)
     refuse_direct_at_transfer(monkeypatch)
-    monkeypatch.setattr(residency, "cached", lambda _fd, _size: True)
+    monkeypatch.setattr(direct_io, "cached", lambda _fd, _size: True)
 
     with pytest.raises(ReadBackUnprovenError):
         acquirer.read_back(copy)
@@ -198,7 +198,7 @@ def test_residency_tells_warm_from_cold(tmp_path, monkeypatch):
     fd = os.open(path, os.O_RDONLY)
     try:
         os.pread(fd, 300_000, 0)
-        assert residency.cached(fd, 300_000)
+        assert direct_io.cached(fd, 300_000)
     finally:
         os.close(fd)
     refuse_direct_at_open(monkeypatch)
@@ -209,7 +209,7 @@ def test_residency_tells_warm_from_cold(tmp_path, monkeypatch):
 def test_memory_file_systems_are_known():
     fd = os.memfd_create("here")
     try:
-        assert residency.on_memory_file_system(fd)
+        assert direct_io.on_memory_file_system(fd)
     finally:
         os.close(fd)
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bodycam_ingest.linux import mountinfo
+from tests.support.mounts import mounted
 
 CARD = (
     b"40 29 8:17 / /run/bodycam-ingest/volumes/sdb1 ro,nosuid,nodev,noexec,relatime "
@@ -74,3 +76,17 @@ def test_this_machine_can_be_read():
     mounts = list(mountinfo.parse(Path("/proc/self/mountinfo").read_bytes()))
     roots = [mount.device for mount in mounts if mount.mount_path == b"/"]
     assert Path("/").stat().st_dev in roots
+
+
+def test_a_mount_and_its_end_are_told(tmp_path):
+    told = threading.Event()
+    watch = mountinfo.MountWatch(told.set)
+    watch.start()
+    try:
+        with mounted(tmp_path):
+            assert told.wait(30)
+            told.clear()
+        assert told.wait(30)
+    finally:
+        watch.stop()
+    assert "mount-watch" not in [thread.name for thread in threading.enumerate()]

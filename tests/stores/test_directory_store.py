@@ -168,7 +168,7 @@ def test_copies_that_can_only_be_read_from_memory_are_not_claimed(store, monkeyp
     monkeypatch.setattr(
         "bodycam_ingest.stores.directory_files.MediumFile.past_cache", lambda _self: False
     )
-    monkeypatch.setattr("bodycam_ingest.linux.residency.on_memory_file_system", lambda _fd: False)
+    monkeypatch.setattr("bodycam_ingest.linux.direct_io.on_memory_file_system", lambda _fd: False)
     with pytest.raises(StoreError, match="memory"):
         store.confirm(obj, stored)
 

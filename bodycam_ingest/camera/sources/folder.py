@@ -30,7 +30,7 @@ from bodycam_ingest.camera.sources.volume import (
     MountedVolume,
     disk_health,
 )
-from bodycam_ingest.linux.mount_watch import MountWatch
+from bodycam_ingest.linux.mountinfo import MountWatch
 from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import printable_path
 
