@@ -47,7 +47,6 @@ class ByteSource(Protocol):
             LocalCopyDamagedError: the copy is shorter.
             StagingError: the medium failed.
         """
-        ...
 
 
 class UploadJournal(Protocol):
@@ -59,7 +58,6 @@ class UploadJournal(Protocol):
     @property
     def etags(self) -> Mapping[int, str]:
         """Tags of the parts that the store took under `upload_id`, by number from 1."""
-        ...
 
     def begun(self, upload_id: str) -> None:
         """The store began an upload of this id; parts of another count no more."""
@@ -89,7 +87,6 @@ class ObjectStore(Protocol):
         Each is sent afterwards all the same: `send` finds done what was done here, and tells of
         what failed.
         """
-        ...
 
     def send(
         self, obj: StoreObject, source: ByteSource, journal: UploadJournal, pace: Pace = ...
@@ -101,7 +98,6 @@ class ObjectStore(Protocol):
             LocalCopyDamagedError: the local copy has other bytes.
             StoreError: as its subclass says.
         """
-        ...
 
     def confirm(
         self,
@@ -118,31 +114,24 @@ class ObjectStore(Protocol):
             StoreMismatchError: it holds others, or none.
             StoreError: as its subclass says.
         """
-        ...
 
     def look(self, key: str, version_id: str = "") -> FoundObject | None:
         """What lies at a key, None when nothing does."""
-        ...
 
     def read(self, key: str, version_id: str = "") -> Iterator[bytes]:
         """The bytes of an object."""
-        ...
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys of all objects that begin with a prefix."""
-        ...
 
     def probe(self) -> StoreProbe:
         """Find out what the store really verifies; leaves nothing behind."""
-        ...
 
     def identity(self, *, first: bool = True) -> str:
         """Who the store is; pinned at first contact, after which nothing is written to find out."""
-        ...
 
     def close(self) -> None:
         """Let go of connections."""
-        ...
 
 
 def check(obj: StoreObject) -> None:

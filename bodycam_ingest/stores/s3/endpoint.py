@@ -19,11 +19,12 @@ from botocore.credentials import EnvProvider, SharedCredentialProvider
 from botocore.handlers import add_expect_header
 
 from bodycam_ingest.errors import StoreCredentialsError, StoreMisconfiguredError
-from bodycam_ingest.stores.s3.signing import sign_prehashed
+from bodycam_ingest.stores.s3.signing import Prehashed, sign_uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from botocore.auth import S3SigV4Auth
 
     from bodycam_ingest.config import S3StoreConfig
 
@@ -87,9 +88,7 @@ def _models() -> Any:
     return botocore.loaders.create_loader()
 
 
-def build(
-    config: S3StoreConfig, connections: int, *, sign: Callable[[Any], None] = sign_prehashed
-) -> Any:
+def build(config: S3StoreConfig, connections: int, *, auth: type[S3SigV4Auth] = Prehashed) -> Any:
     """An S3 client that never retries, never hashes twice and always checks certificates.
 
     Raises:
@@ -136,7 +135,7 @@ def build(
         raise StoreMisconfiguredError(
             f"no client for {config.endpoint_url or 'AWS'}: {error}"
         ) from error
-    sign(client)
+    sign_uploads(client, auth)
     # The one place for it that botocore has: it reads answers whole, however long they are.
     inner = client._endpoint  # noqa: SLF001 - botocore is held to a tested range
     inner.http_session = _BoundedSession(inner.http_session)

@@ -11,7 +11,7 @@ when that is the item's.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.errors import (
     LocalCopyDamagedError,
@@ -23,14 +23,14 @@ from bodycam_ingest.errors import (
 )
 from bodycam_ingest.linux import durable
 from bodycam_ingest.log import log
-from bodycam_ingest.model.evidence import FoundObject, StoredObject
+from bodycam_ingest.model.evidence import StoredObject
 from bodycam_ingest.stores.s3.checksums import LocalParts, b64, check_local, is_checksum
 from bodycam_ingest.stores.s3.client import ExpectedResponse, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from bodycam_ingest.model.evidence import StoreObject
+    from bodycam_ingest.model.evidence import FoundObject, StoreObject
     from bodycam_ingest.stores.contract import ByteSource, Pace, UploadJournal
     from bodycam_ingest.stores.s3.client import S3Client
 
@@ -39,14 +39,6 @@ _ROUNDS: Final = 3
 # The second is what Ceph says of an upload that was aborted.
 _GONE: Final = frozenset({"NoSuchUpload", "NoSuchKey", "404"})
 _DECIDED_BY_LOOKING: Final = frozenset({*_GONE, "409", "412", "InvalidPart", "PreconditionFailed"})
-
-
-class LookOurs(Protocol):
-    """Looks at the object's key."""
-
-    def __call__(self) -> FoundObject | None:
-        """What lies there, None when nothing; raises `StoreConflictError` when it is not ours."""
-        ...
 
 
 class MultipartUpload:
@@ -63,7 +55,7 @@ class MultipartUpload:
         s3_key: str,
         journal: UploadJournal,
         create_params: Mapping[str, Any],
-        look_ours: LookOurs,
+        look_ours: Callable[[], FoundObject | None],
     ) -> None:
         self._client = client
         self._obj = obj

@@ -17,10 +17,12 @@ from bodycam_ingest.stores.s3.checksums import b64
 from bodycam_ingest.stores.s3.client import ExpectedResponse, S3Client
 from bodycam_ingest.stores.s3.endpoint import build
 from bodycam_ingest.stores.s3.multipart import abort_uploads
-from bodycam_ingest.stores.s3.signing import sign_body_hashed, sign_wrongly
+from bodycam_ingest.stores.s3.signing import BodyHashed, WrongPayload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from botocore.auth import S3SigV4Auth
 
 _BODY: Final = b"bodycam-ingest asks what this store verifies\n"
 _GOOD: Final = hashlib.sha256(_BODY).digest()
@@ -30,9 +32,9 @@ _BAD: Final = hashlib.sha256(b"something else").digest()
 class _Asker(S3Client):
     """A client whose uploads are signed in a way of its own."""
 
-    def __init__(self, client: S3Client, sign: Callable[[Any], None]) -> None:
+    def __init__(self, client: S3Client, auth: type[S3SigV4Auth]) -> None:
         super().__init__(client.config, heartbeat=client.heartbeat)
-        self._client = build(client.config, self.connections, sign=sign)
+        self._client = build(client.config, self.connections, auth=auth)
 
     def renew(self) -> None:
         """Stays as it is: a new client would sign in the usual way."""
@@ -89,8 +91,8 @@ def _begin(client: S3Client, key: str, params: Mapping[str, Any]) -> str:
 
 
 def _ask(client: S3Client, part: Mapping[str, Any]) -> StoreProbe:
-    body_hashed = _Asker(client, sign_body_hashed)
-    wrongly = _Asker(client, sign_wrongly)
+    body_hashed = _Asker(client, BodyHashed)
+    wrongly = _Asker(client, WrongPayload)
     try:
         checksum = body_hashed.refuses(**part, ChecksumSHA256=b64(_BAD))
         payload = wrongly.refuses(**part)

@@ -30,10 +30,9 @@ from bodycam_ingest.stores.contract import at_once, check, check_key, is_ours, m
 from bodycam_ingest.stores.s3.checksums import b64, check_local, expected_checksums
 from bodycam_ingest.stores.s3.client import ExpectedResponse, Reply, S3Client
 from bodycam_ingest.stores.s3.errors import FAILURES, failure
-from bodycam_ingest.stores.s3.limits import check_size
 from bodycam_ingest.stores.s3.multipart import MultipartUpload
 from bodycam_ingest.stores.s3.probe import probe
-from bodycam_ingest.stores.s3.settings import check_made, object_params, retain_until
+from bodycam_ingest.stores.s3.settings import check_made, check_size, object_params, retain_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
