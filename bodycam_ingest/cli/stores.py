@@ -35,11 +35,11 @@ def list_stores(context: Context, *, as_json: bool) -> None:
 
 
 def _list(context: Context, *, as_json: bool) -> None:
-    from bodycam_ingest.db import store_counts  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db import known_stores  # noqa: PLC0415 - sqlalchemy
 
     kinds = {store.name: (store.type, store.required) for store in context.config.stores}
     with reading(context) as conn:
-        found = store_counts.of_stores(conn, kinds)
+        found = known_stores.of_stores(conn, kinds)
     if as_json:
         emit_json(found)
         return

@@ -28,7 +28,7 @@ from bodycam_ingest.db import (
     findings,
     items,
     known_stores,
-    purges,
+    releases,
     resending,
     store_health,
     uploads,
@@ -118,7 +118,7 @@ class AdminCommands:
             else:
                 waiting = items.in_states(txn.conn, UNCOPIED)
                 items.hurry(txn, [row.item_id for row in waiting])
-                purges.make_due(txn)
+                releases.hurry_purges(txn)
                 done, queued = resending.retry_all(txn, stores, actor), 0
             subject = subjects.item(item_id) if item_id else subjects.DAEMON
             number = done.due + queued

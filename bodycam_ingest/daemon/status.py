@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest.db import backlog, dockings, stops, views
+from bodycam_ingest.db import dockings, stops, views
 from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.findings import LEFT_EARLY
 from bodycam_ingest.db.standing import read_head
@@ -83,8 +83,8 @@ def dock_status(
                 for row in views.open_findings(conn, severity="notice")
                 if row["code"] == LEFT_EARLY
             ],
-            "behind": backlog.behind(conn),
-            "unanchored_since": backlog.unanchored_since(conn, required),
+            "behind": views.behind(conn),
+            "unanchored_since": views.unanchored_since(conn, required),
         }
 
 

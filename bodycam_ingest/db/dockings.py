@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.custody.inventory import lines_of
-from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.figures import Amount, amounts
 from bodycam_ingest.db.projected import chosen, read_document
 from bodycam_ingest.db.schema import docking, item, item_work
 from bodycam_ingest.errors import DatabaseDamagedError, UnknownSubjectError
@@ -146,22 +146,15 @@ class Tally(NamedTuple):
 
 def tally(conn: sa.Connection, docking_id: str) -> Tally:
     """Count the items of a docking."""
-    new = (item.c.docking_id == docking_id).label("new")
-    found = conn.execute(
-        sa.select(item.c.state, new, sa.func.count().label("items"), *halves(item.c.size_bytes))
-        .where(item.c.seen_docking_id == docking_id)
-        .group_by(item.c.state, new)
-    ).all()
+    first_here = (item.c.docking_id == docking_id).label("new")
     states = collections.Counter[ItemState]()
-    for row in found:
-        states[ItemState(row.state)] += row.items
-    sizes = [(row.new, row.items, whole(row[3:])) for row in found]
-    return Tally(
-        states,
-        sum(size_bytes for _, _, size_bytes in sizes),
-        sum(items for new, items, _ in sizes if new),
-        sum(size_bytes for new, _, size_bytes in sizes if new),
-    )
+    every, fresh = Amount(), Amount()
+    found = amounts(conn, item.c.seen_docking_id == docking_id, by=(item.c.state, first_here))
+    for (state, new), some in found.items():
+        states[ItemState(state)] += some.items
+        every += some
+        fresh += some if new else Amount()
+    return Tally(states, every.size_bytes, fresh.items, fresh.size_bytes)
 
 
 def inventory_items(conn: sa.Connection, docking_id: str) -> Sequence[sa.RowMapping]:

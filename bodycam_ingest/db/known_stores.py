@@ -14,15 +14,15 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db import findings, store_health
-from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.figures import UPLOADS, Amount, amount, amounts
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.errors import StoreMisconfiguredError, UnknownSubjectError, UsageError
 from bodycam_ingest.model import subjects
-from bodycam_ingest.model.lifecycle import HELD_UP, PROVEN, ItemState, UploadState
+from bodycam_ingest.model.lifecycle import HELD_UP, PROVEN, SENT_FROM, ItemState, UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bodycam_ingest.custody.entry import Actor
     from bodycam_ingest.db.ledger import Txn
@@ -76,42 +76,15 @@ def pin(txn: Txn, name: str, identity: str) -> None:
         txn.add(entries.store_pinned(name, identity=identity))
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """So many recordings of so many bytes."""
-
-    items: int = 0
-    size_bytes: int = 0
-
-    def __str__(self) -> str:
-        noun = "recording" if self.items == 1 else "recordings"
-        return f"{self.items} {noun} ({self.size_bytes} bytes)"
-
-
-def _amount(conn: sa.Connection, query: sa.Select[Any]) -> Amount:
-    number, *sums = conn.execute(query).one()
-    return Amount(int(number), whole(sums))
-
-
 def held_up_by(conn: sa.Connection, store: str) -> Amount:
     """Recordings that are queued for a store, not confirmed by it, and not confirmed as a whole."""
-    return _amount(
-        conn,
-        sa.select(sa.func.count(), *halves(item.c.size_bytes))
-        .select_from(item.join(upload, upload.c.item_id == item.c.item_id))
-        .where(item.c.state.in_(HELD_UP), upload.c.store == store)
-        .where(upload.c.state != UploadState.CONFIRMED.value),
-    )
+    waits = upload.c.state != UploadState.CONFIRMED.value
+    return amount(conn, item.c.state.in_(HELD_UP), upload.c.store == store, waits, among=UPLOADS)
 
 
 def out_of_reach(conn: sa.Connection, store: str) -> Amount:
     """Recordings that the dock has no copy of any more and that a store never confirmed."""
-    return _amount(
-        conn,
-        sa.select(sa.func.count(), *halves(item.c.size_bytes)).where(
-            item.c.state == ItemState.PURGED.value, ~has_confirmed(store)
-        ),
-    )
+    return amount(conn, item.c.state == ItemState.PURGED.value, ~has_confirmed(store))
 
 
 def has_confirmed(store: str) -> sa.ColumnElement[bool]:
@@ -120,6 +93,15 @@ def has_confirmed(store: str) -> sa.ColumnElement[bool]:
         sa.exists()
         .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
         .where(upload.c.state == UploadState.CONFIRMED.value)
+        .correlate(item)
+    )
+
+
+def queued_for(store: str) -> sa.ColumnElement[bool]:
+    """Whether an item of the enclosing statement was ever to be sent to a store."""
+    return (
+        sa.exists()
+        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
         .correlate(item)
     )
 
@@ -242,3 +224,68 @@ def retire(txn: Txn, name: str, reason: str, actor: Actor) -> Amount:
     )
     findings.close_about_store(txn, name)
     return waiting
+
+
+# -- for people ----------------------------------------------------------------------------------
+
+
+def of_stores(
+    conn: sa.Connection, configured: Mapping[str, tuple[str, bool]]
+) -> list[dict[str, Any]]:
+    """Every store that is or was in the configuration, by name, as `stores list --json` prints it.
+
+    Of those `configured` now: type and `required`, by name.
+    """
+    known = read_stores(conn)
+    return [
+        _of_store(conn, name, configured.get(name), known.get(name))
+        for name in sorted({*configured, *known})
+    ]
+
+
+def _of_store(
+    conn: sa.Connection,
+    name: str,
+    wanted: tuple[str, bool] | None,
+    row: Store | None,
+) -> dict[str, Any]:
+    health = store_health.health(conn, name)
+    # Only what the dock still has a copy of waits, or can be sent.
+    sendable = item.c.state.in_(SENT_FROM)
+    unconfirmed = upload.c.state != UploadState.CONFIRMED.value
+    open_uploads = amounts(
+        conn, upload.c.store == name, unconfirmed, sendable, by=(upload.c.state,), among=UPLOADS
+    )
+    refused = open_uploads.pop((UploadState.REFUSED.value,), Amount())
+    waiting = sum(open_uploads.values(), Amount())
+    never = amount(conn, sendable, item.c.staged_path != "", ~queued_for(name))
+    lost = out_of_reach(conn, name)
+    confirmed = sa.select(sa.func.count()).where(upload.c.store == name, ~unconfirmed)
+    return {
+        "name": name,
+        "type": wanted[0] if wanted else row.type if row else "",
+        "required": wanted[1] if wanted else bool(row and row.required),
+        "configured": wanted is not None,
+        "identity": row.identity if row else "",
+        "state": _state(wanted is not None, row, health.last_error),
+        "left_at": row.left_at if row else "",
+        "retired_at": row.retired_at if row else "",
+        "last_error": health.last_error,
+        "failing_since": health.failing_since,
+        "confirmed": conn.execute(confirmed).scalar_one(),
+        "waiting": waiting.items,
+        "waiting_bytes": waiting.size_bytes,
+        "refused": refused.items,
+        "never_sent": never.items,
+        "never_sent_bytes": never.size_bytes,
+        "impossible": lost.items,
+        "impossible_bytes": lost.size_bytes,
+    }
+
+
+def _state(configured: bool, row: Store | None, last_error: str) -> str:  # noqa: FBT001 - one of three facts
+    if not configured:
+        return "retired" if row and row.retired_at else "removed"
+    if last_error:
+        return "failing"
+    return "ok" if row and row.identity else "new"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db import views
-from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.figures import UPLOADS, Amount, amount, amounts
 from bodycam_ingest.db.schema import docking, finding, item, upload
 from bodycam_ingest.model import subjects
 from bodycam_ingest.model.lifecycle import OPEN_UPLOADS, UploadState
@@ -96,11 +96,15 @@ def dockings(conn: sa.Connection, choice: Choice, *, limit: int = 0) -> Listing:
     if limit:
         query = query.limit(limit)
     rows = [dict(row) for row in conn.execute(query).mappings()][::-1]
-    taken = _taken(conn, sa.select(query.subquery().c.docking_id))
+    here = item.c.docking_id.in_(sa.select(query.subquery().c.docking_id))
+    taken = amounts(conn, here, by=(item.c.docking_id, item.c.state))
+    by_docking: dict[str, dict[str, Amount]] = {row["docking_id"]: {} for row in rows}
+    for (docking_id, state), some in taken.items():
+        by_docking[docking_id][state] = some
     for row in rows:
-        counts = taken.get(row["docking_id"], {})
-        row["items"] = {state: number for state, (number, _) in counts.items()}
-        row["size_bytes"] = sum(size_bytes for _, size_bytes in counts.values())
+        counts = by_docking[row["docking_id"]]
+        row["items"] = {state: some.items for state, some in counts.items()}
+        row["size_bytes"] = sum(some.size_bytes for some in counts.values())
     return _listing(rows, _total(conn, docking, where), limit)
 
 
@@ -155,14 +159,10 @@ def kept_bytes(conn: sa.Connection, *, files: bool, stores: bool) -> int:
     """How many bytes lie in staging, and in stores as proven copies, as far as is asked for."""
     total = 0
     if files:
-        staged = sa.select(*halves(item.c.size_bytes)).where(item.c.staged_path != "")
-        total += whole(conn.execute(staged).one())
+        total += amount(conn, item.c.staged_path != "").size_bytes
     if stores:
-        proven = sa.select(*halves(item.c.size_bytes)).select_from(
-            upload.join(item, upload.c.item_id == item.c.item_id)
-        )
-        proven = proven.where(upload.c.state == UploadState.CONFIRMED.value)
-        total += whole(conn.execute(proven).one())
+        confirmed = upload.c.state == UploadState.CONFIRMED.value
+        total += amount(conn, confirmed, among=UPLOADS).size_bytes
     return total
 
 
@@ -183,18 +183,3 @@ def _during(column: sa.Column[str], choice: Choice) -> list[sa.ColumnElement[boo
 def _total(conn: sa.Connection, table: sa.Table, where: list[sa.ColumnElement[bool]]) -> int:
     query = sa.select(sa.func.count()).select_from(table).where(*where)
     return int(conn.execute(query).scalar_one())
-
-
-def _taken(
-    conn: sa.Connection, ids: sa.Select[tuple[str]]
-) -> dict[str, dict[str, tuple[int, int]]]:
-    """Number and size of the items that were first seen in each docking, by state."""
-    query = (
-        sa.select(item.c.docking_id, item.c.state, sa.func.count(), *halves(item.c.size_bytes))
-        .where(item.c.docking_id.in_(ids))
-        .group_by(item.c.docking_id, item.c.state)
-    )
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    for docking_id, state, number, *sums in conn.execute(query):
-        found.setdefault(docking_id, {})[state] = (number, whole(sums))
-    return found

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bodycam_ingest.custody.entry import parse_entry
+from bodycam_ingest.db import store_health, uploads
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import ProjectedRows, read_document
 from bodycam_ingest.db.schema import (
+    item,
     ledger_checkpoint,
     ledger_entry,
     metadata_object,
     object_work,
 )
 from bodycam_ingest.model import object_keys
-from bodycam_ingest.model.backoff import is_due
-from bodycam_ingest.model.lifecycle import UploadState
+from bodycam_ingest.model.backoff import is_due, wait_s
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.model.rows import CHECKPOINT, MetadataObject
 
 if TYPE_CHECKING:
@@ -281,3 +283,57 @@ def first_news_at(conn: sa.Connection, seq: int) -> str | None:
         if kind not in _OWN_ENTRIES or parse_entry(body).data["kind"] != CHECKPOINT:
             return str(at)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorState:
+    """What was anchored and what waits for it.
+
+    The newest checkpoint queued or stored covers `queued_size` entries, 0 for none; it was written
+    at `written_at`, empty for never. A release or a purge waits on `waiting_seq`, None when none
+    waits; a required store that came later, without any checkpoint, counts as waiting.
+    `under_way` is to how many required stores something can be sent now, `news` whether more was
+    recorded since than where checkpoints went.
+    """
+
+    queued_size: int
+    written_at: str
+    waiting_seq: int | None
+    under_way: int
+    news: bool
+
+
+def anchor_state(
+    conn: sa.Connection, stores: Sequence[str], required: Sequence[str], size: int, now_ms: int
+) -> AnchorState:
+    """The newest checkpoint over at most `size` entries, and the last that something waits on."""
+    newest = newest_checkpoint(conn, stores, size)
+    confirmed = conn.execute(
+        sa.select(sa.func.max(item.c.confirmed_seq)).where(
+            item.c.state == ItemState.CONFIRMED.value
+        )
+    ).scalar()
+    purging = conn.execute(
+        sa.select(sa.func.max(item.c.purging_seq)).where(item.c.state == ItemState.RELEASED.value)
+    ).scalar()
+    waiting = [seq for seq in (confirmed, purging) if seq is not None]
+    if newest and lacking_checkpoint(conn, required, newest):
+        waiting.append(newest)
+    # A store that is away can take no checkpoint either: it must not slow down the others' ones.
+    under_way = sum(
+        not wait_s(store_health.health(conn, store).paused_until_ms, now_ms)
+        and uploads.any_due(conn, store, now_ms)
+        for store in required
+    )
+    written_at = conn.execute(
+        sa.select(ledger_entry.c.t).where(
+            ledger_entry.c.log_id == LOG_ID, ledger_entry.c.seq == newest - 1
+        )
+    ).scalar()
+    return AnchorState(
+        queued_size=newest,
+        written_at=written_at or "",
+        waiting_seq=max(waiting, default=None),
+        under_way=under_way,
+        news=first_news_at(conn, newest) is not None,
+    )

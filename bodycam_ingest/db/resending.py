@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import item_entries
 from bodycam_ingest.custody.entry import SYSTEM
 from bodycam_ingest.custody.projection import waits_for
-from bodycam_ingest.db import own_objects, store_health, uploads
+from bodycam_ingest.db import known_stores, own_objects, store_health, uploads
 from bodycam_ingest.db.schema import item, upload
 from bodycam_ingest.model import rows
 from bodycam_ingest.model.evidence import Confirmation, ProofKind, StoredObject
@@ -87,15 +87,10 @@ def retry_all(txn: Txn, stores: Collection[str], actor: Actor = SYSTEM) -> Retri
 
 def never_queued(conn: sa.Connection, store: str, *, limit: int) -> list[str]:
     """Items that staging still has and that were never queued for a store, oldest first."""
-    queued = (
-        sa.exists()
-        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
-        .correlate(item)
-    )
     found = conn.execute(
         sa.select(item.c.item_id)
         .where(item.c.state.in_(SENT_FROM))
-        .where(item.c.staged_path != "", ~queued)
+        .where(item.c.staged_path != "", ~known_stores.queued_for(store))
         .order_by(item.c.item_id)
         .limit(limit)
     )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from bodycam_ingest.db import dock_facts
-from bodycam_ingest.db.schema import ledger_entry, ledger_log
+from bodycam_ingest.db.schema import dock_fact, ledger_entry, ledger_log
 
 if TYPE_CHECKING:
     from bodycam_ingest.errors import IngestError
@@ -18,14 +17,14 @@ _FACT: Final = "daemon_halt"
 
 def note_start(conn: sa.Connection) -> None:
     """Forget why an earlier daemon halted: this one runs."""
-    if dock_facts.get(conn, _FACT):
-        dock_facts.put(conn, _FACT, "")
+    conn.execute(dock_fact.delete().where(dock_fact.c.name == _FACT))
 
 
 def note_halt(conn: sa.Connection, now: str, error: IngestError) -> None:
     """Keep why the daemon ends by itself, at `now` (RFC 3339)."""
     told = {"at": now, "error": error.code, "message": error.message, "hint": error.hint}
-    dock_facts.put(conn, _FACT, json.dumps(told))
+    kept = dock_fact.insert().prefix_with("OR REPLACE")
+    conn.execute(kept, {"name": _FACT, "value": json.dumps(told)})
 
 
 def last(conn: sa.Connection) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def last(conn: sa.Connection) -> dict[str, Any]:
     started, started_at = _newest(conn, "daemon.started")
     stopped, stopped_at = _newest(conn, "daemon.stopped")
     asked_at = stopped_at if stopped > started else None
-    kept = dock_facts.get(conn, _FACT)
+    kept = conn.execute(sa.select(dock_fact.c.value).where(dock_fact.c.name == _FACT)).scalar()
     halt = json.loads(kept) if kept else {"at": asked_at, "error": None, "message": None}
     return {
         "started_at": started_at,

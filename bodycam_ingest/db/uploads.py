@@ -265,44 +265,6 @@ def make_due(conn: sa.Connection, stores: Collection[str], codes: Collection[str
     return conn.execute(statement.values(due_ms=0)).rowcount
 
 
-# -- parts ---------------------------------------------------------------------------------------
-
-
-def forget_parts(conn: sa.Connection, item_id: str, store: str) -> None:
-    """Drop the tags of all parts of an upload."""
-    conn.execute(
-        upload_part.delete().where(upload_part.c.item_id == item_id, upload_part.c.store == store)
-    )
-
-
-def parts_of(conn: sa.Connection, item_id: str, store: str, upload_id: str) -> dict[int, str]:
-    """Tags of the parts that were sent under an upload id, by number."""
-    found = conn.execute(
-        sa.select(upload_part.c.number, upload_part.c.etag).where(
-            upload_part.c.item_id == item_id,
-            upload_part.c.store == store,
-            upload_part.c.upload_id == upload_id,
-        )
-    )
-    return {row.number: row.etag for row in found}
-
-
-def put_part(
-    conn: sa.Connection, item_id: str, store: str, number: int, upload_id: str, etag: str
-) -> None:
-    """Keep a part's tag, instead of one that it had before."""
-    conn.execute(
-        upload_part.insert().prefix_with("OR REPLACE"),
-        {
-            "item_id": item_id,
-            "store": store,
-            "number": number,
-            "upload_id": upload_id,
-            "etag": etag,
-        },
-    )
-
-
 def forget_parts_of(conn: sa.Connection, item_ids: Sequence[str]) -> None:
     """Forget what stores have of parts of these items, whose bytes were read anew.
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody.entries import OFFICER
 from bodycam_ingest.db import dockings, own_objects, store_health, uploads
-from bodycam_ingest.db.figures import halves, whole
+from bodycam_ingest.db.figures import amount, amounts
 from bodycam_ingest.db.ledger_tree import LOG_ID
 from bodycam_ingest.db.projected import read_stores
 from bodycam_ingest.db.schema import (
@@ -26,6 +26,7 @@ from bodycam_ingest.db.schema import (
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys, subjects
 from bodycam_ingest.model.evidence import encode_path
+from bodycam_ingest.model.lifecycle import BEHIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -167,11 +168,10 @@ def list_cameras(conn: sa.Connection) -> list[dict[str, Any]]:
 
 def queue_counts(conn: sa.Connection) -> dict[str, Any]:
     """How much waits where: items by state, uploads by store and state; for no retired store."""
-    states: dict[str, dict[str, int]] = {}
-    for state, number, *sums in conn.execute(
-        sa.select(item.c.state, sa.func.count(), *halves(item.c.size_bytes)).group_by(item.c.state)
-    ):
-        states[state] = {"items": number, "bytes": whole(sums)}
+    states = {
+        state: {"items": some.items, "bytes": some.size_bytes}
+        for (state,), some in amounts(conn, by=(item.c.state,)).items()
+    }
     sent: dict[str, dict[str, int]] = {}
     for name, state, number in conn.execute(
         sa.select(upload.c.store, upload.c.state, sa.func.count())
@@ -199,3 +199,16 @@ def open_findings(conn: sa.Connection, *, severity: str = "") -> list[dict[str, 
         query = query.where(finding.c.severity == severity)
     rows = conn.execute(query.order_by(finding.c.finding_id)).mappings()
     return [dict(row) for row in rows]
+
+
+def behind(conn: sa.Connection) -> dict[str, Any]:
+    """Recordings that not every required store has proven: how many, bytes, since when."""
+    here = item.c.state.in_(BEHIND)
+    oldest = conn.execute(sa.select(sa.func.min(item.c.discovered_at)).where(here)).scalar()
+    all_behind = amount(conn, here)
+    return {"items": all_behind.items, "bytes": all_behind.size_bytes, "oldest_at": oldest}
+
+
+def unanchored_since(conn: sa.Connection, required: Sequence[str]) -> str | None:
+    """When the first entry was written that no checkpoint off this dock covers; None for none."""
+    return own_objects.first_news_at(conn, own_objects.anchored_size(conn, required))

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.db import dock_time, findings, items, own_objects, purges, resending, uploads
+from bodycam_ingest.db import dock_time, findings, items, own_objects, releases, resending, uploads
 from bodycam_ingest.db.row_check import altered_items
 from bodycam_ingest.errors import (
     AbandonedError,
@@ -81,10 +81,10 @@ class Purger:
     def begin(self) -> None:
         """Have what waits looked at now: a restart may be what was needed."""
         with self._engine.connect() as conn:
-            if not purges.any_waits(conn):
+            if not releases.any_purge_waits(conn):
                 return
         with self._ledger.transaction() as txn:
-            purges.make_due(txn)
+            releases.hurry_purges(txn)
 
     def step(self, required: Sequence[str]) -> float | None:
         """Purge one copy; where none is due, announce a page of those whose time has come.
@@ -108,7 +108,7 @@ class Purger:
             return None
         with self._engine.connect() as conn:
             anchored = own_objects.anchored_size(conn, required)
-            row = purges.next_due(conn, required, anchored_size=anchored, now_ms=self._now_ms())
+            row = releases.next_purge(conn, required, anchored_size=anchored, now_ms=self._now_ms())
         if row is not None:
             return self._try(row, required)
         return 0.0 if self._announce(required) else None
@@ -120,14 +120,14 @@ class Purger:
             return False
         with self._ledger.transaction() as txn:
             for row in due:
-                purges.announce(txn, row)
+                releases.announce_purge(txn, row)
         return True
 
     def _of_age(self, conn: Connection, required: Sequence[str], limit: int) -> list[ItemRow]:
         by_ms = None
         if keep_days := self._keep_days():
             by_ms = dock_time.now_ms(conn) - round(keep_days * _DAY_MS)
-        return purges.candidates(conn, required, released_by_ms=by_ms, limit=limit)
+        return releases.purge_candidates(conn, required, released_by_ms=by_ms, limit=limit)
 
     def _clock_in_doubt(self, required: Sequence[str]) -> bool:
         """Whether nobody vouches for the clock; told as soon as that holds up a copy."""
@@ -136,7 +136,7 @@ class Purger:
                 return False
             known = dock_time.doubt_is_known(conn)
             holds_up = not known and (
-                bool(self._of_age(conn, required, 1)) or purges.any_announced(conn)
+                bool(self._of_age(conn, required, 1)) or releases.any_purge_announced(conn)
             )
         if holds_up:
             with self._ledger.transaction() as txn:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from bodycam_ingest.custody import inventory, item_entries
 from bodycam_ingest.db import (
-    agenda,
     dock_time,
     dockings,
     findings,
     items,
     known_stores,
     own_objects,
+    releases,
 )
 from bodycam_ingest.db.commit_watch import CommitWatch
 from bodycam_ingest.db.row_check import OpenAlarms, altered_docking, altered_items
@@ -88,7 +88,7 @@ class Releaser:
         self._commits.looked()
         self._live = dict(live)
         with self._engine.connect() as conn:
-            waiting = agenda.dockings_to_release(conn, live)
+            waiting = releases.dockings_to_release(conn, live)
         released = sum(
             self._release_docking(docking_id, live[docking_id]) for docking_id in waiting
         )
@@ -142,7 +142,7 @@ class Releaser:
 
     def _free(self, conn: Connection, live: Collection[str]) -> list[ItemRow]:
         anchored = own_objects.anchored_size(conn, self._required)
-        return agenda.to_release_alone(conn, live, self._required, anchored)
+        return releases.items_to_release(conn, live, self._required, anchored)
 
 
 def _hidden(conn: Connection, row: Docking, here: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bodycam_ingest.db import agenda, own_objects
+from bodycam_ingest.db import own_objects
 from bodycam_ingest.linux import clock
 from bodycam_ingest.log import log
 from bodycam_ingest.model import object_keys
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from bodycam_ingest.db.agenda import AnchorState
     from bodycam_ingest.db.ledger import LedgerWriter
+    from bodycam_ingest.db.own_objects import AnchorState
 
 
 # Confirmations come in bursts. While uploads are under way a docking can hardly be released, and
@@ -75,7 +75,7 @@ class CheckpointPublisher:
         """Queue a checkpoint if one is due; returns whether it did."""
         head, now_ms = self._ledger.head, clock.now_ms()
         with self._engine.connect() as conn:
-            state = agenda.anchor_state(conn, self._stores, self._required, head.size, now_ms)
+            state = own_objects.anchor_state(conn, self._stores, self._required, head.size, now_ms)
         age_ms = self._age_ms(state)
         if due(state, head.size, age_ms, interval_ms=self._interval_ms):
             self._queue(head.size)

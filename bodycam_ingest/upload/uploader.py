@@ -284,7 +284,7 @@ class Uploader:
     ) -> Confirmed | Failure | None:
         if self._stopping.is_set():
             return Failure(AbandonedError("the daemon is stopping"), health)
-        journal = DatabaseJournal(self._ledger, work.row, self._parts_of(work.row))
+        journal = DatabaseJournal(self._engine, self._ledger, work.row)
         try:
             with contextlib.closing(work.copy):
                 return self._send_item(store, work, journal)
@@ -314,12 +314,6 @@ class Uploader:
         if waiting:
             self._record.confirmed(waiting)
             waiting.clear()
-
-    def _parts_of(self, row: UploadRow) -> Mapping[int, str]:
-        if not row.upload_id:
-            return {}
-        with self._engine.connect() as conn:
-            return uploads.parts_of(conn, row.item_id, row.store, row.upload_id)
 
     def identify_store(self, store_name: str, health: StoreHealth) -> None:
         """At first use and daily: is it the store that it was, and what does it verify?"""

@@ -6,14 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.db import (
-    agenda,
-    backlog,
     dock_time,
     dockings,
     findings,
     known_stores,
     own_objects,
-    purges,
+    releases,
     uploads,
     views,
 )
@@ -23,16 +21,18 @@ from bodycam_ingest.model.rows import DockClock
 
 CLOCK = DockClock(1, "a", 0, "2026-11-24T19:12:04.123Z", 0)
 ASKED_AFTER_EVERY_COMMIT = {
-    "anchor_state": lambda conn: agenda.anchor_state(conn, ["archive"], ["archive"], 9, 9),
-    "dockings_to_release": lambda conn: agenda.dockings_to_release(conn, ["0" * 26]),
-    "to_release_alone": lambda conn: agenda.to_release_alone(conn, ["0" * 26], ["archive"], 9),
-    "purge_candidates": lambda conn: purges.candidates(conn, ["a"], released_by_ms=9, limit=9),
-    "purge_candidates_at_once": lambda conn: purges.candidates(
+    "anchor_state": lambda conn: own_objects.anchor_state(conn, ["archive"], ["archive"], 9, 9),
+    "dockings_to_release": lambda conn: releases.dockings_to_release(conn, ["0" * 26]),
+    "to_release_alone": lambda conn: releases.items_to_release(conn, ["0" * 26], ["archive"], 9),
+    "purge_candidates": lambda conn: releases.purge_candidates(
+        conn, ["a"], released_by_ms=9, limit=9
+    ),
+    "purge_candidates_at_once": lambda conn: releases.purge_candidates(
         conn, ["a"], released_by_ms=None, limit=9
     ),
-    "announced": purges.any_announced,
-    "next_purge": lambda conn: purges.next_due(conn, ["a"], anchored_size=9, now_ms=9),
-    "purges_that_wait": purges.any_waits,
+    "announced": releases.any_purge_announced,
+    "next_purge": lambda conn: releases.next_purge(conn, ["a"], anchored_size=9, now_ms=9),
+    "purges_that_wait": releases.any_purge_waits,
     "anchored_size": lambda conn: own_objects.anchored_size(conn, ["archive"]),
     "objects_without_work": own_objects.any_without_work,
     "news": lambda conn: own_objects.first_news_at(conn, 9),
@@ -46,7 +46,7 @@ ASKED_AFTER_EVERY_COMMIT = {
     "next_object_at": lambda conn: own_objects.next_due_ms(conn, "a", []),
     "open_findings": lambda conn: views.open_findings(conn, severity="alarm"),
     "stores": views.store_rows,
-    "behind": backlog.behind,
+    "behind": views.behind,
     "items_of_docking": lambda conn: dockings.inventory_items(conn, "0" * 26),
     "lacking": lambda conn: known_stores.lacking_in_docking(conn, "0" * 26, ["archive"]),
     "alarms": lambda conn: findings.docking_alarms(conn, "0" * 26),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db import own_objects
-from bodycam_ingest.db.agenda import AnchorState
+from bodycam_ingest.db.own_objects import AnchorState
 from bodycam_ingest.db.schema import ledger_entry, metadata_object, object_work
 from bodycam_ingest.errors import StoreConflictError, StoreTooLargeError
 from bodycam_ingest.linux import clock

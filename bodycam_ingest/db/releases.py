@@ -1,4 +1,4 @@
-"""Staged copies on their way out: which are due, which were announced, which wait and why.
+"""Copies on their way out: which of a camera's may be released, which staged ones are due to go.
 
 What `item_work` holds of a released item is what its purge waits for. A copy counts only when every
 store that is required now has confirmed the item: what one of them never had is not even a
@@ -7,24 +7,70 @@ candidate.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from bodycam_ingest.custody import item_entries
-from bodycam_ingest.db import items
-from bodycam_ingest.db.schema import item, item_work, upload
+from bodycam_ingest.db import items, known_stores
+from bodycam_ingest.db.schema import finding, item, item_work
 from bodycam_ingest.model.backoff import is_due
-from bodycam_ingest.model.lifecycle import ItemState, UploadState
+from bodycam_ingest.model.lifecycle import ItemState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
 
+_RELEASED_AT_ONCE: Final = 1000
 
-def candidates(
+
+# -- off the camera ------------------------------------------------------------------------------
+
+
+def dockings_to_release(conn: sa.Connection, live: Iterable[str]) -> list[str]:
+    """Those of the running dockings that saw an item which is confirmed and not yet released."""
+    found = conn.execute(
+        sa.select(item.c.seen_docking_id)
+        .where(item.c.seen_docking_id.in_(list(live)), item.c.state == ItemState.CONFIRMED.value)
+        .distinct()
+        .order_by(item.c.seen_docking_id)
+    )
+    return list(found.scalars())
+
+
+def items_to_release(
+    conn: sa.Connection, live: Iterable[str], required: Sequence[str], anchored_size: int
+) -> list[ItemRow]:
+    """Items that may be released and are on no camera that is docked now; at most a thousand.
+
+    Entries under a checkpoint that each required store confirmed are `anchored_size`.
+    """
+    alarmed = sa.select(finding.c.item_id).where(
+        finding.c.closed_at.is_(None),
+        finding.c.severity == "alarm",
+        finding.c.item_id.is_not(None),
+    )
+    found = conn.execute(
+        sa.select(item.c.item_id)
+        .where(
+            item.c.state == ItemState.CONFIRMED.value,
+            item.c.confirmed_seq < anchored_size,
+            item.c.seen_docking_id.not_in(list(live)),
+            item.c.item_id.not_in(alarmed),
+            *(known_stores.has_confirmed(store) for store in required),
+        )
+        .order_by(item.c.confirmed_seq)
+        .limit(_RELEASED_AT_ONCE)
+    )
+    return items.by_ids(conn, list(found.scalars()))
+
+
+# -- off the dock --------------------------------------------------------------------------------
+
+
+def purge_candidates(
     conn: sa.Connection, required: Sequence[str], *, released_by_ms: int | None, limit: int
 ) -> list[ItemRow]:
     """Released items whose copy may be announced for purging, oldest first.
@@ -44,14 +90,14 @@ def candidates(
     return items.by_ids(conn, list(found))
 
 
-def announce(txn: Txn, row: ItemRow) -> None:
+def announce_purge(txn: Txn, row: ItemRow) -> None:
     """Record the intent to purge an item's staged copy."""
     txn.add(item_entries.purging(row.item_id, row.staged_path))
     # What was written down while it was read says nothing of its purge.
     items.make_due(txn, [row.item_id])
 
 
-def next_due(
+def next_purge(
     conn: sa.Connection, required: Sequence[str], *, anchored_size: int, now_ms: int
 ) -> ItemRow | None:
     """The announced copy that has been due for longest; None when none is.
@@ -74,12 +120,12 @@ def next_due(
     return None if found is None else items.get(conn, found)
 
 
-def make_due(txn: Txn) -> None:
+def hurry_purges(txn: Txn) -> None:
     """Have every copy whose purge waits looked at now."""
     items.make_due(txn, [row.item_id for row in txn.conn.execute(_waiting())])
 
 
-def any_announced(conn: sa.Connection) -> bool:
+def any_purge_announced(conn: sa.Connection) -> bool:
     """Whether the purge of any copy was announced and not done."""
     found = conn.execute(
         sa.select(item.c.item_id).where(_is_released(), item.c.purging_seq.is_not(None)).limit(1)
@@ -87,7 +133,7 @@ def any_announced(conn: sa.Connection) -> bool:
     return found is not None
 
 
-def any_waits(conn: sa.Connection) -> bool:
+def any_purge_waits(conn: sa.Connection) -> bool:
     """Whether the purge of any copy waits for a later time."""
     return conn.execute(_waiting().limit(1)).scalar() is not None
 
@@ -106,12 +152,5 @@ def _is_released() -> sa.ColumnElement[bool]:
 
 
 def _held_by_all(required: Sequence[str]) -> sa.Select[Any]:
-    query = sa.select(item.c.item_id).where(_is_released())
-    for store in required:
-        query = query.where(
-            sa.exists()
-            .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
-            .where(upload.c.state == UploadState.CONFIRMED.value)
-            .correlate(item)
-        )
-    return query
+    held = (known_stores.has_confirmed(store) for store in required)
+    return sa.select(item.c.item_id).where(_is_released(), *held)
