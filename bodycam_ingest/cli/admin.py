@@ -97,7 +97,7 @@ def whole(context: Context, kind: Literal["item", "camera", "finding"], text: st
 
 def explain_damage(context: Context) -> IngestError | None:
     """What in the database cannot be there, for a fault that is none of ours otherwise."""
-    from bodycam_ingest.db.damage import explain  # noqa: PLC0415 - sqlalchemy
+    from bodycam_ingest.db.soundness import explain  # noqa: PLC0415 - sqlalchemy
 
     try:
         with database(context) as engine:

@@ -19,8 +19,8 @@ from bodycam_ingest.daemon.control import JobKind, Request, StatusRequest
 from bodycam_ingest.daemon.control.server import ControlServer
 from bodycam_ingest.daemon.workers import Supervisor, heartbeat
 from bodycam_ingest.db import stops, store_health
-from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.projected import all_of
+from bodycam_ingest.db.soundness import explain
 from bodycam_ingest.errors import ConfigError, IngestError
 from bodycam_ingest.linux import clock, sd_notify
 from bodycam_ingest.log import configure, log, set_level

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bodycam_ingest.db import findings
-from bodycam_ingest.db.damage import explain
+from bodycam_ingest.db.soundness import explain
 from bodycam_ingest.errors import Disposition, IngestError
 from bodycam_ingest.linux import sd_notify
 from bodycam_ingest.log import log

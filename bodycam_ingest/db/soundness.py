@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from bodycam_ingest.db.schema import metadata
+from bodycam_ingest.errors import DatabaseDamagedError, IngestError
+from bodycam_ingest.model.lifecycle import ItemState, UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _VERSION_TABLE: Final = (
     "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
@@ -27,6 +29,15 @@ _VERSION_TABLE: Final = (
 _CLAUSES: Final = re.compile(r"\b(check|collate|generated|conflict|strict|without)\b")
 _TOLD_AT_MOST: Final = 50
 _CACHE_KIB: Final = 16 * 1024
+_EXPLAINED_AT_MOST: Final = 5
+_WORDS: Final[dict[tuple[str, str], Iterable[str]]] = {
+    ("item", "state"): ItemState,
+    ("upload", "state"): UploadState,
+    ("metadata_object", "state"): UploadState,
+    ("finding", "severity"): ("alarm", "notice"),
+}
+_JSON: Final = frozenset({("store_work", "probe"), ("ledger_entry", "body")})
+_TIME_LENGTH: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,40 +185,112 @@ def page_faults(conn: sa.Connection) -> list[str]:
     return faults
 
 
+def our_tables() -> list[sa.Table]:
+    """Every table of this program's schema."""
+    return list(metadata.sorted_tables)
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
 def value_faults(conn: sa.Connection, table: sa.Table) -> list[str]:
     """Columns of a table that hold values of another kind than they were made for.
 
     SQLite keeps a value of any kind in any column.
     """
-    columns = list(table.columns)
-    counts = ", ".join(
-        f"sum(typeof({_quoted(c.name)}) NOT IN ({_kinds(c)})) AS n{number}"
-        for number, c in enumerate(columns)
-    )
-    row = conn.exec_driver_sql(
-        f"SELECT {counts} FROM {_quoted(table.name)} NOT INDEXED"  # noqa: S608 - our names
+    return [
+        f"{column}: {count} values are of another kind than the column"
+        for column, count in _odd_values(conn, table, _is_of_kind)
+    ]
+
+
+def explain(engine: sa.Engine) -> DatabaseDamagedError | None:
+    """What in the database cannot be there; None where all is as this program writes it.
+
+    What another hand put there comes back as a `TypeError` or `ValueError` far from its cause.
+    Whoever meets one asks here, and a person is told which column it is, and not that the program
+    has a defect. Reads every row: only for when something went wrong.
+    """
+    try:
+        with engine.connect() as conn:
+            told = _never_written(conn)
+    except DatabaseDamagedError as error:
+        return error
+    except IngestError:
+        # The disk, not what lies on it: the fault that was met stands.
+        return None
+    if not told:
+        return None
+    more = f", and {len(told) - _EXPLAINED_AT_MOST} more" if len(told) > _EXPLAINED_AT_MOST else ""
+    words = "; ".join(told[:_EXPLAINED_AT_MOST])
+    return DatabaseDamagedError(f"the database holds what this program never writes: {words}{more}")
+
+
+def _never_written(conn: sa.Connection) -> list[str]:
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    there = set(conn.exec_driver_sql(tables).scalars())
+    told = [f"the table {name} is missing" for name in metadata.tables if name not in there]
+    for name, table in metadata.tables.items():
+        if name in there:
+            told += [
+                f"{column} ({count} row{'s' if count > 1 else ''})"
+                for column, count in _odd_values(conn, table, _is_usual)
+            ]
+    if "ledger_log" in there:
+        count = conn.exec_driver_sql("SELECT count(*) FROM ledger_log").scalar()
+        told += [] if count == 1 else [f"ledger_log has {count} rows, not one"]
+    return told
+
+
+def _odd_values(
+    conn: sa.Connection, table: sa.Table, test: Callable[[sa.Column[Any]], str]
+) -> list[tuple[str, int]]:
+    """Columns with values that do not pass a test, and how many those are."""
+    sums = []
+    for column in table.columns:
+        passes = f"({test(column)})"
+        if column.nullable:
+            passes = f"({_quoted(column)} IS NULL OR {passes})"
+        sums.append(f"coalesce(sum(NOT coalesce({passes}, 0)), 0)")
+    counts = conn.exec_driver_sql(
+        f"SELECT {', '.join(sums)} FROM [{table.name}] NOT INDEXED"  # noqa: S608 - our own names
     ).one()
     return [
-        f"{table.name}.{column.name}: {count} values are of another kind than the column"
-        for column, count in zip(columns, row, strict=True)
+        (f"{table.name}.{column.name}", count)
+        for column, count in zip(table.columns, counts, strict=True)
         if count
     ]
 
 
-def _quoted(name: str) -> str:
+def _quoted(column: sa.Column[Any]) -> str:
     # In double quotes a column that is gone would be taken for a text.
-    return f"[{name}]"
+    return f"[{column.name}]"
 
 
-def _kinds(column: sa.Column[Any]) -> str:
-    kind = column.type
-    if isinstance(kind, (sa.Integer, sa.Boolean)):
-        allowed = "'integer'"
-    else:
-        allowed = "'blob'" if isinstance(kind, sa.LargeBinary) else "'text'"
-    return f"{allowed}, 'null'" if column.nullable else allowed
+def _is_of_kind(column: sa.Column[Any]) -> str:
+    """SQL for: a value of the column's kind."""
+    kind = "text"
+    if isinstance(column.type, (sa.Integer, sa.Boolean)):
+        kind = "integer"
+    elif isinstance(column.type, sa.LargeBinary):
+        kind = "blob"
+    return f"typeof({_quoted(column)}) = '{kind}'"
 
 
-def our_tables() -> list[sa.Table]:
-    """Every table of this program's schema."""
-    return list(metadata.sorted_tables)
+def _is_usual(column: sa.Column[Any]) -> str:
+    """SQL for: a value that this program may have written."""
+    name, kind, test = _quoted(column), column.type, _is_of_kind(column)
+    key = (column.table.name, column.name)
+    if isinstance(kind, sa.Boolean):
+        test += f" AND {name} IN (0, 1)"
+    elif isinstance(kind, sa.LargeBinary) and kind.length is not None:
+        test += f" AND length({name}) = {kind.length}"
+    if key in _WORDS:
+        words = ", ".join(f"'{word}'" for word in _WORDS[key])
+        test += f" AND {name} IN ({words})"
+    elif key in _JSON:
+        test += f" AND ({name} = '' OR json_valid(CAST({name} AS TEXT)))"
+    elif isinstance(kind, sa.String) and kind.length == _TIME_LENGTH:
+        # RFC 3339, or empty where a time is not known yet; julianday knows the form.
+        test += f" AND ({name} = '' OR julianday({name}) IS NOT NULL)"
+    return test

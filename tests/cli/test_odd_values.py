@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from bodycam_ingest.cli import main
-from bodycam_ingest.db.damage import explain
 from bodycam_ingest.db.engine import open_database
 from bodycam_ingest.db.schema import metadata
+from bodycam_ingest.db.soundness import explain
 from bodycam_ingest.db.state_dir import initialise
 from tests.support.dock import SMALL_CONFIG
 from tests.support.ledgers import shell, sql
