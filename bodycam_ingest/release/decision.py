@@ -50,7 +50,7 @@ class ItemStanding:
 
 @dataclass(frozen=True, slots=True)
 class DockingFacts:
-    """What is known about one docking at one moment; in part as `Live` has it.
+    """What is known about one docking at one moment.
 
     It is inventoried where the volume was listed to its end, without a fault, and was still there
     after. Alarms are codes of open ones about it, its items or its camera; every required store
@@ -58,12 +58,10 @@ class DockingFacts:
     """
 
     inventoried: bool
-    unsettled: int
-    unclassified: int
+    live: Live
     items: Sequence[ItemStanding]
     alarms: Sequence[str]
     anchored_size: int
-    unlisted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _needs_a_person(facts: DockingFacts) -> list[str]:
-    reasons = [facts.unlisted] if facts.unlisted else []
+    reasons = [facts.live.unlisted] if facts.live.unlisted else []
     reasons += [f"alarm: {code}" for code in sorted(set(facts.alarms))]
     apart = sum(item.state in APART for item in facts.items)
     if apart:
@@ -105,7 +103,7 @@ def _still_reading(facts: DockingFacts) -> list[str]:
     reasons = []
     if not facts.inventoried:
         reasons.append("the camera has not been listed to its end")
-    moving = facts.unsettled + facts.unclassified
+    moving = facts.live.unsettled + facts.live.unclassified
     if moving:
         reasons.append(_count(moving, "file is", "files are") + " still growing or not compared")
     uncopied = sum(item.state not in COPIED | APART for item in facts.items)

@@ -47,9 +47,7 @@ def docking_facts(
     lacking = known_stores.lacking_in_docking(conn, docking_id, required)
     return DockingFacts(
         inventoried=dockings.get(conn, docking_id).inventoried,
-        unsettled=live.unsettled,
-        unclassified=live.unclassified,
-        unlisted=live.unlisted,
+        live=live,
         items=[
             ItemStanding(
                 item_id=row["item_id"],

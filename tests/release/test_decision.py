@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from bodycam_ingest.model.evidence import BayState
 from bodycam_ingest.model.lifecycle import ItemState
-from bodycam_ingest.release.decision import DockingFacts, ItemStanding, decide
+from bodycam_ingest.release.decision import DockingFacts, ItemStanding, Live, decide
 
 PROVEN = {ItemState.CONFIRMED, ItemState.RELEASED, ItemState.PURGED}
 CLEAR = DockingFacts(
     inventoried=True,
-    unsettled=0,
-    unclassified=0,
+    live=Live(unsettled=0, unclassified=0),
     items=[ItemStanding("A", ItemState.CONFIRMED, confirmed_seq=7)],
     alarms=[],
     anchored_size=8,
@@ -30,8 +29,7 @@ standings = st.builds(
 all_facts = st.builds(
     DockingFacts,
     inventoried=st.booleans(),
-    unsettled=st.integers(0, 2),
-    unclassified=st.integers(0, 2),
+    live=st.builds(Live, unsettled=st.integers(0, 2), unclassified=st.integers(0, 2)),
     items=st.lists(standings, max_size=6),
     alarms=st.lists(st.sampled_from(["item_vanished", "source_unreadable"]), max_size=2),
     anchored_size=st.integers(0, 20),
@@ -43,8 +41,8 @@ def test_nothing_is_released_unless_every_single_condition_holds(facts):
     decision = decide(facts)
     may_go = (
         facts.inventoried
-        and facts.unsettled == 0
-        and facts.unclassified == 0
+        and facts.live.unsettled == 0
+        and facts.live.unclassified == 0
         and not facts.alarms
         and all(
             item.state in PROVEN
@@ -63,7 +61,7 @@ def test_the_camera_may_be_taken_only_when_all_of_it_was_read_and_verified(facts
     if decide(facts).state not in {BayState.COPIED, BayState.CONFIRMED}:
         return
     assert facts.inventoried
-    assert facts.unsettled == facts.unclassified == 0
+    assert facts.live.unsettled == facts.live.unclassified == 0
     assert not {item.state for item in facts.items} & {
         ItemState.DISCOVERED,
         ItemState.ACQUIRED,
@@ -80,8 +78,8 @@ def test_an_empty_camera_is_released():
     ("change", "state"),
     [
         ({"inventoried": False}, BayState.READING),
-        ({"unsettled": 1}, BayState.READING),
-        ({"unclassified": 1}, BayState.READING),
+        ({"live": Live(1, 0)}, BayState.READING),
+        ({"live": Live(0, 1)}, BayState.READING),
         ({"items": [ItemStanding("A", ItemState.ACQUIRED, None)]}, BayState.READING),
         ({"items": [ItemStanding("A", ItemState.VERIFIED, None)]}, BayState.COPIED),
         ({"items": [ItemStanding("A", ItemState.STORED, None)]}, BayState.COPIED),
