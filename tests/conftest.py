@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from bodycam_ingest import log
@@ -32,10 +33,14 @@ _unexpected_skips: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def _log_level() -> Iterator[None]:
-    """A command that ran in this process set its own."""
+def _log_as_it_was() -> Iterator[None]:
+    """A command that ran in this process set a level, and a stream that ends with its test."""
+    before = log._set_up
     yield
     log.set_level("info")
+    if log._set_up is not before:
+        log._set_up = before
+        structlog.reset_defaults()
 
 
 @pytest.hookimpl(trylast=True)

@@ -37,7 +37,6 @@ def _restore():
         logging.captureWarnings(capture=False)
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
