@@ -89,21 +89,13 @@ def out_of_reach(conn: sa.Connection, store: str) -> Amount:
 
 def has_confirmed(store: str) -> sa.ColumnElement[bool]:
     """Whether a store confirmed an item of the enclosing statement."""
-    return (
-        sa.exists()
-        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
-        .where(upload.c.state == UploadState.CONFIRMED.value)
-        .correlate(item)
-    )
+    return queued_for(store, upload.c.state == UploadState.CONFIRMED.value)
 
 
-def queued_for(store: str) -> sa.ColumnElement[bool]:
-    """Whether an item of the enclosing statement was ever to be sent to a store."""
-    return (
-        sa.exists()
-        .where(upload.c.item_id == item.c.item_id, upload.c.store == store)
-        .correlate(item)
-    )
+def queued_for(store: str, *which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether an item of the enclosing statement has such an upload to a store, or any at all."""
+    here = (upload.c.item_id == item.c.item_id, upload.c.store == store)
+    return sa.exists().where(*here, *which).correlate(item)
 
 
 def lacking_in_docking(
