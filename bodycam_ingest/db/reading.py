@@ -7,7 +7,6 @@ when it has a log beside it. Nothing is ever made, changed or folded in beside t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
@@ -53,22 +52,16 @@ def open_for_reading(state_dir: Path) -> sa.Engine:
         StateDirectoryError: it cannot be opened.
     """
     try:
-        engine = _open_to_read(state_dir / DATABASE)
+        return _open_to_read(state_dir / DATABASE)
     except NotInitialisedError as error:
         if any((state_dir / name).exists() for name in (STATE_FILE, KEYS_DIRECTORY)):
             # A ledger was here: a new one in its place would hide that it is gone.
             raise NotInitialisedError(error.message, hint=RESTORE_HINT) from None
         raise
-    with contextlib.ExitStack() as undo:
-        undo.callback(engine.dispose)
-        with engine.connect() as conn:
-            check_version(conn)
-        undo.pop_all()
-    return engine
 
 
 def _open_to_read(database: Path) -> sa.Engine:
-    """Open a database read-only, wherever it lies, and try its first connection.
+    """Open a database of this version read-only, wherever it lies; its first connection was tried.
 
     Where the engine reads a private copy, disposing of it removes the copy.
     """
@@ -106,6 +99,7 @@ def _tried(make: Callable[[], sa.Engine]) -> sa.Engine:
     try:
         with engine.connect() as conn:
             conn.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar()
+            check_version(conn)
     except BaseException:
         engine.dispose()
         raise
