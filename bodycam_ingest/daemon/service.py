@@ -41,8 +41,6 @@ _TICK_S: Final = 1.0
 _SILENCE_MAX_S: Final = 60.0
 # The socket's step ends now and then, so that its worker is seen to be well.
 _SERVE_FOR_S: Final = 5.0
-# Objects allocated, then collections of each younger generation, before one is gone through.
-_COLLECTED_AT: Final = (10_000, 20, 50)
 
 
 class Daemon:
@@ -146,9 +144,9 @@ class Daemon:
             return 0.0
 
         add("control", serve, _SILENCE_MAX_S)
-        for name in ("look-0", "look-1", "admin-0", "long-0"):
-            kind = JobKind(name.partition("-")[0])
-            add(f"control-{name}", functools.partial(carry_out, kind))
+        for kind, threads in ((JobKind.LOOK, 2), (JobKind.ADMIN, 1), (JobKind.LONG, 1)):
+            for number in range(threads):
+                add(f"control-{kind}-{number}", functools.partial(carry_out, kind))
         bays = add("bays", components.bays_step)
         add("recovery", self._recover)
         add("verifier", components.verify_step)
@@ -303,7 +301,6 @@ def run(config_path: Path) -> int:
     """
     # A card makes rows by the ten thousand: what came with the modules need not be gone through.
     gc.freeze()
-    gc.set_threshold(*_COLLECTED_AT)
     config = load(config_path)
     configure(config.log.level, config.log.format, dock=config.dock.id)
     stopping, hangup = threading.Event(), threading.Event()
