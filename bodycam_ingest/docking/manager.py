@@ -43,6 +43,9 @@ _PAUSE_AFTER_FAULT_S: Final = 60.0
 _PAUSE_MAX_S: Final = 3600.0
 # So long may a camera take to report its serial number before there is an alarm.
 _SILENT_S: Final = 30.0
+_SERIAL_FILE_MAX_BYTES: Final = 4096
+_SERIAL_TWICE: Final = "camera_serial_twice"
+_SILENT: Final = "camera_silent"
 
 
 class _Bay:
@@ -242,11 +245,6 @@ def _claims_same(bay: _Bay, camera: str, mounted: MountedVolume) -> bool:
         return False
     elsewhere = bay.mounted.bay != mounted.bay
     return bay.camera == camera and (elsewhere or bay.mounted.volume == mounted.volume)
-
-
-_SERIAL_FILE_MAX_BYTES: Final = 4096
-_SERIAL_TWICE: Final = "camera_serial_twice"
-_SILENT: Final = "camera_silent"
 
 
 @dataclass(frozen=True, slots=True)
