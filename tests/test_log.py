@@ -10,7 +10,6 @@ import re
 import warnings
 
 import pytest
-import structlog
 
 from bodycam_ingest import log
 from tests.support.threads import together
