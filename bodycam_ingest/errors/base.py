@@ -199,4 +199,7 @@ class LedgerEntryError(HaltError, code="ledger_entry", exit_code=18):
 class IllegalTransitionError(HaltError, code="illegal_transition", exit_code=19):
     """A state machine was asked for a step that its table does not have; nothing changed."""
 
-    default_hint = "This is a defect of the program. Report it with the log around it."
+    default_hint = (
+        "`bodycam-ingest verify` names every row that somebody changed beside this program. Where "
+        "it names none this is a defect of the program: report it with the log around it."
+    )
