@@ -38,7 +38,6 @@ class ItemFacts:
     recorded_at: str = ""
     number: int | None = None
     officer: str = ""
-    serial: str = ""
 
 
 def safe_serial(raw: str) -> str:
@@ -186,7 +185,6 @@ def facts_of(
                 recorded_at=_recorded_at(groups.get("recorded_at") or split, profile),
                 number=int(number) if number.isdecimal() and len(number) <= _DIGITS_MAX else None,
                 officer=groups.get("officer", ""),
-                serial=groups.get("serial", ""),
             )
     return ItemFacts()
 

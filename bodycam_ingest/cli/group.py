@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED: Final = 130
 EXIT_BROKEN_PIPE: Final = 141
 # Objects allocated, then collections of each younger generation, before one is gone through.
-_COLLECTED_AT: Final = (10_000, 20, 50)
+COLLECTED_AT: Final = (10_000, 20, 50)
 
 COMMANDS: Final[Mapping[str, str]] = {
     name: does for section in manual.SECTIONS.values() for name, does in section.items()
@@ -137,7 +137,7 @@ def main() -> int:
     """Run one command; returns the exit code that docs/exit-codes.md lists."""
     # What imports make stays, and a card makes rows by the ten thousand: looking all of it through
     # every 700 objects takes a tenth of a command's time.
-    gc.set_threshold(*_COLLECTED_AT)
+    gc.set_threshold(*COLLECTED_AT)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

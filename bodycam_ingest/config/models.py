@@ -63,7 +63,7 @@ class CameraLimits(Section):
     )
 
 
-_GROUPS: Final = frozenset({"serial", "officer", "recorded_at", "date", "time", "number"})
+_GROUPS: Final = frozenset({"officer", "recorded_at", "date", "time", "number"})
 
 
 def _compiled(value: str) -> regex.Pattern[str]:

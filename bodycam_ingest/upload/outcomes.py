@@ -144,7 +144,7 @@ class UploadRecord:
                     txn.add(refused)
                 subject = subjects.upload(row.item_id, row.store)
             else:
-                due_ms = self._stores.due_ms(DelayClass.SLOW, row.attempts + 1)
+                due_ms = self._stores.due_ms(error, row.attempts + 1, DelayClass.SLOW)
                 uploads.update_work(txn.conn, row.item_id, row.store, due_ms=due_ms)
                 if item.state in UNRELEASED:
                     reason = error.code
@@ -170,9 +170,7 @@ class UploadRecord:
         integrity = row.integrity_faults + 1 if isinstance(error, StoreIntegrityError) else 0
         suspect = integrity >= INTEGRITY_TRIES
         if until_ms is None:
-            retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
-            delay_class = DelayClass.SLOW if suspect else error.delay_class
-            due_ms = self._stores.due_ms(delay_class, attempts, retry_after_s)
+            due_ms = self._stores.due_ms(error, attempts, DelayClass.SLOW if suspect else None)
         else:
             due_ms = until_ms
         with self._ledger.transaction() as txn:

@@ -61,10 +61,15 @@ class StoreRecord:
         self._failed_last: dict[str, tuple[str, str]] = {}
 
     def due_ms(
-        self, delay_class: DelayClass, attempts: int, retry_after_s: float | None = None
+        self, error: IngestError, attempts: int, delay_class: DelayClass | None = None
     ) -> int:
-        """When the next try is due, ms since 1970; arguments as `Delay`."""
-        return self._now_ms() + round(self._delay_s(delay_class, attempts, retry_after_s) * 1000)
+        """When the next try after a fault is due, ms since 1970; never before the store asked for.
+
+        `delay_class` stands in for the fault's own; `attempts` as in `Delay`.
+        """
+        retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
+        wait_s = self._delay_s(delay_class or error.delay_class, attempts, retry_after_s)
+        return self._now_ms() + round(wait_s * 1000)
 
     def _now(self) -> str:
         return clock.ms_text(self._now_ms())
@@ -94,10 +99,7 @@ class StoreRecord:
         refused = error.disposition is Disposition.QUARANTINE
         attempts = one.attempts + 1
         stores_fault = failure.is_stores(one.last_error)
-        if stores_fault:
-            due_ms = self.store_failed(failure)
-        else:
-            due_ms = self.due_ms(error.delay_class, attempts)
+        due_ms = self.store_failed(failure) if stores_fault else self.due_ms(error, attempts)
         with self._ledger.transaction() as txn:
             own_objects.failed(txn, one, error, attempts=attempts, due_ms=due_ms, refused=refused)
             if refused:
@@ -122,7 +124,9 @@ class StoreRecord:
         """
         attempts = one.attempts + 1
         # The first time at once; against whoever occupies each key as it comes, ever later.
-        due_ms = self.due_ms(DelayClass.MENDABLE, attempts) if one.attempts else self._now_ms()
+        due_ms = self._now_ms()
+        if one.attempts:
+            due_ms = self.due_ms(error, attempts, DelayClass.MENDABLE)
         key = object_keys.moved_checkpoint_key(one.key, str(ULID()))
         with self._ledger.transaction() as txn:
             own_objects.failed(txn, one, error, attempts=attempts, due_ms=due_ms, key=key)
@@ -171,11 +175,9 @@ class StoreRecord:
         """Leave a store alone for a while; returns until when, ms since 1970."""
         error, before = failure.error, failure.health
         attempts = 1 if failure.progressed else before.attempts + 1
-        retry_after_s = error.retry_after_s if isinstance(error, StoreError) else None
         # What a person fixes is tried again within minutes of it.
         slow = error.delay_class is DelayClass.SLOW
-        delay_class = DelayClass.MENDABLE if slow else error.delay_class
-        until_ms = self.due_ms(delay_class, attempts, retry_after_s)
+        until_ms = self.due_ms(error, attempts, DelayClass.MENDABLE if slow else None)
         now = self._now()
         with self._ledger.transaction() as txn:
             if failure.progressed:

@@ -9,6 +9,7 @@ each step recorded. `copier` is the same without the ledger; `limit` writes and 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import queue
@@ -28,6 +29,7 @@ from bodycam_ingest.acquire.reader import Reader
 from bodycam_ingest.acquire.records import BATCH_ITEMS, AcquireContext
 from bodycam_ingest.acquire.staging_watch import StagingWatch
 from bodycam_ingest.camera import SourceFile, files
+from bodycam_ingest.cli.group import COLLECTED_AT
 from bodycam_ingest.db import items
 from bodycam_ingest.db.schema import item
 from bodycam_ingest.db.state_dir import initialise, open_ledger
@@ -301,6 +303,7 @@ def main() -> None:
     parser.add_argument("--uploads", type=Path, help="a store, as JSON, that is sent to meanwhile")
     parser.add_argument("--pushing", action="store_true", help="uploads make no room")
     asked = parser.parse_args()
+    gc.set_threshold(*COLLECTED_AT)
     nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     log.configure("info", "json", stream=nowhere)
     before = resource.getrusage(resource.RUSAGE_SELF)

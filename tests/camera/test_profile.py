@@ -48,7 +48,7 @@ recorded_at_format = "%Y%m%d"
 [[profile]]
 name = "session folders"
 patterns = [
-  '^(?P<officer>[^/_]+)_(?P<serial>[^/_]+)_(?P<recorded_at>\d{8}T\d{6}Z)/',
+  '^(?P<officer>[^/_]+)_[^/_]+_(?P<recorded_at>\d{8}T\d{6}Z)/',
 ]
 recorded_at_format = "%Y%m%dT%H%M%SZ"
 serial_file = "device.txt"
@@ -90,7 +90,7 @@ def told(folder: str, path: bytes) -> ItemFacts:
         (
             "anything",
             b"okafor_X812_20240607T081530Z/clip-01.key",
-            ItemFacts("2024-06-07T08:15:30", None, "okafor", "X812"),
+            ItemFacts("2024-06-07T08:15:30", None, "okafor"),
         ),
         ("anything", b"files/data/nothing.bin", ItemFacts()),
     ],
@@ -108,7 +108,7 @@ def test_a_camera_that_no_profile_knows_is_taken_whole():
 @given(st.binary(min_size=1, max_size=60))
 def test_whatever_a_name_tells_can_be_written_to_the_ledger(name):
     facts = told("anything", b"o" + name.replace(b"/", b"") + b"_S1_20240607T081530Z/a.mkv")
-    line = json.dumps([facts.officer, facts.serial, facts.recorded_at], ensure_ascii=False)
+    line = json.dumps([facts.officer, facts.recorded_at], ensure_ascii=False)
     assert line.encode("utf-8")
     assert facts.officer.isprintable()
 
@@ -120,7 +120,7 @@ def test_a_number_of_monstrous_length_is_none():
 
 
 def test_a_path_longer_than_any_pattern_was_meant_for_is_not_searched():
-    profile = CameraProfile(name="p", patterns=(r"(?P<serial>a)",))
+    profile = CameraProfile(name="p", patterns=(r"(?P<officer>a)",))
     assert facts_of(profile, b"a" * 1025) == ItemFacts()
 
 
@@ -228,7 +228,7 @@ def test_no_name_and_no_file_makes_an_admins_expression_work_for_long():
     hostile = "a" * 60 + "!"
     profile = CameraProfile(
         name="one",
-        patterns=(slow, r"(?P<number>\d+)"),
+        patterns=(slow.replace("serial", "officer"), r"(?P<number>\d+)"),
         serial_file="sn",
         serial_pattern=slow,
     )
@@ -251,7 +251,7 @@ def test_no_name_and_no_file_makes_an_admins_expression_work_for_long():
     search = LimitedSearch(given_up.append)
     for n in range(10_000):
         assert facts_of(profile, f"{n}{hostile}".encode(), search).number == n
-    assert given_up == [slow]
+    assert given_up == [profile.patterns[0]]
     assert len(beats) > 10
 
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from bodycam_ingest.custody import entries
 from bodycam_ingest.db import own_objects
 from bodycam_ingest.db.own_objects import AnchorState
-from bodycam_ingest.db.schema import ledger_entry, metadata_object, object_work
-from bodycam_ingest.errors import StoreConflictError, StoreTooLargeError
+from bodycam_ingest.db.schema import ledger_entry, metadata_object, object_work, store_work
+from bodycam_ingest.errors import StoreConflictError, StoreThrottledError, StoreTooLargeError
 from bodycam_ingest.linux import clock
 from bodycam_ingest.model import object_keys
 from bodycam_ingest.upload.checkpoints import CheckpointPublisher, due
@@ -127,6 +127,22 @@ def test_a_store_that_refuses_each_checkpoint_makes_no_dock_talk_to_itself(idle,
     idle.live(2)
     assert idle.live(6) == told
     assert len(idle.bench.open_alarms()) == 1
+
+
+def test_an_object_with_a_fault_of_its_own_waits_as_long_as_the_store_asks(idle):
+    asks = Fault("look", lambda: StoreThrottledError("slow down", retry_after_s=5000.0), times=-1)
+    idle.stores["b"].faults.append(asks)
+    idle.live(0.1)
+    # The store's own wait is over and forgotten: the same object meets the same fault, from a
+    # store that is well.
+    with idle.bench.ledger.transaction() as txn:
+        txn.conn.execute(store_work.delete())
+        txn.conn.execute(object_work.update().values(due_ms=0))
+    idle.live(0.1)
+    with idle.bench.engine.connect() as conn:
+        again = sa.select(object_work.c.due_ms).where(object_work.c.attempts == 2)
+        due_ms = conn.execute(again).scalar_one()
+    assert due_ms - clock.now_ms() > 4_000_000
 
 
 def test_work_that_was_lost_is_made_again(idle):
