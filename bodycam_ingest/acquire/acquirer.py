@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bodycam_ingest.model.evidence import CopyRequest, Digests
-    from bodycam_ingest.staging import Progress, Reservation
+    from bodycam_ingest.staging import Progress
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 _READ_BACK_THREADS: Final = 2
@@ -129,22 +129,25 @@ class Acquirer:
         with (
             self.activity.busy(),
             self.copies.claim(request.item_id),
-            self.free_space.reserve(request.signature.size_bytes) as space,
+            self.free_space.reserve(request.signature.size_bytes) as used,
         ):
-            with self.copies.discarding(request.docking_id, request.item_id):
-                digests = self._write(root_fd, request, space, progress)
+            try:
+                digests = self._write(root_fd, request, used, progress)
                 staged_path = self.copies.seal(request.docking_id, request.item_id, digests)
+            except BaseException:
+                self.copies.discard(request.docking_id, request.item_id)
+                raise
             self.copies.sync_names(request.docking_id)
         return Acquired(request.item_id, digests, staged_path)
 
     def _write(
-        self, root_fd: int, request: CopyRequest, space: Reservation, progress: Progress
+        self, root_fd: int, request: CopyRequest, used: Callable[[int], None], progress: Progress
     ) -> Digests:
         size_bytes = request.signature.size_bytes
         digester = Digester(request.path, size_bytes, request.part_size_bytes)
 
         def moved(count: int) -> None:
-            space.used(count)
+            used(count)
             progress(count)
 
         with (

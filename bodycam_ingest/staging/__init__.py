@@ -8,7 +8,7 @@ from bodycam_ingest.staging.area import (
     UnexpectedName,
 )
 from bodycam_ingest.staging.copies import SEALED_MODE, Digester, StagedCopies, open_copies
-from bodycam_ingest.staging.free_space import FreeSpace, Reservation, Space
+from bodycam_ingest.staging.free_space import FreeSpace, Space
 from bodycam_ingest.staging.os_errors import staging_error, staging_faults
 from bodycam_ingest.staging.pump import BufferPool, Progress, Pump, check_abandoned, ignore
 
@@ -20,7 +20,6 @@ __all__ = [
     "FreeSpace",
     "Progress",
     "Pump",
-    "Reservation",
     "SealedCopy",
     "Space",
     "StagedCopies",

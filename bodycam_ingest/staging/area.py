@@ -41,11 +41,7 @@ _SEALED_NAME: Final = re.compile(rf"({_ID})-([0-9a-f]{{64}})")
 class SealedCopy:
     """A sealed file as described by its name.
 
-    Args:
-        staged_path: relative to the staging directory.
-        docking_id: docking that the item was found at.
-        item_id: the item.
-        sha256: what its bytes were when they were read off the camera.
+    `staged_path` is relative to the staging directory; `sha256` is of what was read off the camera.
     """
 
     staged_path: str
@@ -56,12 +52,7 @@ class SealedCopy:
 
 @dataclass(frozen=True, slots=True)
 class UnexpectedName:
-    """Something in staging that cannot be used.
-
-    Args:
-        why: what it is, for people.
-        docking_id: whose directory could not be listed; empty for a single name.
-    """
+    """Something in staging that cannot be used; `docking_id` where a directory was not listed."""
 
     why: str
     docking_id: str = ""
@@ -72,12 +63,10 @@ class Recovered:
     """What a start found in staging.
 
     Args:
-        discarded: temporary files that a crash left and that were removed.
         sealed: every sealed copy; whether the ledger knows it is for the caller to find out.
         faults: what could not be looked at or is no regular file.
     """
 
-    discarded: list[str] = field(default_factory=list)
     sealed: list[SealedCopy] = field(default_factory=list)
     faults: list[UnexpectedName] = field(default_factory=list)
 
@@ -115,11 +104,7 @@ class StagedCopy:
 
 
 class StagingArea:
-    """The files below the staging directory.
-
-    Args:
-        directory: must exist; is never made here, it may be a mount that is missing.
-    """
+    """The files below the staging directory, which is never made here: a mount may be missing."""
 
     def __init__(self, directory: Path) -> None:
         self.directory: Final = directory
@@ -212,10 +197,8 @@ class StagingArea:
         """Clear away what a crash left, list what stands.
 
         Names not of this module's making stay. What is wrong with one directory holds up no other.
-
-        Args:
-            discard: whether temporary files go; only before anything is written.
-            progress: called for each docking's directory.
+        With `discard`, only before anything is written, temporary files go. `progress` is called
+        for each docking's directory.
 
         Raises:
             StagingError: staging as a whole could not be read or written.
@@ -247,7 +230,6 @@ class StagingArea:
             if _PART_NAME.fullmatch(name):
                 if discard:
                     (directory / name).unlink()
-                    found.discarded.append(f"{docking_id}/{name}")
                     log.info("staging.part_discarded", staged=f"{docking_id}/{name}")
             elif _SEALED_NAME.fullmatch(name):
                 if stat.S_ISREG((directory / name).lstat().st_mode):
@@ -321,8 +303,7 @@ class StagingArea:
     def purge(self, staged_path: str) -> bool:
         """Delete a sealed copy, durably; whether it may go is for the caller to know.
 
-        Returns:
-            Whether it was there; after a crash it may be gone already.
+        Returns whether it was there: after a crash it may be gone already.
 
         Raises:
             StagingError: it could not be deleted.

@@ -26,11 +26,10 @@ from bodycam_ingest.staging.os_errors import staging_faults
 from bodycam_ingest.staging.pump import BufferPool, Pump, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from bodycam_ingest.staging.pump import Progress, Sink
-
+    from bodycam_ingest.staging.pump import Progress
 
 SEALED_MODE: Final = 0o400
 
@@ -46,10 +45,8 @@ class ReadMethod(enum.StrEnum):
 class Digester:
     """Takes an item's digests in one pass over its bytes: of the whole, and of the sample windows.
 
-    Args:
-        path: path on the camera; it chooses the sample windows.
-        size_bytes: the length that the file is expected to have.
-        part_size_bytes: upload part size that is kept with the digests.
+    The sample windows are chosen by the path on the camera and the length that the file is
+    expected to have. `part_size_bytes`, for uploads, is kept with the digests.
     """
 
     def __init__(self, path: bytes, size_bytes: int, part_size_bytes: int) -> None:
@@ -75,12 +72,7 @@ class Digester:
 
 
 class StagedCopies:
-    """Makes sealed copies in a staging area and reads them back; several threads use one.
-
-    Args:
-        staging: where they lie.
-        pump: moves the bytes that are read back.
-    """
+    """Makes sealed copies in a staging area and reads them back; several threads use one."""
 
     def __init__(self, staging: StagingArea, pump: Pump) -> None:
         self.staging: Final = staging
@@ -123,15 +115,6 @@ class StagedCopies:
             self.staging.discard_part(docking_id, item_id)
         return NewFile(path)
 
-    @contextlib.contextmanager
-    def discarding(self, docking_id: str, item_id: str) -> Iterator[None]:
-        """Leave no temporary file when the block fails; the block's own fault is the one raised."""
-        try:
-            yield
-        except BaseException:
-            self.discard(docking_id, item_id)
-            raise
-
     def discard(self, docking_id: str, item_id: str) -> None:
         """Remove a temporary file as far as that is possible."""
         try:
@@ -141,10 +124,9 @@ class StagedCopies:
             log.warning("staging.part_left", item_id=item_id, error=error.message)
 
     def seal(self, docking_id: str, item_id: str, digests: Digests) -> str:
-        """Name a written, fsynced temporary file by its digest; not durable before `sync_names`.
+        """Name a written, fsynced temporary file by its digest; returns the staged path.
 
-        Returns:
-            The staged path.
+        The name is not durable before `sync_names`.
 
         Raises:
             StagingError: the medium refused.
@@ -178,19 +160,11 @@ class StagedCopies:
     # -- read back --
 
     def verify(self, staged_path: str, digests: Digests, progress: Progress) -> ReadMethod:
-        """Read a copy back and compare; a bad copy is moved to quarantine.
-
-        Args:
-            staged_path: the copy.
-            digests: what it must be.
-            progress: called with the bytes read since the last call.
-
-        Returns:
-            How it was read.
+        """Read a copy back and compare; returns how it was read.
 
         Raises:
-            ReadBackMismatchError: other bytes came back, or none could be read; `quarantined`
-                says where the copy lies now.
+            ReadBackMismatchError: other bytes came back, or none could be read; the copy lies in
+                quarantine now, where `quarantined` says.
             ReadBackUnprovenError: it could only be read from memory.
             StagingMissingError: it is not there.
             StagingError: the medium failed, also for moving the copy to quarantine.
@@ -223,11 +197,7 @@ class StagedCopies:
     ) -> Digests:
         """Every digest of a sealed copy, from the medium: after a crash they replace what was lost.
 
-        Args:
-            staged_path: the copy.
-            path: the item's path on its camera, for the sample windows.
-            part_size_bytes: upload part size.
-            progress: called with the bytes read since the last call.
+        `path` is the item's on its camera; it chooses the sample windows.
 
         Raises:
             StagingMissingError: it is not there.
@@ -235,15 +205,13 @@ class StagedCopies:
             ReadBackUnprovenError: it could only be read from memory.
             AbandonedError: the daemon is stopping.
         """
-        taken: list[Digester] = []
-
-        def sinks_for(size_bytes: int) -> list[Sink]:
-            taken.append(Digester(path, size_bytes, part_size_bytes))
-            return [taken[0].update]
-
-        with staging_faults(f"hashing {staged_path} again", sealed=True):
-            self._read(staged_path, sinks_for, progress)
-        return taken[0].digests()
+        with (
+            staging_faults(f"hashing {staged_path} again", sealed=True),
+            self._on_medium(staged_path) as file,
+        ):
+            digester = Digester(path, file.size_bytes, part_size_bytes)
+            self._pump.run(file.read_into, file.size_bytes, [digester.update], progress)
+        return digester.digests()
 
     def _hash(self, staged_path: str, progress: Progress) -> tuple[int, bytes, ReadMethod]:
         whole = hashlib.sha256()
@@ -251,26 +219,20 @@ class StagedCopies:
         def update(buffer: memoryview, length: int) -> None:
             whole.update(buffer[:length])
 
-        count, method = self._read(staged_path, lambda _size_bytes: [update], progress)
-        return count, whole.digest(), method
+        with self._on_medium(staged_path) as file:
+            count = self._pump.run(file.read_into, file.size_bytes, [update], progress)
+            # Asked last: past the cache may be refused as late as at the first transfer.
+            direct = ReadMethod.DIRECT if file.direct else ReadMethod.CACHE_DROPPED
+            return count, whole.digest(), ReadMethod.MEMORY if file.in_memory else direct
 
-    def _read(
-        self, staged_path: str, sinks_for: Callable[[int], Sequence[Sink]], progress: Progress
-    ) -> tuple[int, ReadMethod]:
-        """Run a copy's bytes, as the medium gives them, through the sinks made for its size.
-
-        They come past the cache, through a cache that was emptied before, or from a file system
-        that has no medium but memory.
-        """
+    @contextlib.contextmanager
+    def _on_medium(self, staged_path: str) -> Iterator[MediumFile]:
+        """Open a copy whose bytes come from the medium, or where that is memory, from there."""
         path = self.staging.path_of(staged_path)
         with MediumFile(path) as file:
             if not file.in_memory and not file.past_cache():
                 raise ReadBackUnprovenError(f"{path} stays in the page cache")
-            sinks = sinks_for(file.size_bytes)
-            count = self._pump.run(file.read_into, file.size_bytes, sinks, progress)
-            if file.in_memory:
-                return count, ReadMethod.MEMORY
-            return count, ReadMethod.DIRECT if file.direct else ReadMethod.CACHE_DROPPED
+            yield file
 
 
 def open_copies(staging_dir: Path) -> StagedCopies:

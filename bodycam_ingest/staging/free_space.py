@@ -24,42 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The space at one moment.
+    """The space at one moment: for new copies, and of the whole file system.
 
-    Args:
-        free_bytes: for new copies, beside all reservations and what is always left; negative where
-            more is used already.
-        whole_bytes: size of the whole file system.
+    `free_bytes` comes beside all reservations and what is always left; it is negative where more
+    is used already.
     """
 
     free_bytes: int
     whole_bytes: int
 
 
-class Reservation:
-    """Space reserved for a copy, less what of it is written; one thread uses it."""
-
-    def __init__(self, free_space: FreeSpace, size_bytes: int) -> None:
-        self._free_space = free_space
-        self._left_bytes = size_bytes
-
-    def used(self, count: int) -> None:
-        """Note that `count` bytes are on the disk now: they need no reservation any more."""
-        count = min(count, self._left_bytes)
-        self._left_bytes -= count
-        self._free_space.adjust(-count)
-
-    def end(self) -> None:
-        """Release what was not used."""
-        self.used(self._left_bytes)
-
-
 class FreeSpace:
-    """The free space on the file system of a directory.
+    """The free space on the staging directory's file system.
 
-    Args:
-        directory: the staging directory.
-        min_free_bytes: what is always left, as configured now.
+    `min_free_bytes` says what is always left, as configured now.
     """
 
     def __init__(self, directory: Path, *, min_free_bytes: Callable[[], int]) -> None:
@@ -96,17 +74,12 @@ class FreeSpace:
             whole_bytes=status.f_blocks * status.f_frsize,
         )
 
-    def adjust(self, count: int) -> None:
-        """Add `count` bytes to what is reserved; negative: release."""
-        with self._lock:
-            self._reserved_bytes += count
-
     @contextlib.contextmanager
-    def reserve(self, size_bytes: int) -> Iterator[Reservation]:
+    def reserve(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Reserve space for a copy for the length of a `with` block.
 
-        Args:
-            size_bytes: the item's length.
+        The block, in one thread, calls what it is given with each number of bytes that are on the
+        disk now: they need no reservation any more.
 
         Raises:
             StagingFullError: there is not so much.
@@ -119,8 +92,16 @@ class FreeSpace:
                     f"with {self._min_free_bytes()} left free"
                 )
             self._reserved_bytes += size_bytes
-        reservation = Reservation(self, size_bytes)
+        left_bytes = size_bytes
+
+        def used(count: int) -> None:
+            nonlocal left_bytes
+            count = min(count, left_bytes)
+            left_bytes -= count
+            with self._lock:
+                self._reserved_bytes -= count
+
         try:
-            yield reservation
+            yield used
         finally:
-            reservation.end()
+            used(left_bytes)

@@ -40,15 +40,12 @@ _CLASSES: Final[Mapping[int, type[StagingError]]] = {
 
 
 def staging_error(error: OSError, doing: str, *, sealed: bool = False) -> StagingError:
-    """The fault that an `OSError` on staging stands for.
+    """The fault that an `OSError` on staging stands for, to be raised from it.
 
     Args:
         error: what the system call gave.
         doing: what was being done, for people.
         sealed: the file is a sealed copy: then its absence is a fault of its own.
-
-    Returns:
-        The fault, to be raised from `error`.
     """
     message = f"{doing}: {error.strerror or error} (errno {error.errno})"
     if sealed and error.errno == errno.ENOENT:

@@ -17,15 +17,17 @@ import mmap
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bodycam_ingest.errors import AbandonedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 Sink: TypeAlias = Callable[[memoryview, int], None]
 Fill: TypeAlias = Callable[[memoryview, int], int]
+# Called with the bytes read since the last call.
 Progress: TypeAlias = Callable[[int], None]
 
 HUGE_PAGE_BYTES: Final = 2 * 1024 * 1024
@@ -99,15 +101,6 @@ class BufferPool:
             self._free.append(buffer)
             self._changed.notify()
 
-    @contextlib.contextmanager
-    def buffer(self, abandon: threading.Event | None) -> Iterator[memoryview]:
-        """One buffer for the length of a `with` block; as `acquire`."""
-        buffer = self.acquire(abandon)
-        try:
-            yield buffer
-        finally:
-            self.release(buffer)
-
     def _grow(self) -> None:
         wanted = max(HUGE_PAGE_BYTES, self.buffer_bytes)
         # One huge page more than wanted is mapped, never touched, to find an aligned start.
@@ -125,12 +118,7 @@ class BufferPool:
 
 
 class Pump:
-    """Runs bytes through sinks; several threads may use one.
-
-    Args:
-        pool: where buffers come from.
-        abandon: when set, `run` stops at the next buffer.
-    """
+    """Runs bytes through sinks; several threads may use one. With `abandon` set, it stops."""
 
     def __init__(self, pool: BufferPool, abandon: threading.Event | None = None) -> None:
         self._pool = pool
@@ -145,7 +133,7 @@ class Pump:
             size_bytes: how much to read.
             sinks: each gets `(buffer, length)`; only one of them may touch what lies behind
                 `length`, none what lies before it.
-            progress: called after each buffer with the bytes read since the last call.
+            progress: called after each buffer.
 
         Returns:
             Bytes read: fewer than `size_bytes` when the source ended before.
@@ -160,23 +148,24 @@ class Pump:
         if not size_bytes:
             return 0
         check_abandoned(self._abandon)
-        with self._pool.buffer(self._abandon) as buffer:
+        buffer = self._pool.acquire(self._abandon)
+        try:
             length = fill(buffer, size_bytes)
             for sink in sinks:
                 sink(buffer, length)
+        finally:
+            self._pool.release(buffer)
         progress(length)
         return length
 
 
+@dataclass(slots=True)
 class _Load:
     """One filled buffer on its way through the sinks."""
 
-    __slots__ = ("buffer", "length", "waiting")
-
-    def __init__(self, buffer: memoryview, sinks: int) -> None:
-        self.buffer = buffer
-        self.length = 0
-        self.waiting = sinks
+    buffer: memoryview
+    waiting: int
+    length: int = 0
 
 
 class _Run:
