@@ -1,8 +1,6 @@
 """Copies items off a camera into staging and proves the copies.
 
-`acquire` reads the source once, hashes while it reads, writes past the page cache, makes the copy
-durable and names it by its digest. `read_back` reads the copy from the medium and compares. What
-either leaves behind at a crash shows in the names alone; see `bodycam_ingest.staging.area`.
+What either leaves behind at a crash shows in the names alone; see `bodycam_ingest.staging.area`.
 """
 
 from __future__ import annotations
@@ -12,13 +10,14 @@ import contextlib
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from bodycam_ingest.acquire.batch import SmallFileBatch
 from bodycam_ingest.camera import SourceFile
 from bodycam_ingest.errors import IngestError, StagingFullError
 from bodycam_ingest.linux import durable
-from bodycam_ingest.linux.group_commit import syncfs_tells_errors
+from bodycam_ingest.linux.group_commit import GroupCommit, syncfs_tells_errors
+from bodycam_ingest.log import log
 from bodycam_ingest.model.evidence import Acquired
 from bodycam_ingest.staging import (
     SEALED_MODE,
@@ -30,15 +29,18 @@ from bodycam_ingest.staging import (
     StagingArea,
     check_abandoned,
     ignore,
+    staging_error,
     staging_faults,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bodycam_ingest.model.evidence import CopyRequest, Digests
     from bodycam_ingest.staging import Progress
+
+T = TypeVar("T")
 
 SMALL_FILE_BYTES: Final = 256 * 1024
 _READ_BACK_THREADS: Final = 2
@@ -105,17 +107,16 @@ class Acquirer:
             own_file_system = staging_dir.is_mount()
         self._whole_file_system = own_file_system and syncfs_tells_errors()
 
-    # -- one item --
-
     def acquire(self, root_fd: int, request: CopyRequest, progress: Progress = ignore) -> Acquired:
         """Copy one item; when this returns, the copy is durable under its final name.
 
-        Whatever is raised, nothing stands under a final name that is not complete.
+        The source is read once, hashed while it is read, and written past the page cache. Whatever
+        is raised, nothing stands under a final name that is not complete.
 
         Args:
             root_fd: directory of the volume's root.
             request: the item.
-            progress: called from this thread with the bytes read since the last call.
+            progress: called from this thread.
 
         Raises:
             SourceChangedError: the file is not what was listed, or changed while it was read.
@@ -161,17 +162,10 @@ class Acquirer:
             file.finish(SEALED_MODE)
         return digester.digests()
 
-    # -- batches of small items --
-
     def acquire_batch(
         self, root_fd: int, requests: Sequence[CopyRequest], progress: Progress = ignore
     ) -> list[Acquired | IngestError]:
-        """Copy many items, the small ones made durable together.
-
-        Args:
-            root_fd: directory of the volume's root.
-            requests: the items; those over `SMALL_FILE_BYTES` are copied one by one.
-            progress: called from this thread with the bytes read since the last call.
+        """As `acquire` for many items; several small ones are made durable together.
 
         Returns:
             One outcome for each, in order; an item's fault is its own alone.
@@ -182,33 +176,20 @@ class Acquirer:
             if one.signature.size_bytes <= SMALL_FILE_BYTES
         }
         outcomes: dict[int, Acquired | IngestError] = {}
-        # Where there is not space for all, each is asked whether it fits alone.
-        with contextlib.suppress(StagingFullError), self.activity.busy():
-            total_bytes = sum(one.signature.size_bytes for one in small.values())
-            with self.free_space.reserve(total_bytes):
-                batch = SmallFileBatch(self.copies, root_fd, progress, self._abandon)
-                outcomes = batch.run(small, whole_file_system=self._whole_file_system)
+        if len(small) > 1:
+            # Where there is not space for all, each is asked whether it fits alone.
+            with contextlib.suppress(StagingFullError), self.activity.busy():
+                total_bytes = sum(one.signature.size_bytes for one in small.values())
+                with self.free_space.reserve(total_bytes):
+                    batch = _SmallFiles(self.copies, root_fd, small, progress, self._abandon)
+                    outcomes = batch.run(whole_file_system=self._whole_file_system)
         for index, one in enumerate(requests):
             if index not in outcomes:
-                outcomes[index] = self._outcome(root_fd, one, progress)
+                outcomes[index] = _outcome(partial(self.acquire, root_fd, one, progress))
         return [outcomes[index] for index in range(len(requests))]
-
-    def _outcome(
-        self, root_fd: int, request: CopyRequest, progress: Progress
-    ) -> Acquired | IngestError:
-        try:
-            return self.acquire(root_fd, request, progress)
-        except IngestError as error:
-            return error
-
-    # -- proof --
 
     def read_back(self, acquired: Acquired, progress: Progress = ignore) -> str:
         """Read a copy back from the medium and compare it with what was read off the camera.
-
-        Args:
-            acquired: the copy.
-            progress: called with the bytes read since the last call.
 
         Returns:
             How it was read, a value of `ReadMethod`.
@@ -225,24 +206,14 @@ class Acquirer:
     def read_back_batch(
         self, acquired: Sequence[Acquired], progress: Progress = ignore
     ) -> list[str | IngestError]:
-        """Read many copies back, two at a time.
-
-        Args:
-            acquired: the copies.
-            progress: called with the bytes read since the last call, from several threads.
+        """As `read_back` for many copies, two at a time; `progress` is called from several threads.
 
         Returns:
             One outcome for each, in order: how it was read, or its fault.
         """
 
-        def outcome(one: Acquired) -> str | IngestError:
-            try:
-                return self.read_back(one, progress)
-            except IngestError as error:
-                return error
-
         def outcomes(some: Sequence[Acquired]) -> list[str | IngestError]:
-            return [outcome(one) for one in some]
+            return [_outcome(partial(self.read_back, one, progress)) for one in some]
 
         if len(acquired) == 1:
             return outcomes(acquired)
@@ -250,3 +221,118 @@ class Acquirer:
         slices = [acquired[at : at + _SLICE] for at in range(0, len(acquired), _SLICE)]
         with concurrent.futures.ThreadPoolExecutor(_READ_BACK_THREADS, "read-back") as threads:
             return [one for found in threads.map(outcomes, slices) for one in found]
+
+
+def _outcome(do: Callable[[], T]) -> T | IngestError:
+    try:
+        return do()
+    except IngestError as error:
+        return error
+
+
+class _SmallFiles:
+    """A batch of small items under any keys: read one after the other, made durable together."""
+
+    def __init__(
+        self,
+        copies: StagedCopies,
+        root_fd: int,
+        requests: Mapping[int, CopyRequest],
+        progress: Progress,
+        abandon: threading.Event | None,
+    ) -> None:
+        self._copies = copies
+        self._root_fd = root_fd
+        self._requests = requests
+        self._progress = progress
+        self._abandon = abandon
+        self._read: dict[int, Digests] = {}
+        self._outcomes: dict[int, Acquired | IngestError] = {}
+
+    def run(self, *, whole_file_system: bool) -> dict[int, Acquired | IngestError]:
+        """Copy the items, with one flush of the whole file system or one of each file.
+
+        An item without an outcome must be copied alone: the batch failed as a whole, or something
+        of the item's name was in the way.
+        """
+        with contextlib.ExitStack() as claims:
+            try:
+                try:
+                    with durable.act("item.write"):
+                        self._write(claims, whole_file_system=whole_file_system)
+                except OSError as error:
+                    log.warning("staging.batch_failed", items=len(self._requests), error=str(error))
+                    self._forget(list(self._read))
+                sealed = self._seal()
+            except BaseException:
+                self._forget(list(self._read))
+                raise
+            self._sync_names(sealed)
+        return self._outcomes
+
+    def _write(self, claims: contextlib.ExitStack, *, whole_file_system: bool) -> None:
+        staging = self._copies.staging
+        made: set[str] = set()
+        with GroupCommit(
+            staging.directory, mode=SEALED_MODE, whole_file_system=whole_file_system
+        ) as group:
+            for index, one in self._requests.items():
+                try:
+                    check_abandoned(self._abandon)
+                    claims.enter_context(self._copies.claim(one.item_id))
+                    data, digests = self._read_one(one)
+                    if one.docking_id not in made:
+                        with staging_faults(f"making the directory of docking {one.docking_id}"):
+                            staging.make_docking_directory(one.docking_id)
+                        made.add(one.docking_id)
+                except IngestError as error:
+                    self._outcomes[index] = error
+                else:
+                    self._read[index] = digests
+                    group.add(index, staging.part_path(one.docking_id, one.item_id), data)
+            faults = group.commit()
+        self._forget(faults)
+        for index, fault in faults.items():
+            # A temporary file in the way is gone now: the item can be copied alone.
+            if not isinstance(fault, FileExistsError):
+                doing = f"writing item {self._requests[index].item_id}"
+                self._outcomes[index] = staging_error(fault, doing)
+
+    def _read_one(self, one: CopyRequest) -> tuple[bytearray, Digests]:
+        size_bytes = one.signature.size_bytes
+        data = bytearray(size_bytes)
+        with SourceFile(self._root_fd, one.path, one.signature) as source, memoryview(data) as view:
+            source.confirm(source.fill(view, size_bytes))
+            digester = Digester(one.path, size_bytes, one.part_size_bytes)
+            digester.update(view, size_bytes)
+        self._progress(size_bytes)
+        return data, digester.digests()
+
+    def _forget(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            del self._read[index]
+            self._copies.discard(self._requests[index].docking_id, self._requests[index].item_id)
+
+    def _seal(self) -> dict[int, Acquired]:
+        sealed: dict[int, Acquired] = {}
+        for index, digests in list(self._read.items()):
+            one = self._requests[index]
+            try:
+                staged_path = self._copies.seal(one.docking_id, one.item_id, digests)
+            except IngestError as error:
+                self._forget([index])
+                self._outcomes[index] = error
+            else:
+                sealed[index] = Acquired(one.item_id, digests, staged_path)
+        return sealed
+
+    def _sync_names(self, sealed: Mapping[int, Acquired]) -> None:
+        for docking_id in sorted({self._requests[index].docking_id for index in sealed}):
+            outcome: IngestError | None = None
+            try:
+                self._copies.sync_names(docking_id)
+            except IngestError as error:
+                outcome = error
+            for index, acquired in sealed.items():
+                if self._requests[index].docking_id == docking_id:
+                    self._outcomes[index] = outcome or acquired

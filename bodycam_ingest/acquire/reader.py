@@ -8,19 +8,12 @@ from bodycam_ingest.acquire.records import batches, postpone, record_acquired, r
 from bodycam_ingest.errors import (
     AbandonedError,
     Disposition,
-    IngestError,
     SourceError,
     SourceGoneError,
     StagingError,
 )
 from bodycam_ingest.log import log
-from bodycam_ingest.model.evidence import (
-    Acquired,
-    CopyRequest,
-    StatSignature,
-    part_size_for,
-    printable_path,
-)
+from bodycam_ingest.model.evidence import CopyRequest, part_size_for, printable_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +22,7 @@ if TYPE_CHECKING:
     from bodycam_ingest.acquire.records import AcquireContext, Failed
     from bodycam_ingest.db.items import ItemRow
     from bodycam_ingest.db.ledger import Txn
+    from bodycam_ingest.model.evidence import Acquired, StatSignature
     from bodycam_ingest.staging import Progress
 
 
@@ -40,7 +34,7 @@ class Reader:
         verifier: gets everything that was acquired.
         files_failed: called with files that cannot be read and their faults, in the transaction
             that postpones them.
-        progress: called with the bytes read since the last call.
+        progress: called from the reading thread.
     """
 
     def __init__(
@@ -71,7 +65,7 @@ class Reader:
         Args:
             root_fd: directory of the volume's root.
             rows: discovered items that are due and have settled.
-            signatures: each item's signature as last listed.
+            signatures: by item, as last listed.
             is_present: whether the camera is still there after a read failed; may take its time.
 
         Returns:
@@ -86,10 +80,7 @@ class Reader:
         while waiting:
             batch = waiting.pop(0)
             requests = [self._request(row, signatures[row.item_id]) for row in batch]
-            if len(requests) == 1:
-                outcomes = [self._acquire_one(root_fd, requests[0])]
-            else:
-                outcomes = self._context.acquirer.acquire_batch(root_fd, requests, self._progress)
+            outcomes = self._context.acquirer.acquire_batch(root_fd, requests, self._progress)
             acquired, failed = sort_out(batch, outcomes)
             taken += self._record(acquired)
             refused = self._handle(failed, is_present)
@@ -108,12 +99,6 @@ class Reader:
             signature=signature,
             part_size_bytes=part_size_for(signature.size_bytes, self._context.part_size_bytes),
         )
-
-    def _acquire_one(self, root_fd: int, request: CopyRequest) -> Acquired | IngestError:
-        try:
-            return self._context.acquirer.acquire(root_fd, request, self._progress)
-        except IngestError as error:
-            return error
 
     def _record(self, acquired: Sequence[tuple[ItemRow, Acquired]]) -> int:
         if not acquired:

@@ -86,11 +86,6 @@ class Copier:
     def look(self):
         return Space(free_bytes=2**40, whole_bytes=2**41)
 
-    def acquire(self, root_fd, wanted, progress):
-        del root_fd, progress
-        self.at_read()
-        raise SourceUnreadableError(f"{wanted.path!r}: EIO")
-
     def acquire_batch(self, root_fd, batch, progress):
         del root_fd, progress
         self.at_read()
