@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bodycam_ingest.custody.log_check import Finding
 from bodycam_ingest.db import verify_reads
 from bodycam_ingest.errors import IngestError
 from bodycam_ingest.model import subjects
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from bodycam_ingest.audit.report import Report
     from bodycam_ingest.db.verify_reads import StagedNow
     from bodycam_ingest.model.rows import Item
     from bodycam_ingest.staging import StagedCopies
@@ -42,24 +42,18 @@ class FileCheck:
         engine: for what changed since the snapshot.
         copies: reads copies from the medium.
         progress: told of bytes read.
+        report: told what does not hold and what could not be checked.
         older: the ledger is older than what it made elsewhere, so that copies may be of its future.
-        findings: what does not hold.
-        unreachable: what could not be checked.
     """
 
     engine: sa.Engine
     copies: StagedCopies
     progress: Callable[[int], None]
-    older: bool = False
-    findings: list[Finding] = field(default_factory=list)
-    unreachable: list[str] = field(default_factory=list)
+    report: Report
+    older: bool
 
     def run(self, found: Iterable[Item]) -> int:
-        """Check every copy that the ledger says there is; returns how many.
-
-        Args:
-            found: the items, as the ledger's entries make them.
-        """
+        """Check the copies of items, as the ledger's entries make them; returns how many."""
         staged = set()
         for one in found:
             if one.staged_path:
@@ -68,14 +62,11 @@ class FileCheck:
         try:
             unknown = self._on_disk() - staged
         except OSError as error:
-            self.unreachable.append(f"staging: {error}")
+            self.report.unreachable.append(f"staging: {error}")
             return len(staged)
         if unknown:
             self._check_unknown(unknown)
         return len(staged)
-
-    def _find(self, code: str, message: str, subject: str = "") -> None:
-        self.findings.append(Finding(code, message, subject=subject))
 
     def _check(self, item: Item) -> None:
         path, subject = item.staged_path, subjects.item(item.item_id)
@@ -85,15 +76,15 @@ class FileCheck:
             self._check_gone(item)
             return
         except (OSError, ValueError) as error:
-            self.unreachable.append(f"{path}: {error}")
+            self.report.unreachable.append(f"{path}: {error}")
             return
         # Nothing but a file is opened: a pipe would be waited for, a device may have no end.
         if not stat.S_ISREG(status.st_mode):
             what = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-            self._find("file_altered", f"{path} is {what}, no regular file", subject)
+            self.report.find("file_altered", f"{path} is {what}, no regular file", subject)
         elif status.st_size != item.size_bytes:
             length = f"{path} has {status.st_size} bytes, {item.size_bytes} were read"
-            self._find("file_altered", length, subject)
+            self.report.find("file_altered", length, subject)
         else:
             self._hash(item)
 
@@ -104,17 +95,17 @@ class FileCheck:
             digests = self.copies.rehash(path, b"", _PART_BYTES)
         except IngestError as error:
             if os.path.lexists(self.copies.staging.directory / path):
-                self.unreachable.append(f"{path}: {error.message}")
+                self.report.unreachable.append(f"{path}: {error.message}")
             else:
                 self._check_gone(item)
             return
         except ValueError:
-            self._find("file_altered", f"{path} is no place of a copy", subject)
+            self.report.find("file_altered", f"{path} is no place of a copy", subject)
             return
         self.progress(digests.size_bytes)
         if digests.sha256 != item.sha256:
             found = f"{path} has SHA-256 {digests.sha256.hex()}"
-            self._find("file_altered", found, subject)
+            self.report.find("file_altered", found, subject)
 
     def _check_gone(self, item: Item) -> None:
         # The daemon may have purged it or set it apart since the snapshot.
@@ -123,9 +114,9 @@ class FileCheck:
             return
         if now is not None and now.purging:
             # Unlinked, and the outcome not recorded yet: now, or when the dock went down.
-            self.unreachable.append(f"{path} is being purged")
+            self.report.unreachable.append(f"{path} is being purged")
             return
-        self._find("file_missing", f"{path} is gone", subjects.item(item.item_id))
+        self.report.find("file_missing", f"{path} is gone", subjects.item(item.item_id))
 
     def _now(self) -> dict[Any, StagedNow]:
         """Where the copies are by the rows as they are now."""
@@ -141,11 +132,11 @@ class FileCheck:
                 continue
             if path.partition("/")[2].partition("-")[0] in unread:
                 # Copied, and its entry not written yet: now, or when the dock went down.
-                self.unreachable.append(f"{path} is not in the ledger yet")
+                self.report.unreachable.append(f"{path} is not in the ledger yet")
             elif self.older:
-                self._find("file_planted", f"{path}: the ledger is older than what it made")
+                self.report.find("file_planted", f"{path}: the ledger is older than what it made")
             else:
-                self._find("file_planted", f"{path} belongs to no item")
+                self.report.find("file_planted", f"{path} belongs to no item")
 
     def _on_disk(self) -> set[str]:
         """Everything below staging but what is quarantined and what is being written."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from bodycam_ingest.custody.log_check import Finding
+from bodycam_ingest.custody.log_check import Finding
 
 HOLDS: Final = "holds"
 BROKEN: Final = "broken"
@@ -37,6 +36,10 @@ class Report:
     checked: dict[str, int | None] = field(default_factory=dict)
     not_proven: list[str] = field(default_factory=list)
 
+    def find(self, code: str, message: str, subject: str = "") -> None:
+        """Add a finding that is about no single entry."""
+        self.findings.append(Finding(code, message, subject=subject))
+
     def result(self) -> str:
         """`holds` only when everything asked for was looked at and nothing was found."""
         if self.findings:
@@ -57,9 +60,7 @@ class Report:
 def not_proven(*, by_key: bool, by_checkpoint: bool) -> list[str]:
     """What the dock's own word alone stands for.
 
-    Args:
-        by_key: signatures are checked with a key that was kept off the dock.
-        by_checkpoint: the log is compared with a checkpoint that was kept off the dock.
+    `by_key`, `by_checkpoint`: there is one that was kept off the dock, and it is checked with.
     """
     return [
         *([] if by_key else [_KEY_UNPROVEN]),

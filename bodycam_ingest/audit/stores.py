@@ -35,24 +35,25 @@ T = TypeVar("T")
 # A checkpoint has a few hundred bytes; whatever was put there instead is not read to its end.
 _ANCHOR_BYTES_MAX: Final = 16_384
 _ANCHORS_MAX: Final = 200_000
-_SIZE_DIGITS: Final = 20
 # A manifest of the largest card that is taken stays below.
 _OWN_OBJECT_BYTES_MAX: Final = 256 * 1024 * 1024
 # A store may read a recording back without a word: slower than this it counts as hanging.
 _BYTES_PER_S_MIN: Final = 100_000
 _HANGING_MAX: Final = 3
 _FAULTS_IN_A_ROW: Final = 3
-# What a store's answer can do to code that expects another one.
-_DEFECTS: Final = (
+# A key that no store holds: whether it can be looked for tells whether the store is there.
+_SOME_KEY: Final = "ledger/nothing"
+# What a value that somebody else wrote can do to code that expects another one.
+STRANGE: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
     MemoryError,
-    OSError,
     RecursionError,
     TypeError,
     ValueError,
 )
+_DEFECTS: Final = (*STRANGE, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,16 @@ class StoreCheck:
         ]
         self._not_asked.clear()
 
+    def _answer(
+        self, store: ObjectStore, what: str, do: Callable[[Callable[[], None]], T]
+    ) -> T | None:
+        """As `_ask`; None where there was no answer, which is reported."""
+        try:
+            return self._ask(store, what, do, 0)
+        except IngestError as error:
+            self._unproven(store.name, what, error)
+            return None
+
     def _unproven(self, store: str, what: str, error: IngestError) -> None:
         if store not in self._given_up or not self._not_asked[store]:
             self.unreachable.append(f"{store}: {what}: {error.message}")
@@ -168,19 +179,13 @@ class StoreCheck:
     # -- who they are --
 
     def identities(self, pinned: Mapping[str, str]) -> None:
-        """Hold each store against what it was at first contact, and against the others.
-
-        Args:
-            pinned: identity by store, as the ledger has it.
-        """
+        """Hold each store against the others and its `pinned` identity, that of first contact."""
         seen: dict[str, str] = {}
         for name, store in self.stores.items():
             if name not in pinned:
                 continue
-            try:
-                found = self._ask(store, "its mark", partial(_mark, store), 0)
-            except IngestError as error:
-                self._unproven(name, "its mark", error)
+            found = self._answer(store, "its mark", partial(_mark, store))
+            if found is None:
                 continue
             if found != pinned[name]:
                 message = f"it is {found}, at first contact it was {pinned[name]}"
@@ -197,11 +202,7 @@ class StoreCheck:
         found: list[SignedNote] = []
         prefix = object_keys.checkpoint_key(origin, 0).rpartition("/")[0] + "/"
         for name, store in self.stores.items():
-            try:
-                keys = self._ask(store, "anchors", partial(_listed, store, prefix), 0)
-            except IngestError as error:
-                self._unproven(name, "anchors", error)
-                continue
+            keys = self._answer(store, "anchors", partial(_listed, store, prefix)) or []
             if len(keys) > _ANCHORS_MAX:
                 self.unreachable.append(f"{name}: more than {_ANCHORS_MAX} anchors lie there")
             for key in keys[:_ANCHORS_MAX]:
@@ -211,10 +212,8 @@ class StoreCheck:
         return found
 
     def _anchor(self, store: ObjectStore, key: str, prefix: str) -> SignedNote | None:
-        try:
-            raw = self._ask(store, key, lambda beat: _read(store, key, _ANCHOR_BYTES_MAX, beat), 0)
-        except IngestError as error:
-            self._unproven(store.name, key, error)
+        raw = self._answer(store, key, partial(_read, store, key, _ANCHOR_BYTES_MAX))
+        if raw is None:
             return None
         number = key.removeprefix(prefix)
         # Also where it was moved to, because its own key was taken.
@@ -229,17 +228,15 @@ class StoreCheck:
     # -- recordings --
 
     def evidence(self, confirmed: Iterable[tuple[Item, Upload]]) -> int:
-        """Have every confirmed recording proven again; returns how many were looked at.
+        """Have confirmed recordings proven again; returns how many were looked at.
 
-        Args:
-            confirmed: confirmed uploads with their items, as the ledger's entries make them.
+        Items and uploads are as the ledger's entries make them.
         """
-        checked = 0
-        for item, upload in confirmed:
-            store = self._store(upload.store)
-            if store is not None:
-                checked += self._prove(store, item, upload)
-        return checked
+        return sum(
+            self._prove(store, item, upload)
+            for item, upload in confirmed
+            if (store := self._store(upload.store)) is not None
+        )
 
     def _prove(self, store: ObjectStore, item: Item, upload: Upload) -> bool:
         subject, key = subjects.item(item.item_id), key_of(item)
@@ -273,12 +270,11 @@ class StoreCheck:
 
     def own_objects(self, objects: Iterable[MetadataObject]) -> int:
         """Read every confirmed manifest and checkpoint again; returns how many were read."""
-        checked = 0
-        for one in objects:
-            store = self._store(one.store)
-            if store is not None:
-                checked += self._compare(store, one)
-        return checked
+        return sum(
+            self._compare(store, one)
+            for one in objects
+            if (store := self._store(one.store)) is not None
+        )
 
     def _compare(self, store: ObjectStore, one: MetadataObject) -> bool:
         subject = subjects.store(one.store)
@@ -292,9 +288,7 @@ class StoreCheck:
                 self._find("object_altered", one.store, one.key, told, subject)
                 return True
             # Not a byte more than it said: a device or a pipe has no end.
-            raw = self._ask(
-                store, one.key, lambda beat: _hashed(store, one.key, found.size_bytes, beat), 0
-            )
+            raw = self._ask(store, one.key, partial(_hashed, store, one.key, found.size_bytes), 0)
         except IngestError as error:
             self._unproven(one.store, one.key, error)
             return False
@@ -303,10 +297,6 @@ class StoreCheck:
             self._find("object_altered", one.store, one.key, message, subject)
         self.progress(found.size_bytes)
         return True
-
-
-# A key that no store holds: whether it can be looked for tells whether the store is there.
-_SOME_KEY: Final = "ledger/nothing"
 
 
 def _mark(store: ObjectStore, _beat: Callable[[], None]) -> str:

@@ -13,11 +13,12 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from bodycam_ingest.audit.files import FileCheck
 from bodycam_ingest.audit.report import Report, not_proven
-from bodycam_ingest.audit.stores import SignedNote, StoreCheck
+from bodycam_ingest.audit.stores import STRANGE, SignedNote, StoreCheck
 from bodycam_ingest.custody import checkpoint
 from bodycam_ingest.custody.log_check import Expected, Finding, LogChecker, SignedRoot
 from bodycam_ingest.custody.note import NoteError, VerifierKey
@@ -42,20 +43,6 @@ if TYPE_CHECKING:
     from bodycam_ingest.stores import ObjectStore
 
 _STATE_FILE_BYTES_MAX: Final = 16_384
-# What a value that somebody wrote by hand can do to code that expects another one.
-_STRANGE: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-
-
-def _no_stage(_name: str) -> None:
-    """Takes progress and does nothing with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +50,6 @@ class Scope:
     """What is to be checked besides the ledger and the states.
 
     Args:
-        state_dir: the state directory.
         origin: the log's name, as the configuration has it.
         copies: the copies in staging; None leaves files out.
         stores: stores by name; None leaves objects out.
@@ -81,7 +67,7 @@ class Scope:
     stores: Mapping[str, ObjectStore] | None
     progress: Callable[[int], None]
     required: frozenset[str] = frozenset()
-    stage: Callable[[str], None] = _no_stage
+    stage: Callable[[str], None] = lambda _name: None
     silence_max_s: float = SILENCE_MAX_S
     key: VerifierKey | None = None
     witness: str | None = None
@@ -93,14 +79,15 @@ class Audit:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._open = contextlib.ExitStack()
-        self._reprojection: Reprojection | None = None
+        # What the entries make of the tables, once `_check_log` took them.
+        self._state: Reprojection | None = None
         self.report = Report()
 
     def run(self) -> Report:
         """Check everything in scope; every fault that is met stands in the report."""
         scope, report = self._scope, self.report
         # Read first: the state file may lag behind the database, never run ahead of it.
-        state_note = self._read_state_file()
+        notes = self._read_state_file()
         stores = StoreCheck(scope.stores or {}, scope.progress, silence_max_s=scope.silence_max_s)
         if scope.stores:
             scope.stage("anchors")
@@ -114,14 +101,12 @@ class Audit:
         with self._part("the database"):
             engine = open_for_reading(scope.state_dir)
         if engine is not None:
-            try:
-                with self._open:
-                    with self._part("the database"), engine.connect() as conn:
-                        self._check_database(conn, state_note, anchors, stores)
-                    with self._part("staged files"):
-                        self._check_files(engine)
-            finally:
-                engine.dispose()
+            self._open.callback(engine.dispose)
+            with self._open:
+                with self._part("the database"), engine.connect() as conn:
+                    self._check_database(conn, notes, anchors, stores)
+                with self._part("staged files"):
+                    self._check_files(engine)
         stores.settle()
         report.findings += stores.findings
         report.unreachable += stores.unreachable
@@ -133,29 +118,28 @@ class Audit:
         try:
             yield
         except DatabaseDamagedError as error:
-            self._find("database_damaged", f"{what}: {error.message}")
+            self.report.find("database_damaged", f"{what}: {error.message}")
         except IngestError as error:
             self.report.unreachable.append(f"{what}: {error.message}. {error.hint}")
-        except _STRANGE as error:
+        except STRANGE as error:
             # The tables' types are promises that SQLite does not keep: somebody wrote by hand.
             told = f"{what}: a value is of another kind than its column: {error!r:.200}"
-            self._find("database_damaged", told)
-
-    def _find(self, code: str, message: str, subject: str = "") -> None:
-        self.report.findings.append(Finding(code, message, subject=subject))
+            self.report.find("database_damaged", told)
 
     def _check_database(
         self,
         conn: sa.Connection,
-        state_note: str | None,
+        notes: list[SignedNote],
         anchors: list[SignedNote],
         stores: StoreCheck,
     ) -> None:
-        scope, checked, state = self._scope, self.report.checked, self._state_from_entries(conn)
+        scope, checked = self._scope, self.report.checked
+        state = self._open.enter_context(contextlib.closing(Reprojection(conn)))
+        self._state = state
         scope.stage("ledger")
         with self._part("the ledger"):
             try:
-                self._check_log(conn, state_note, anchors)
+                self._check_log(conn, state, notes, anchors)
             except DatabaseDamagedError:
                 raise
             except HaltError as error:
@@ -165,7 +149,7 @@ class Audit:
         scope.stage("tables")
         with self._part("the projected rows"):
             for wrong in state.differences():
-                self._find(wrong.code, wrong.message, f"{wrong.table}:{wrong.key}")
+                self.report.find(wrong.code, wrong.message, f"{wrong.table}:{wrong.key}")
             checked["items"] = state.count_items()
         self._check_tables(conn)
         checked["files"] = checked["objects"] = None
@@ -190,45 +174,43 @@ class Audit:
             )
             checked["objects"] = (checked["objects"] or 0) + looked_at
 
-    def _state_from_entries(self, conn: sa.Connection) -> Reprojection:
-        """What the entries make of the tables, once `_check_log` took them."""
-        self._reprojection = self._open.enter_context(contextlib.closing(Reprojection(conn)))
-        return self._reprojection
-
     # -- the ledger --
 
-    def _read_state_file(self) -> str | None:
+    def _read_state_file(self) -> list[SignedNote]:
+        """The state file's checkpoint; none where it cannot be read, which is reported."""
         path = self._scope.state_dir / STATE_FILE
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    self._find("state_file_missing", "the state file is no regular file")
-                    return None
+                    self.report.find("state_file_missing", "the state file is no regular file")
+                    return []
                 raw = file.read(_STATE_FILE_BYTES_MAX)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and (path.parent / DATABASE).exists():
-                self._find("state_file_missing", f"the state file cannot be read: {error}")
+                self.report.find("state_file_missing", f"the state file cannot be read: {error}")
             else:
                 self.report.unreachable.append(f"the state file: {error}")
-            return None
-        return raw.decode("utf-8", "replace")
+            return []
+        return [SignedNote("the state file", raw.decode("utf-8", "replace"))]
 
     def _verifier(self, conn: sa.Connection) -> VerifierKey | None:
         row = verify_reads.log_row(conn)
         if row is None:
-            self._find("log_missing", "the log's own row is gone")
+            self.report.find("log_missing", "the log's own row is gone")
             return self._scope.key
         origin, vkey = row
         if self._scope.key is not None and vkey != self._scope.key.vkey():
-            self._find("key_replaced", "the database names another key than the one that was given")
+            self.report.find(
+                "key_replaced", "the database names another key than the one that was given"
+            )
         if origin != self._scope.origin:
-            self._find("log_foreign", f"the database holds the log {origin!r}")
+            self.report.find("log_foreign", f"the database holds the log {origin!r}")
         try:
             path = self._scope.state_dir / KEYS_DIRECTORY / LOG_KEY
             key = load_log_key(path, origin, any_owner=True)
             if key.verifier().vkey() != vkey:
-                self._find("key_replaced", "the key on disk is not the log's")
+                self.report.find("key_replaced", "the key on disk is not the log's")
         except KeyUnreadableError as error:
             # An auditor need not be able to read the private key.
             self.report.unreachable.append(f"the key on disk: {error.message}")
@@ -237,18 +219,21 @@ class Audit:
         try:
             return VerifierKey.parse(vkey)
         except NoteError as error:
-            self._find("key_replaced", f"the log's verifier key is none: {error}")
+            self.report.find("key_replaced", f"the log's verifier key is none: {error}")
             return None
 
     def _check_log(
-        self, conn: sa.Connection, state_note: str | None, anchors: list[SignedNote]
+        self,
+        conn: sa.Connection,
+        state: Reprojection,
+        notes: list[SignedNote],
+        anchors: list[SignedNote],
     ) -> None:
         verifier = self._verifier(conn)
         expected = Expected(nodes=verify_reads.nodes(conn), sealed=verify_reads.sealed(conn))
         subjects = self._open.enter_context(contextlib.closing(Subjects()))
-        checker = LogChecker(self._scope.origin, expected, subjects, self._take)
+        checker = LogChecker(self._scope.origin, expected, subjects, partial(self._take, state))
         head = verify_reads.head(conn)
-        notes = [] if state_note is None else [SignedNote("the state file", state_note)]
         signed, kept = None, 0
         if verifier is not None:
             kept = self._expect_kept(conn, checker, expected, verifier)
@@ -286,7 +271,7 @@ class Audit:
                 apart.add(size)
             if found is not None and found.size != size:
                 expected.add_root(source, found)
-                self._find("checkpoint_moved", f"{source} is the checkpoint of {found.size}")
+                self.report.find("checkpoint_moved", f"{source} is the checkpoint of {found.size}")
 
         def again() -> Iterator[tuple[int, SignedRoot | None]]:
             for size, note in verify_reads.checkpoints(conn):
@@ -299,10 +284,8 @@ class Audit:
         checker.expect_kept(again())
         return count
 
-    def _take(self, seq: int, value: Mapping[str, Any]) -> None:
-        if self._reprojection is None:
-            return
-        for fault in self._reprojection.take(Fact.of(seq, value)):
+    def _take(self, state: Reprojection, seq: int, value: Mapping[str, Any]) -> None:
+        for fault in state.take(Fact.of(seq, value)):
             subject = value["subj"]["id"]
             message = f"entry {seq}: {fault.message}"
             self.report.findings.append(Finding(fault.code, message, seq, subject))
@@ -316,7 +299,7 @@ class Audit:
             return None
         expected.add_root(one.source, found, anchor=one.anchor)
         if one.size is not None and one.size != found.size:
-            self._find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
+            self.report.find("checkpoint_moved", f"{one.source} is the checkpoint of {found.size}")
         return found
 
     def _check_key(self, checker: LogChecker, verifier: VerifierKey | None) -> None:
@@ -324,9 +307,9 @@ class Audit:
             return
         size = checker.tree.size
         if size != checker.signed_size:
-            self._find("unsigned_tail", f"no checkpoint covers all {size} entries")
+            self.report.find("unsigned_tail", f"no checkpoint covers all {size} entries")
         if checker.genesis_vkey != verifier.vkey():
-            self._find("key_replaced", "the log was begun with another key")
+            self.report.find("key_replaced", "the log was begun with another key")
 
     # -- the database --
 
@@ -334,22 +317,22 @@ class Audit:
         with self._part("the guards"):
             bad, strange = verify_reads.triggers(conn)
             for name in bad:
-                self._find("guard_missing", f"the guard {name} is missing or altered")
+                self.report.find("guard_missing", f"the guard {name} is missing or altered")
             for name in strange:
-                self._find("trigger_planted", f"the trigger {name} is none of ours")
+                self.report.find("trigger_planted", f"the trigger {name} is none of ours")
         with self._part("the ledger's tables"):
             for table, log_id in verify_reads.strange_logs(conn):
-                self._find("entry_foreign", f"{table} has rows of another log ({log_id})")
+                self.report.find("entry_foreign", f"{table} has rows of another log ({log_id})")
         with self._part("the schema"):
             for fault in soundness.schema_faults(conn):
-                self._find("schema_differs", fault)
+                self.report.find("schema_differs", fault)
         with self._part("the pages"):
             for fault in soundness.page_faults(conn):
-                self._find("database_damaged", fault)
+                self.report.find("database_damaged", fault)
         for ours in soundness.our_tables():
             with self._part(f"the table {ours.name}"):
                 for fault in soundness.value_faults(conn, ours):
-                    self._find("database_damaged", fault)
+                    self.report.find("database_damaged", fault)
 
     # -- staged files --
 
@@ -358,15 +341,6 @@ class Audit:
         if scope.copies is None:
             return
         scope.stage("staged files")
-        check = FileCheck(
-            engine,
-            scope.copies,
-            scope.progress,
-            older=any(finding.code == "rolled_back" for finding in report.findings),
-        )
-        try:
-            found = self._reprojection.items() if self._reprojection else ()
-            report.checked["files"] = check.run(found)
-        finally:
-            report.findings += check.findings
-            report.unreachable += check.unreachable
+        older = any(finding.code == "rolled_back" for finding in report.findings)
+        check = FileCheck(engine, scope.copies, scope.progress, report, older)
+        report.checked["files"] = check.run(self._state.items() if self._state else ())
