@@ -48,9 +48,7 @@ _VERIFY_BACKLOG_ITEMS: Final = 2000
 class ReadBackVerifier:
     """Reads acquired copies back from the medium and queues what holds for upload.
 
-    Args:
-        context: what readers and verifier share.
-        abandon: set when the process must end.
+    `abandon` is set when the process must end.
     """
 
     def __init__(self, context: AcquireContext, abandon: threading.Event) -> None:
@@ -98,14 +96,9 @@ class ReadBackVerifier:
             self._changed.notify_all()
 
     def run_once(self, timeout_s: float, progress: Progress = ignore) -> bool:
-        """Verify the next batch.
+        """Verify the next batch; returns whether there was one within `timeout_s`.
 
-        Args:
-            timeout_s: how long to wait for one.
-            progress: called with the bytes read since the last call, from several threads.
-
-        Returns:
-            Whether there was one.
+        `progress` is called from several threads.
 
         Raises:
             IngestError: only those whose disposition is HALT; all others are persisted.

@@ -27,14 +27,10 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads items off one mounted volume.
+    """Reads items off one mounted volume; the verifier gets everything that was acquired.
 
-    Args:
-        context: what all readers share.
-        verifier: gets everything that was acquired.
-        files_failed: called with files that cannot be read and their faults, in the transaction
-            that postpones them.
-        progress: called from the reading thread.
+    `files_failed` is called with files that cannot be read and their faults, in the transaction
+    that postpones them.
     """
 
     def __init__(

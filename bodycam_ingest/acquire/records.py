@@ -1,8 +1,7 @@
 """The steps from a camera to verified staging copies, as they are recorded.
 
-A docking's thread reads (`reader`); one verifier for the whole dock reads back (`read_back`), so
-that the copy of one item is proven while the next is read. Both leave every fault with a persisted
-time at which the item is tried again.
+A docking's thread reads; one verifier for the whole dock reads back, so that the copy of one item
+is proven while the next is read. Every fault leaves a persisted time of the next try.
 """
 
 from __future__ import annotations
@@ -56,16 +55,7 @@ _ENDED_BY_READING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class AcquireContext:
-    """What reading and verifying share.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        acquirer: copies, reads back, quarantines.
-        part_size_bytes: upload part size that new items get.
-        delay_s: seconds until the next try.
-        watch: knows what must wait for staging.
-    """
+    """What reading and verifying share; new items get upload parts of `part_size_bytes`."""
 
     engine: Engine
     ledger: LedgerWriter
@@ -124,11 +114,7 @@ def record_each(
     pairs: Sequence[tuple[ItemRow, _Outcome]],
     record: Callable[[Txn, Sequence[tuple[ItemRow, _Outcome]]], None],
 ) -> Sequence[tuple[ItemRow, _Outcome]]:
-    """Record outcomes in one transaction, but for items that were moved meanwhile, as by an admin.
-
-    Returns:
-        The pairs that were recorded.
-    """
+    """Record outcomes in one transaction; returns those whose items did not move meanwhile."""
     if not pairs:
         return []
     try:
@@ -147,10 +133,7 @@ def record_acquired(
 ) -> None:
     """Record that items' copies are durable: entries, digests and states together.
 
-    Args:
-        txn: the open transaction.
-        pairs: each item and what was read.
-        recovered: the copies were found after a crash and hashed again.
+    `recovered`: the copies were found after a crash and hashed again.
     """
     items.steps(
         txn,
@@ -170,13 +153,7 @@ def close_findings(txn: Txn, rows: Sequence[ItemRow], codes: Sequence[str]) -> N
 
 
 def reject_copy(txn: Txn, row: ItemRow, error: IngestError) -> None:
-    """Record that a staged copy was no good and that the item is to be read again.
-
-    Args:
-        txn: the open transaction.
-        row: the item, acquired or verified.
-        error: what was wrong; a mismatch names where the bad copy is kept.
-    """
+    """Record that the copy of an acquired or verified item was no good: it is to be read again."""
     quarantined = error.quarantined if isinstance(error, ReadBackMismatchError) else ""
     draft = item_entries.copy_rejected(row.item_id, reason=error.code, quarantined=quarantined)
     items.step(txn, row, draft)
@@ -200,7 +177,7 @@ def take_back(
         copies: reads the copy.
         row: the item, as it was when this was decided on.
         stores: names of the configured stores, which are asked at once.
-        progress: called with the bytes that were read since the last call.
+        progress: called from this thread.
         actor: who orders it.
         ended: codes of the item's findings that this closes; none: all, as where a person looked.
 

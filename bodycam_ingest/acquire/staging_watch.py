@@ -38,14 +38,7 @@ _NOT_FULL: Final = frozenset(kind.code for kind in STAGING_ERRORS) - FOR_SPACE
 
 
 class StagingWatch:
-    """Decides what of a card may be copied now and what must wait for staging; for all dockings.
-
-    Args:
-        engine: for reads.
-        ledger: the only way to write.
-        free_space: the free space of staging.
-        delay_s: seconds until the next try.
-    """
+    """Decides what of a card may be copied now and what must wait for staging; for all dockings."""
 
     def __init__(
         self, engine: Engine, ledger: LedgerWriter, free_space: FreeSpace, delay_s: Delay
@@ -92,12 +85,7 @@ class StagingWatch:
             return chosen
 
     def refused(self, rows: Sequence[ItemRow], error: StagingError) -> None:
-        """Note that the disk refused a copy: these items wait for it together.
-
-        Args:
-            rows: items that were to be copied, the refused ones first.
-            error: what it said.
-        """
+        """Note that the disk refused a copy: `rows`, the refused first, wait for it together."""
         with self._lock:
             self._refused = True
             self._wait(rows, error)
@@ -129,10 +117,9 @@ class StagingWatch:
             return None
 
     def look(self) -> bool:
-        """Find out whether a trouble began or ended; to be called every few seconds.
+        """Find out, every few seconds, whether a trouble began or ended.
 
-        Returns:
-            Whether something that waited may continue.
+        Returns whether something that waited may continue.
         """
         with self._lock:
             space = self._space()

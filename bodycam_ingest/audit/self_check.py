@@ -26,11 +26,7 @@ _TOLD_AT_MOST: Final = 3
 
 
 class SelfCheck:
-    """Compares schema, pages and indexes; for one worker's thread.
-
-    Args:
-        engine: for reads.
-    """
+    """Compares schema, pages and indexes; for one worker's thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -39,8 +35,7 @@ class SelfCheck:
     def step(self, heartbeat: Callable[[int], None]) -> float:
         """Look, if it is time; returns seconds until the next step.
 
-        Args:
-            heartbeat: called while it runs.
+        `heartbeat` is called with 0 while it runs.
 
         Raises:
             DatabaseDamagedError: the daemon must not continue to sign on top of this.

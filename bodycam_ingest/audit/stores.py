@@ -63,7 +63,7 @@ class SignedNote:
     Args:
         source: where it was found, for people.
         note: the signed note.
-        size: the size under which it is kept, None where nothing says.
+        size: under which it is kept, entries; None where nothing says.
         anchor: it lies off this machine.
     """
 

@@ -49,14 +49,11 @@ def check_abandoned(abandon: threading.Event | None) -> None:
 
 
 class BufferPool:
-    """A bounded number of equal buffers, 4 KiB-aligned for O_DIRECT, shared by all threads.
+    """Up to `count_max` equal buffers, 4 KiB-aligned for O_DIRECT, shared by all threads.
 
     A buffer is acquired for one read and released when every sink has seen it. Nobody may wait for
-    a second buffer while only he can release the first: then the pool can never lock up.
-
-    Args:
-        buffer_bytes: size of each; divides 2 MiB or is a multiple of it.
-        count_max: how many there are at most; memory is used only as they are first needed.
+    a second buffer while only he can release the first: then the pool can never lock up. Memory is
+    used only as buffers are first needed; the size of each divides 2 MiB or is a multiple of it.
 
     Raises:
         ValueError: `buffer_bytes` does not fit huge pages, or `count_max` is below 1.
