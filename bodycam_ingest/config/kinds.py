@@ -17,6 +17,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from bodycam_ingest.model.backoff import UploadWindow
+
 
 class Section(BaseModel):
     """A table of the file: unknown keys refused, nothing guessed from other types, frozen."""
@@ -60,17 +62,6 @@ Seconds = Annotated[float, Field(ge=0, le=31 * 86400, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31 * 86400, allow_inf_nan=False)]
 
 _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
-
-
-@dataclass(frozen=True, slots=True)
-class UploadWindow:
-    """A time of day in which uploads run, in the dock's local time; it may pass midnight.
-
-    Minutes count from midnight, the end exclusive.
-    """
-
-    start_minute: int
-    end_minute: int
 
 
 def _window(value: Any) -> Any:

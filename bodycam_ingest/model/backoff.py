@@ -145,18 +145,15 @@ def has_lasted(since_ms: int, now_ms: int, lasting_s: float) -> bool:
     return age_ms >= lasting_s * 1000 or age_ms < -_SLEW_MS
 
 
-class Window(Protocol):
-    """A time of day in which uploads run."""
+@dataclass(frozen=True, slots=True)
+class UploadWindow:
+    """A time of day in which uploads run, in the dock's local time; it may pass midnight.
 
-    @property
-    def start_minute(self) -> int:
-        """Minutes after midnight, inclusive."""
-        ...
+    Minutes count from midnight, the end exclusive.
+    """
 
-    @property
-    def end_minute(self) -> int:
-        """Minutes after midnight, exclusive; at or below the start it lies on the next day."""
-        ...
+    start_minute: int
+    end_minute: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +167,11 @@ class StoreLimits:
     """
 
     bandwidth_limit_bytes_per_s: int = 0
-    windows: Sequence[Window] = ()
+    windows: Sequence[UploadWindow] = ()
     shared: bool = True
 
 
-def closed_for_s(windows: Sequence[Window], local: dt.datetime) -> float:
+def closed_for_s(windows: Sequence[UploadWindow], local: dt.datetime) -> float:
     """Seconds until uploads may run.
 
     Args:

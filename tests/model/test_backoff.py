@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.errors import DelayClass
-from bodycam_ingest.model.backoff import LONGEST_S, TABLE, Delays, closed_for_s, delay_s
+from bodycam_ingest.model.backoff import (
+    LONGEST_S,
+    TABLE,
+    Delays,
+    UploadWindow,
+    closed_for_s,
+    delay_s,
+)
 
 CLASSES = st.sampled_from(list(DelayClass))
 DAY_S = 24 * 3600

@@ -14,7 +14,6 @@ import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bodycam_ingest.config.kinds import UploadWindow
 from bodycam_ingest.custody import entries, item_entries
 from bodycam_ingest.daemon.workers import Worker, heartbeat
 from bodycam_ingest.db import findings, items, own_objects, resending, store_health, uploads
@@ -34,7 +33,7 @@ from bodycam_ingest.errors import (
     UsageError,
 )
 from bodycam_ingest.model import object_keys, subjects
-from bodycam_ingest.model.backoff import StoreLimits
+from bodycam_ingest.model.backoff import StoreLimits, UploadWindow
 from bodycam_ingest.model.evidence import part_size_for
 from bodycam_ingest.model.lifecycle import ItemState, UploadState
 from bodycam_ingest.upload.queue import SMALL_BYTES, Claim, UploadQueue
