@@ -5,6 +5,7 @@ Every finding is reported, not the first. What was not looked at is never report
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -239,20 +240,21 @@ class LogChecker:
         if not tree.size % _SMALLEST_KEPT:
             self._check_nodes()
         size = tree.size
-        while self._next_kept is not None and self._next_kept[0] <= size:
-            self._compare_kept(*self._next_kept)
+        for covered, signed in self._kept_up_to(size):
+            if covered == size:
+                self._compare_root(signed)
         for signed in self._expected.roots.get(size, ()):
             self._compare_root(signed)
 
-    def _compare_kept(self, size: int, signed: SignedRoot | None) -> None:
-        if signed is not None and size == self.tree.size:
-            self._compare_root(signed)
-        self._note_kept(size)
-
-    def _note_kept(self, size: int) -> None:
-        if size in self._expected.roots:
-            self._kept.add(size)
-        self._next_kept = next(self._kept_roots, None)
+    def _kept_up_to(self, size: float) -> Iterator[tuple[int, SignedRoot]]:
+        """The next checkpoints of the log's own table that are to be compared."""
+        while self._next_kept is not None and self._next_kept[0] <= size:
+            covered, signed = self._next_kept
+            if covered in self._expected.roots:
+                self._kept.add(covered)
+            self._next_kept = next(self._kept_roots, None)
+            if signed is not None:
+                yield covered, signed
 
     def _check_nodes(self) -> None:
         """Compare the subtrees of kept levels that became full with the last entry."""
@@ -310,7 +312,8 @@ class LogChecker:
             self.findings.append(
                 Finding("head_differs", f"the head's checkpoint covers {signed.size} of {size}")
             )
-        self._finish_kept()
+        for covered, kept in self._kept_up_to(math.inf):
+            self._check_covered(kept, covered)
         for expected_size, roots in self._expected.roots.items():
             for signed_root in roots:
                 self._check_kept(signed_root, expected_size)
@@ -323,13 +326,6 @@ class LogChecker:
             self.findings.append(Finding("node_planted", "subtree roots are kept for no subtree"))
         if not size:
             self.findings.append(Finding("genesis_missing", "the log is empty"))
-
-    def _finish_kept(self) -> None:
-        while self._next_kept is not None:
-            size, signed = self._next_kept
-            if signed is not None:
-                self._check_covered(signed, size)
-            self._note_kept(size)
 
     def _head_faults(self, head: HeadRow) -> list[str]:
         size = self.tree.size
