@@ -24,10 +24,7 @@ def size(size_bytes: int) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """A number with its noun: `1 entry`, `1,000 items`.
 
-    Args:
-        number: how many.
-        one: the noun for one.
-        many: the noun for all other numbers; with an s where it is empty.
+    Where `many` is empty, it is `one` with an s.
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 

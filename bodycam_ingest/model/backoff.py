@@ -37,13 +37,7 @@ INTEGRITY_TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """The delays of one class.
-
-    Args:
-        initial_s: upper bound of the first wait, s.
-        max_s: upper bound of any wait, s.
-        floor_s: lower bound of any wait, s.
-    """
+    """The delays of one class: upper bound of the first wait, upper and lower bound of any."""
 
     initial_s: float
     max_s: float
@@ -113,20 +107,13 @@ def is_due(due_ms: sa.ColumnElement[int], now_ms: int) -> sa.ColumnElement[bool]
 def is_due(due_ms: Any, now_ms: int) -> Any:
     """Whether a due time has come; one beyond the horizon is a clock that was set back.
 
-    Args:
-        due_ms: the persisted time, ms since 1970; a column makes this a condition of a query.
-        now_ms: the time, ms since 1970.
+    Times are ms since 1970; a column makes this a condition of a query.
     """
     return (due_ms <= now_ms) | (due_ms > now_ms + HORIZON_MS)
 
 
 def wait_s(due_ms: int, now_ms: int) -> float:
-    """Seconds until a persisted due time comes, 0 when it has; judged as `is_due` does.
-
-    Args:
-        due_ms: the persisted time, ms since 1970.
-        now_ms: the time, ms since 1970.
-    """
+    """Seconds until a persisted due time comes, 0 when it has; judged as `is_due` does."""
     return 0.0 if is_due(due_ms, now_ms) else (due_ms - now_ms) / 1000
 
 
@@ -135,11 +122,6 @@ def has_lasted(since_ms: int, now_ms: int, lasting_s: float) -> bool:
 
     A beginning that lies in the future was written before the clock was set back. Nobody knows then
     how long it has lasted, and whoever waits for the end of that wait must not wait for a year.
-
-    Args:
-        since_ms: when it began, ms since 1970.
-        now_ms: the time, ms since 1970.
-        lasting_s: how long, s.
     """
     age_ms = now_ms - since_ms
     return age_ms >= lasting_s * 1000 or age_ms < -_SLEW_MS
@@ -172,15 +154,7 @@ class StoreLimits:
 
 
 def closed_for_s(windows: Sequence[UploadWindow], local: dt.datetime) -> float:
-    """Seconds until uploads may run.
-
-    Args:
-        windows: when they may; none means always.
-        local: the dock's local time.
-
-    Returns:
-        0 inside of a window.
-    """
+    """Seconds until uploads may run at a local time: 0 inside of a window, or without any."""
     if not windows:
         return 0.0
     now_s = (local.hour * 60 + local.minute) * 60 + local.second

@@ -15,21 +15,14 @@ if TYPE_CHECKING:
 
     from bodycam_ingest.model.lifecycle import ItemState
 
-PART_SIZE_BYTES_DEFAULT: Final = 16 * 1024 * 1024
-
-
 _MIB: Final = 1024 * 1024
+PART_SIZE_BYTES_DEFAULT: Final = 16 * _MIB
 # S3 takes no more parts of one object.
 PARTS_MAX: Final = 10_000
 
 
 def part_size_for(size_bytes: int, least_bytes: int) -> int:
-    """The size of an item's upload parts: whole MiB where `least_bytes` would make too many.
-
-    Args:
-        size_bytes: the item's length.
-        least_bytes: the size as configured.
-    """
+    """The size of an item's upload parts: whole MiB where the configured size makes too many."""
     wanted = -(-size_bytes // PARTS_MAX)
     return max(least_bytes, -(-wanted // _MIB) * _MIB)
 
@@ -71,9 +64,7 @@ class StatSignature:
     """Identity, size and time of a file as `fstat` gave them; equal ones mean an untouched file.
 
     Args:
-        size_bytes: length.
         mtime_ns: raw modification time as the kernel gave it, ns since 1970.
-        inode: inode number.
         device: `st_dev` of the file system.
     """
 
@@ -88,9 +79,8 @@ class InventoryEntry:
     """One directory entry of a camera's volume, as listed.
 
     Args:
-        path: path relative to the volume's root, raw bytes, no leading slash.
-        kind: what it is.
-        signature: signature of a regular file; None for everything else.
+        path: relative to the volume's root, no leading slash.
+        signature: of a regular file; None for everything else.
         detail: why it is ignored or unreadable, for people.
     """
 
@@ -104,11 +94,7 @@ class KnownItem(NamedTuple):
     """An item of a camera's history, as its files are compared with it.
 
     Args:
-        item_id: the item.
-        path: path on the volume.
-        size_bytes: length.
         mtime_ns: raw modification time when it was last listed; clocks may have changed since.
-        state: where it stands.
         sample_sha256: its sample digest, None when it was never read.
     """
 
@@ -125,10 +111,9 @@ class Digests:
     """Everything that one pass over an item's bytes yields.
 
     Args:
-        size_bytes: bytes read.
-        sha256: digest of the whole, 32 bytes.
+        sha256: of the whole, 32 bytes.
         part_size_bytes: upload part size, fixed from now on.
-        sample_sha256: digest of the sample windows, see `bodycam_ingest.model.sampling`.
+        sample_sha256: of the sample windows, see `bodycam_ingest.model.sampling`.
     """
 
     size_bytes: int
@@ -147,9 +132,8 @@ class CopyRequest:
     """An item to be read off a camera.
 
     Args:
-        item_id: ULID.
-        docking_id: ULID of the docking that it is read at.
-        path: path relative to the volume's root.
+        docking_id: the docking that it is read at.
+        path: relative to the volume's root.
         signature: what the file was when it was listed.
         part_size_bytes: upload part size, fixed from now on.
     """
@@ -166,7 +150,6 @@ class Acquired:
     """A durable, sealed copy.
 
     Args:
-        item_id: ULID.
         digests: what was read off the camera.
         staged_path: relative to the staging directory.
     """
@@ -181,10 +164,9 @@ class StoreObject:
     """An object as it shall stand in a store.
 
     Args:
-        key: key in the store, safe characters only.
+        key: safe characters only.
         digests: what the bytes must be.
         metadata: lower-case keys, ASCII values; `item-id` and `sha256` decide whose it is.
-        content_type: media type.
     """
 
     key: str
@@ -198,7 +180,6 @@ class StoredObject:
     """A store's answer that an object is complete, not yet the proof of its bytes.
 
     Args:
-        key: key in the store.
         version_id: the version that is ours; empty where the store has no versions.
         etag: the store's own tag, as given.
         checksum: what the store tells of these bytes if it tells a checksum, taken from the digests
@@ -225,8 +206,6 @@ class Confirmation:
     """The proof that a store holds an object's bytes.
 
     Args:
-        stored: the object that was proven.
-        proof: how.
         checksum: the store's checksum as it gave it, or the hex digest of what was read back.
     """
 
@@ -240,8 +219,6 @@ class FoundObject:
     """What a look at a key shows.
 
     Args:
-        key: key in the store.
-        size_bytes: length.
         metadata: lower-case keys.
         version_id: version looked at; empty where there are none.
         etag: the store's own tag.
@@ -276,14 +253,7 @@ class StoreProbe:
 
 
 def encode_path(path: bytes) -> str | dict[str, str]:
-    """A camera's path for JSON: text where it is UTF-8, else `{"base64": …}`.
-
-    Args:
-        path: raw bytes from the card.
-
-    Returns:
-        A value that `decode_path` turns back into the same bytes.
-    """
+    """A camera's path for JSON, for `decode_path`: text where it is UTF-8, else `{"base64": …}`."""
     try:
         return path.decode("utf-8")
     except UnicodeDecodeError:

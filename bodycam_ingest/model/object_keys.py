@@ -31,11 +31,7 @@ _CHECKPOINT_NAME: Final = re.compile(r"([0-9]{20})(?:-[0-9A-HJKMNP-TV-Z]{26})?")
 def safe_segment(text: str) -> str:
     """One segment of a key: `A-Z a-z 0-9 . _ -`, 1 to 120 characters, no leading dot.
 
-    Args:
-        text: anything.
-
-    Returns:
-        `text` where it is safe, else with `_` for every other character and cut in the middle.
+    Text that is none gets `_` for every other character, and is cut in the middle.
     """
     safe = _UNSAFE.sub("_", text)
     if len(safe) > _SEGMENT_MAX:
@@ -54,17 +50,14 @@ def _docking_prefix(camera: str, moment: dt.datetime, docking_id: str) -> str:
 def evidence_key(
     camera: str, moment: dt.datetime, docking_id: str, item_id: str, path: bytes
 ) -> str:
-    """The key of an item.
+    """`evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/<item id>/<file name>`, an item's key.
 
     Args:
         camera: its camera's serial.
         moment: when it was discovered, with a time zone; the key has the UTC date.
         docking_id: docking in which it was discovered.
         item_id: the item.
-        path: path on the card; its last part names the object.
-
-    Returns:
-        `evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/<item id>/<file name>`.
+        path: path on the card.
     """
     name = path.rpartition(b"/")[2].decode("utf-8", "replace")
     prefix = _docking_prefix(camera, moment, docking_id)
@@ -72,36 +65,23 @@ def evidence_key(
 
 
 def manifest_key(camera: str, moment: dt.datetime, docking_id: str) -> str:
-    """The key of a docking's manifest.
+    """`evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/manifest.json`, a manifest's key.
 
-    Args:
-        camera: the camera's serial.
-        moment: when the docking began, with a time zone.
-        docking_id: the docking.
-
-    Returns:
-        `evidence/<camera>/<YYYY>/<MM>/<DD>/<docking id>/manifest.json`.
+    The date is the UTC date of when the docking began: `moment`, with a time zone.
     """
     return f"{_docking_prefix(camera, moment, docking_id)}/manifest.json"
 
 
 def checkpoint_key(origin: str, size: int) -> str:
-    """The key of a ledger's checkpoint: `ledger/<origin>/checkpoint/<size, 20 digits>`.
-
-    Args:
-        origin: the ledger's name.
-        size: entries under the checkpoint.
-    """
+    """The key of a checkpoint of so many entries: `ledger/<origin>/checkpoint/<20 digits>`."""
     name = "/".join(safe_segment(part) for part in origin.split("/"))
     return f"{LEDGER_PREFIX}/{name}/checkpoint/{size:0{_SIZE_DIGITS}d}"
 
 
 def moved_checkpoint_key(key: str, mark: str) -> str:
-    """Where a checkpoint goes whose own key is taken: no one can guess it before.
+    """Where a checkpoint goes whose own key is taken: with a ULID, no one can guess it before.
 
-    Args:
-        key: a checkpoint's key, moved before or not.
-        mark: a ULID.
+    The key may be one that was moved before.
     """
     name, _, size = key.rpartition("/")
     return f"{name}/{size[:_SIZE_DIGITS]}-{mark}"
@@ -114,14 +94,7 @@ def checkpoint_size(name: str) -> int | None:
 
 
 def source_path_metadata(path: bytes) -> Mapping[str, str]:
-    """A camera's path as object metadata: ASCII, bounded.
-
-    Args:
-        path: raw bytes from the card.
-
-    Returns:
-        `source-path`, percent-encoded; `source-path-sha256` for a path too long for that.
-    """
+    """A path on a card as `source-path`, percent-encoded; its digest where that is too long."""
     encoded = quote(path, safe="/")
     if len(encoded) <= _SOURCE_PATH_MAX:
         return {"source-path": encoded}
@@ -140,14 +113,7 @@ def evidence_metadata(
 ) -> Mapping[str, str]:
     """What an item's object bears: `item-id` and `sha256` decide whose it is.
 
-    Args:
-        item_id: the item.
-        sha256: digest of its bytes.
-        camera: its camera's serial.
-        dock_id: the dock that sends it.
-        ledger_entry: number of the entry that says that its copy was verified.
-        checkpoint: a signed checkpoint that covers that entry.
-        path: path on the card.
+    `ledger_entry` is the one that says that its copy was verified, `checkpoint` covers it, signed.
     """
     return {
         "item-id": item_id,

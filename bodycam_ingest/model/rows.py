@@ -31,8 +31,6 @@ class Camera(NamedTuple):
         assigned: a profile or a person says that it is one of ours.
         profile: name of the profile that matched at its last docking, empty when none did.
         officer_seq: entry that says who carries it, None before; the name is sealed there.
-        first_docked_at: when it was docked first.
-        last_docked_at: when it was docked last.
     """
 
     camera: str
@@ -51,10 +49,8 @@ class Docking(NamedTuple):
         camera: serial.
         bay: USB port of the dock.
         volume: which of the camera's volumes.
-        mount_path: where it was mounted.
-        started_at: when it began.
-        ended_at: when it ended, None while it lasts.
-        end_reason: why it ended, empty while it lasts.
+        ended_at: None while it lasts.
+        end_reason: empty while it lasts.
         inventoried: it was listed to its end, twice with one result, the camera present after.
         complete: all that was listed was on the dock when it ended.
         inventory_sha256: digest of the newest inventory, a document; empty before the first.
@@ -83,11 +79,9 @@ class Item(NamedTuple):
         camera: serial of its camera.
         docking_id: docking in which it was discovered.
         volume: the camera's volume that it lay on.
-        path: path relative to that volume's root.
-        size_bytes: length as listed, then as read.
+        path: relative to that volume's root.
+        size_bytes: as listed, then as read.
         mtime_ns: raw modification time as listed, ns since 1970.
-        state: where it stands.
-        discovered_at: when it was listed first.
         recorded_at: when the camera says that it was recorded, as far as a profile can tell.
         seen_docking_id: docking that saw it last, or in which it was found to be gone.
         seen_mtime_ns: its modification time then; clocks of cameras shift.
@@ -176,8 +170,6 @@ class Upload(NamedTuple):
     """What one store has of one item.
 
     Args:
-        item_id: the item.
-        store: the store.
         state: `queued`, `stored`, `confirmed` or `refused`.
         version_id: the version that is ours, empty where the store has none.
         etag: the store's own tag.

@@ -23,11 +23,7 @@ _DOMAIN: Final = b"bodycam-sample-v1\0"
 
 
 def sample_windows(path: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:
-    """Which byte ranges of a file make its sample.
-
-    Args:
-        path: path relative to the volume's root.
-        size_bytes: the file's length.
+    """Which byte ranges of a file make its sample; its path is relative to the volume's root.
 
     Returns:
         Disjoint, ascending `(offset, end)` ranges; the whole file when it is small.
@@ -54,9 +50,7 @@ def sample_windows(path: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:
 class SampleHasher:
     """Takes a file's bytes in order, hashes those that lie in its sample windows.
 
-    Args:
-        path: path relative to the volume's root.
-        size_bytes: the length that the file is expected to have.
+    `size_bytes` is the length that the file is expected to have.
     """
 
     def __init__(self, path: bytes, size_bytes: int) -> None:
@@ -85,15 +79,9 @@ class SampleHasher:
 
 
 def sample_digest(path: bytes, size_bytes: int, read_at: Callable[[int, int], bytes]) -> bytes:
-    """The sample digest by reading the windows alone.
+    """What `SampleHasher` gives for the whole file, by reading the windows alone.
 
-    Args:
-        path: path relative to the volume's root.
-        size_bytes: the file's length.
-        read_at: reads exactly `length` bytes at `offset`: `read_at(offset, length)`.
-
-    Returns:
-        The same 32 bytes as `SampleHasher` gives for the whole file.
+    `read_at(offset, length)` reads exactly so many bytes.
     """
     hasher = hashlib.sha256(_DOMAIN + size_bytes.to_bytes(8, "big"))
     for start, end in sample_windows(path, size_bytes):
