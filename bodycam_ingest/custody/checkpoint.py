@@ -22,13 +22,7 @@ _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint commits to.
-
-    Args:
-        origin: the log's name.
-        size: entries in the log.
-        root: Merkle root over them.
-    """
+    """The log's name, its entries counted, and the Merkle root over them."""
 
     origin: str
     size: int

@@ -13,15 +13,12 @@ _DOMAIN: Final = b"custody-private-v1\x00"
 
 
 def commitment(field: str, salt: bytes, value: str) -> str:
-    """What stands in the ledger for a personal value.
+    """Hex SHA-256 that stands in the ledger for a personal value.
 
     Args:
         field: the field's name, ASCII.
         salt: 32 random bytes, kept beside the value, outside of the ledger.
         value: the value.
-
-    Returns:
-        Hex SHA-256 of the domain, the field, a zero byte, the salt and the value.
 
     Raises:
         ValueError: the salt has another length.
@@ -42,11 +39,7 @@ class SealedRow(NamedTuple):
 
 
 class SealedValues:
-    """The values kept beside the ledger, entry by entry.
-
-    Args:
-        rows: by their entry's number, which does not decrease.
-    """
+    """The values kept beside the ledger; rows come by their entry's number, never decreasing."""
 
     def __init__(self, rows: Iterator[SealedRow]) -> None:
         self._rows = rows

@@ -27,11 +27,7 @@ OFFICER: Final = "officer"
 class Draft(NamedTuple):
     """An entry before it has its place.
 
-    Args:
-        type: what kind of entry.
-        subject: what it is about.
-        data: what happened.
-        sealed: personal values by field, of which the entry holds salted commitments alone.
+    `sealed` are personal values by field, of which the entry holds salted commitments alone.
     """
 
     type: str

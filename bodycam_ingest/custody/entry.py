@@ -37,12 +37,7 @@ _FIELDS: Final = operator.itemgetter(*_NAMES)
 
 
 class Actor(NamedTuple):
-    """Who did it.
-
-    Args:
-        kind: `system` for the daemon itself, `user` for a person.
-        id: which one.
-    """
+    """Who did it; `kind` is `system` for the daemon itself, `user` for a person."""
 
     kind: str
     id: str
@@ -58,7 +53,6 @@ class Position(NamedTuple):
         log: the log's origin.
         seq: its number, from 0.
         prev: leaf hash of the entry before, 32 zero bytes for the first.
-        subject: what it is about.
         ordinal: its number within the subject, from 0.
         subject_prev: number of the subject's entry before, None for its first.
     """
@@ -86,11 +80,7 @@ class Moment(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A parsed entry; the arguments are the format's own.
-
-    Args:
-        canonical: its bytes were RFC 8785 JSON, the one spelling that an entry has.
-    """
+    """A parsed entry; `canonical`: its bytes were RFC 8785 JSON, the one spelling that it has."""
 
     position: Position
     moment: Moment
@@ -125,10 +115,6 @@ def admit(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
     Text that is not Unicode comes from the operating system's messages about a camera's files. A
     hostile name must not stop the record: its invalid bytes are written as escapes.
-
-    Args:
-        kind: the entry's type.
-        data: what happened.
 
     Returns:
         A deep copy, which the caller may change no more.
@@ -167,11 +153,7 @@ def escaped(text: str) -> str:
 
 
 def figure(value: int) -> int | str:
-    """A count as an entry holds it: from 2^53 on it stands as decimal text.
-
-    Args:
-        value: such as a length that a camera claims, which may be anything.
-    """
+    """A count, such as a length that a camera claims: from 2^53 on it stands as decimal text."""
     return value if abs(value) <= _INTEGER_MAX else str(value)
 
 
@@ -198,17 +180,7 @@ def canonical(value: Mapping[str, Any]) -> bytes:
 def build_entry(
     position: Position, moment: Moment, kind: str, actor: Actor, data: Mapping[str, Any]
 ) -> bytes:
-    """An entry's bytes.
-
-    Args:
-        position: where it stands.
-        moment: when it is made.
-        kind: its type.
-        actor: who did it.
-        data: what happened, as `admit` gave it.
-
-    Returns:
-        RFC 8785 JSON.
+    """An entry's bytes, RFC 8785 JSON; `data` is as `admit` gave it.
 
     Raises:
         LedgerEntryError: it does not follow the format.

@@ -20,12 +20,11 @@ class Line(NamedTuple):
     """What was found at one path.
 
     Args:
-        path: path relative to the volume's root.
-        kind: what it is.
+        path: relative to the volume's root.
         size_bytes: length of a file, None for everything else.
         mtime_ns: raw modification time of a file, None for everything else.
         verdict: what comparing it with the camera's history said.
-        item_id: the item that it is, None for what is not ingested.
+        item_id: None for what is not ingested.
         detail: reason, for people.
     """
 

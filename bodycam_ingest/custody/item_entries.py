@@ -40,7 +40,7 @@ def discovered(
     """A file that was never met before, or has other content than the one of its name.
 
     Args:
-        item_id: ULID, given to it here.
+        item_id: given to it here.
         docking: the docking that lists it.
         entry: the file as listed.
         recorded_at: when the camera says that it was recorded, empty where nothing tells.
@@ -74,10 +74,7 @@ def changed(item_id: str, signature: StatSignature) -> Draft:
 def acquired(item_id: str, got: Acquired, *, recovered: bool) -> Draft:
     """It was read once, hashed while it was read, and its copy is durable.
 
-    Args:
-        item_id: the item.
-        got: digests and copy.
-        recovered: the copy was found after a crash and hashed again.
+    `recovered`: the copy was found after a crash and hashed again.
     """
     digests = got.digests
     data = {
@@ -94,10 +91,7 @@ def acquired(item_id: str, got: Acquired, *, recovered: bool) -> Draft:
 def verified(item_id: str, *, sha256: bytes, read_back: str) -> Draft:
     """Its copy was read back from the medium and is equal; every configured store waits for it.
 
-    Args:
-        item_id: the item.
-        sha256: what was read off the camera, and now off the medium.
-        read_back: `direct` (past the page cache) or `cache_dropped`.
+    `read_back` is `direct` (past the page cache) or `cache_dropped`.
     """
     data = {"sha256": sha256.hex(), "read_back": read_back}
     return Draft("item.verified", subjects.item(item_id), data)
@@ -110,13 +104,7 @@ def copy_rejected(item_id: str, *, reason: str, quarantined: str) -> Draft:
 
 
 def quarantined(item_id: str, *, reason: str, store: str = "") -> Draft:
-    """It waits for a person; its copy stays where it is.
-
-    Args:
-        item_id: the item.
-        reason: why.
-        store: the store that met the reason, empty where none did.
-    """
+    """It waits for a person; its copy stays where it is. `store` met the reason, if one did."""
     data = {"reason": reason}
     if store:
         data["store"] = store
@@ -126,11 +114,8 @@ def quarantined(item_id: str, *, reason: str, store: str = "") -> Draft:
 def requeued(item_id: str, *, reason: str, quarantined: str = "", docking_id: str = "") -> Draft:
     """It is read again.
 
-    Args:
-        item_id: the item.
-        reason: why.
-        quarantined: where its copy lies now, empty where there is none.
-        docking_id: the docking in which its camera was found to have it still, empty for none.
+    `quarantined` is where its copy lies now, empty where there is none; `docking_id` the docking in
+    which its camera was found to have it still, empty for none.
     """
     data = {"reason": reason, "quarantined": quarantined}
     if docking_id:
@@ -176,12 +161,7 @@ def stored(
 ) -> Draft:
     """A store says that it has it; the proof of its bytes is still to come.
 
-    Args:
-        item_id: the item.
-        store: the store.
-        got: what the store said.
-        sha256: what was sent.
-        waits: whether the store is required now, and which other stores are waited for.
+    `waits`: whether the store is required now, and which other stores are waited for.
     """
     return Draft("item.stored", subjects.item(item_id), _where(got, store, sha256, waits))
 
@@ -195,16 +175,10 @@ def confirmed(
     waits: tuple[bool, Sequence[str]],
     because: str = "",
 ) -> Draft:
-    """A store proved that it holds these bytes.
+    """A store proved that it holds these bytes; `waits` is as in `stored`.
 
-    Args:
-        item_id: the item.
-        store: the store.
-        proof: how it was proven.
-        sha256: what was proven.
-        waits: as in `stored`.
-        because: `stores_changed` where it says again what was proven before, since the set of
-            stores changed; empty else.
+    `because` is `stores_changed` where it says again what was proven before, since the set of
+    stores changed.
     """
     data = {
         **_where(proof.stored, store, sha256, waits),
@@ -228,12 +202,9 @@ def upload_refused(item_id: str, store: str, *, key: str, reason: str) -> Draft:
 
 
 def upload_retried(subject: Subject, *, store: str, uploads: int) -> Draft:
-    """A person had what waits tried at once.
+    """A person had what waits tried at once, of the daemon or of one item: so many uploads.
 
-    Args:
-        subject: `daemon`, or `item:<ulid>`.
-        store: the one store that was meant, empty for all.
-        uploads: how many were made due.
+    `store` is the one that was meant, empty for all.
     """
     data = {"store": store, "uploads": uploads, "by_request": True}
     return Draft("upload.retried", subject, data)

@@ -45,7 +45,7 @@ class Finding:
     subject: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The finding as `verify --json` prints it."""
+        """As `verify --json` prints it."""
         return asdict(self)
 
 
@@ -87,7 +87,6 @@ class SignedRoot:
 
     Args:
         source: where the checkpoint was found, for people.
-        root: the root that it names.
         anchor: it lies off this machine, where whoever has the machine cannot change it.
     """
 
@@ -113,7 +112,7 @@ class Expected:
     sealed: Iterator[SealedRow] = field(default_factory=lambda: iter(()))
 
     def add_root(self, source: str, found: Checkpoint, *, anchor: bool = False) -> None:
-        """Expect a checkpoint's root at its size; an anchor lies off this machine."""
+        """Expect a checkpoint's root at its size."""
         self.roots.setdefault(found.size, []).append(SignedRoot(source, found.root, anchor))
 
 
@@ -122,8 +121,7 @@ class LogChecker:
 
     Args:
         origin: the log's name.
-        expected: roots, nodes and sealed values to compare with.
-        subjects: keeps where they stand; empty.
+        subjects: empty.
         on_entry: called with the number and the object of each entry that could be parsed.
     """
 

@@ -29,12 +29,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """A tree as the roots of its full subtrees.
-
-    Args:
-        size: leaves in the tree.
-        hashes: one root for each bit set in `size`, the largest subtree first.
-    """
+    """A tree of `size` leaves: a root for each bit set in it, the largest full subtree first."""
 
     size: int = 0
     hashes: tuple[bytes, ...] = ()
@@ -48,11 +43,7 @@ class Peaks:
         return self.grow(leaf)[0]
 
     def grow(self, value: bytes, level: int = 0) -> tuple[Peaks, list[tuple[int, int, bytes]]]:
-        """The tree with one more leaf, or one more full subtree.
-
-        Args:
-            value: the leaf's hash, or the subtree's root.
-            level: 0 for a leaf; a subtree has 2**level leaves.
+        """The tree with one more leaf, by its hash, or one more full subtree of 2**level leaves.
 
         Returns:
             The tree, and the subtrees that became full as (level, index, root), smallest first.
@@ -93,10 +84,8 @@ class Peaks:
         """
         if len(joined) % HASH_BYTES:
             raise ValueError("peaks are cut short")
-        return cls(
-            size,
-            tuple(joined[i : i + HASH_BYTES] for i in range(0, len(joined), HASH_BYTES)),
-        )
+        hashes = (joined[i : i + HASH_BYTES] for i in range(0, len(joined), HASH_BYTES))
+        return cls(size, tuple(hashes))
 
 
 class GrowingTree:

@@ -32,12 +32,7 @@ class NoteError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A public key under its name.
-
-    Args:
-        name: no spaces, no `+`.
-        public: 32 bytes.
-    """
+    """A public key, 32 bytes, under its name: no spaces, no `+`."""
 
     name: str
     public: bytes
@@ -74,12 +69,7 @@ class VerifierKey:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A private key under its name.
-
-    Args:
-        name: no spaces, no `+`.
-        private: the key.
-    """
+    """A private key under its name: no spaces, no `+`."""
 
     name: str
     private: Ed25519PrivateKey
@@ -96,14 +86,10 @@ class Signer:
 
 
 def sign(text: str, signers: Sequence[Signer]) -> str:
-    """A signed note.
-
-    Args:
-        text: ends in a newline, holds no blank line at its end.
-        signers: in the order of their lines.
+    """A signed note, its signatures in the order of the signers.
 
     Raises:
-        NoteError: the text cannot be signed.
+        NoteError: the text does not end in one newline.
     """
     if not text.endswith("\n") or text.endswith("\n\n") or text == "\n":
         raise NoteError("a note's text ends in one newline")
@@ -111,11 +97,7 @@ def sign(text: str, signers: Sequence[Signer]) -> str:
 
 
 def verified_text(note: str, verifier: VerifierKey) -> str:
-    """The text of a note that a key signed.
-
-    Args:
-        note: the whole note.
-        verifier: the key that must have signed it; other signatures may stand beside.
+    """The text of a note that a key signed; other signatures may stand beside.
 
     Raises:
         NoteError: it is no note, or that key's signature is missing or bad.

@@ -30,12 +30,7 @@ def project(state: State, fact: Fact) -> Projected:
     Pure and deterministic: the same entries in the same order give the same rows, whenever and by
     whichever program they are taken. Types without a handler change nothing.
 
-    Args:
-        state: the rows so far; read, never changed.
-        fact: the entry.
-
-    Returns:
-        New rows and new versions of rows, and what the entry should not have said.
+    The state is read, never changed.
     """
     handler = _HANDLERS.get(fact.type)
     if handler is None:

@@ -211,11 +211,7 @@ def waits_for(
 ) -> tuple[bool, list[str]]:
     """Whether a store is required, and which stores beside it an item waits for.
 
-    Args:
-        state: the rows so far.
-        item_id: the item.
-        store: the store that is getting there now.
-        reached: states of uploads that count as having got there.
+    `store` is the one getting there now; `reached` are the states that count as having got there.
     """
     got: dict[str, bool] = {}
     for name in state.stores():

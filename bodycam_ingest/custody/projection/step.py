@@ -55,15 +55,7 @@ class State(Protocol):
 class Fact(NamedTuple):
     """An entry as far as its projection goes.
 
-    Args:
-        seq: its number.
-        t: time of day, RFC 3339.
-        boot: the kernel's id of the boot.
-        mono: CLOCK_BOOTTIME, ms.
-        type: what kind of entry.
-        subject: what it is about.
-        first: it is the subject's first entry.
-        data: what happened.
+    The fields are the entry's own; `first`: it is its subject's first entry.
     """
 
     seq: int
@@ -99,9 +91,7 @@ class Fact(NamedTuple):
 class Fault(NamedTuple):
     """Something that an entry says and that the entries before it do not allow.
 
-    Args:
-        code: a finding of `verify`.
-        message: for people.
+    `code` is one of `verify`'s findings.
     """
 
     code: str
@@ -109,11 +99,9 @@ class Fault(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """What one entry does.
+    """New rows and new versions of rows, in the order in which they apply.
 
-    Args:
-        rows: new rows, and new versions of rows, in the order in which they apply.
-        faults: why the entry could not stand here; a writer refuses it, `verify` reports it.
+    Faults say why the entry could not stand here: a writer refuses it, `verify` reports it.
     """
 
     rows: list[Row]
