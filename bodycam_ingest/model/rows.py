@@ -211,15 +211,13 @@ class Finding(NamedTuple):
     """Something that a person has to know of.
 
     Args:
-        finding_id: ULID.
         code: what is wrong, a constant word.
         severity: `alarm` needs a person and holds up the release it touches; `notice` does not.
         subject: whom it is about, such as `item:<ulid>` or `store:<name>`.
         docking_id: the docking that it touches, None for none.
         item_id: the item that it touches, None for none.
         detail: for people.
-        opened_at: when it was raised.
-        closed_at: when it was closed, None while it is open.
+        closed_at: None while it is open.
     """
 
     finding_id: str
@@ -237,7 +235,6 @@ class Store(NamedTuple):
     """A store that was ever in the configuration, or met.
 
     Args:
-        store: its name.
         type: `directory` or `s3`, empty before a start of the daemon noted it.
         identity: what it was at first contact, empty before.
         role: `required` or `optional`, as the configuration has it or had it last; empty: never
@@ -268,8 +265,6 @@ class MetadataObject(NamedTuple):
     """A small object that the daemon made: a docking's manifest, or a checkpoint in a store.
 
     Args:
-        store: where to.
-        key: its key.
         kind: `manifest` or `checkpoint`.
         sha256: digest of its bytes.
         state: `queued`, `confirmed` or `refused`.

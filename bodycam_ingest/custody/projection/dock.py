@@ -173,14 +173,10 @@ def _object_confirmed(step: Step) -> None:
     size = data["size"]
     made = rows.MetadataObject(store, key, rows.CHECKPOINT, digest, confirmed, size, step.fact.seq)
     taken = before is not None and before[:-1] != made[:-1]
-    if taken or not _is_checkpoint(key, size) or size > step.fact.seq:
+    if taken or object_keys.checkpoint_size(key.rpartition("/")[2]) != size or size > step.fact.seq:
         step.illegal(f"{key} in {store} is no place for a checkpoint of {size} entries")
         return
     step.put(made)
-
-
-def _is_checkpoint(key: str, size: int) -> bool:
-    return object_keys.checkpoint_size(key.rpartition("/")[2]) == size
 
 
 def _object_refused(step: Step) -> None:
