@@ -235,9 +235,7 @@ def read_value(body: bytes, *, follows: str = "") -> tuple[dict[str, Any], bool]
 
     Whoever reads a whole log takes this: making an `Entry` costs as much as reading it.
 
-    Args:
-        body: the entry's bytes.
-        follows: leaf hash of the entry before, hex, where it is known: spares a comparison.
+    `follows` is the leaf hash of the entry before, hex, where it is known: spares a comparison.
 
     Returns:
         The object, and whether its bytes were RFC 8785 JSON.

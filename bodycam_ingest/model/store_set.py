@@ -1,9 +1,8 @@
 """Which stores an item waits for: decided from the stores of now and from what each one reached.
 
-Pure. The set of stores changes in an installation's life, and an upload's row outlives it: so no
-row says who is required, the configuration of now does. A store that was taken out of it still
+No upload's row says who is required, the configuration of now does. A store taken out of it still
 holds up what had been queued for it, until a person retires it: a recording that was to lie in two
-places is not called safe in one because a file was edited.
+places is not called safe in one because a file was edited (pure).
 """
 
 from __future__ import annotations

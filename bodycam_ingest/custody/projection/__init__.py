@@ -1,9 +1,6 @@
-"""What the ledger's entries make of the dock's tables: one pure function.
+"""What the ledger's entries make of the dock's tables: one pure function, and nothing else does.
 
-Facts are entries; every table that people read, or that a release, a purge, an upload or
-known-ness is decided from, holds rows that `project` computed from entries, and nothing else. The
-same function serves the writer (in the transaction that appends), `verify` (project again, compare
-every row) and `migrate` (drop the rows, project anew). docs/decisions/0019-state-is-a-projection.md
+It serves the writer, `verify` and `migrate` alike: docs/decisions/0019-state-is-a-projection.md
 """
 
 from __future__ import annotations

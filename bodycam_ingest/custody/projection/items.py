@@ -1,8 +1,7 @@
 """Handlers of entries about items and what the stores have of them.
 
-An item moves by the table of `model.lifecycle`. `item.stored` and `item.confirmed` stand once a
-store: they move the item when no other store is waited for, which is computed here from the stores
-that the entries before tell of, never believed.
+`item.stored` and `item.confirmed` stand once a store: they move the item when no other store is
+waited for, which is computed here from the entries before, never believed.
 """
 
 from __future__ import annotations
